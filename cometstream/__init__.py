@@ -1,0 +1,96 @@
+"""cometstream: an asyncio-first streaming client for CometAPI's OpenAI-compatible chat completions.
+
+The way of a token::
+
+    CometSession.stream(...)          session.py           the request, checked; attempts.py: one POST, retries, fallbacks
+      -> ChatStream.__anext__         stream.py            readany() on the aiohttp body; the clocks; the ending
+        -> BodyReader.feed(bytes)     wire/body.py         an event stream, or one JSON document after all?
+        -> SSEParser.feed(bytes)      wire/sse.py          bytes -> events
+        -> read_frame(event)          wire/frames.py       one event -> chunk, end mark or error
+        -> ChatCompletionChunk(raw)   wire/chunks.py       a typed view; nothing is copied, nothing is lost
+        -> Accumulator.add(chunk)     wire/accumulate.py   the completion so far
+      -> your `async for chunk in stream`
+"""
+
+from __future__ import annotations
+
+from cometstream.attempt import StreamMetrics, StreamResponse
+from cometstream.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    CometError,
+    ConfigurationError,
+    EmptyStreamError,
+    InternalServerError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    StreamError,
+    StreamServerError,
+    StreamTruncatedError,
+    StreamUnterminatedError,
+    UsageError,
+)
+from cometstream.policy import RetryPolicy, Timeouts
+from cometstream.session import CometSession
+from cometstream.stream import ChatStream
+from cometstream.version import __version__
+from cometstream.wire.accumulate import Accumulator
+from cometstream.wire.chunks import (
+    ChatCompletionChunk,
+    Choice,
+    ChoiceDelta,
+    ChoiceDeltaToolCall,
+    CompletionUsage,
+)
+from cometstream.wire.completion import ChatCompletion, ChatCompletionMessage, ToolCall
+from cometstream.wire.models import Model
+from cometstream.wire.providers import ParameterWarning
+from cometstream.wire.sse import SSEParser, encode_event
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "Accumulator",
+    "AuthenticationError",
+    "BadRequestError",
+    "ChatCompletion",
+    "ChatCompletionChunk",
+    "ChatCompletionMessage",
+    "ChatStream",
+    "Choice",
+    "ChoiceDelta",
+    "ChoiceDeltaToolCall",
+    "CometError",
+    "CometSession",
+    "CompletionUsage",
+    "ConfigurationError",
+    "EmptyStreamError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "Model",
+    "NotFoundError",
+    "ParameterWarning",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitError",
+    "RetryPolicy",
+    "SSEParser",
+    "StreamError",
+    "StreamMetrics",
+    "StreamResponse",
+    "StreamServerError",
+    "StreamTruncatedError",
+    "StreamUnterminatedError",
+    "Timeouts",
+    "ToolCall",
+    "UsageError",
+    "__version__",
+    "encode_event",
+]

@@ -1,0 +1,44 @@
+"""The console script: ``main()``, and a clear word where the extra is missing.
+
+::
+
+    app.py          the command group, and how every ending becomes an exit code and one line on stderr
+    ask.py          cometstream ask; printers.py shows the answer, prompt.py finds the prompt
+    models.py       cometstream models
+    serve.py        cometstream serve
+    connection.py   flags to a session, or to a simulated server and a session with it
+    exit_codes.py   the exit codes
+    process.py      signals, stdout and stderr
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        args: The arguments after the program's name; None takes the process's own.
+    """
+    missing = [package for package in ("click", "rich") if find_spec(package) is None]
+    if missing:
+        print(
+            f"cometstream: the command line needs {' and '.join(missing)}: pip install 'cometstream[cli]'",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        from cometstream.cli.app import run  # needs the extra
+
+        return run(args)
+    except KeyboardInterrupt:  # before there was a loop to cancel, or after
+        return 130

@@ -1,0 +1,89 @@
+"""The command group, and how every ending becomes an exit code and at most one line on stderr."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from cometstream.cli.ask import ask
+from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
+from cometstream.cli.models import models
+from cometstream.cli.process import Interrupted, OutputFailed, say
+from cometstream.cli.serve import serve
+from cometstream.errors import APIStatusError, CometError
+from cometstream.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cometstream", "run"]
+
+
+@click.group(epilog=EPILOG, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cometstream() -> None:
+    """Stream chat completions from CometAPI.
+
+    The key is read from the environment variable COMETAPI_KEY.
+    """
+
+
+for command in (ask, models, serve):
+    cometstream.add_command(command)
+
+
+def run(args: Sequence[str] | None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        args: The arguments after the program's name; None takes the process's own.
+    """
+    with warnings.catch_warnings():
+        # Those meant for users, each on one line; others keep to the interpreter's settings.
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        try:
+            result = cometstream.main(args, prog_name="cometstream", standalone_mode=False)
+        except click.ClickException as error:
+            say(_usage(error))
+            return error.exit_code
+        except (Interrupted, click.Abort):  # click makes an Abort of a KeyboardInterrupt
+            return ExitCode.INTERRUPTED
+        except OutputFailed as error:
+            if isinstance(error.reason, BrokenPipeError):
+                return ExitCode.CLOSED_PIPE
+            say(str(error))
+            return ExitCode.ERROR
+        except CometError as error:
+            say(_describe(error))
+            return exit_code(error)
+    return result if isinstance(result, int) else ExitCode.OK  # --help gives its own code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    say(f"warning: {message}")
+
+
+def _usage(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return error.format_message()
+    return f"{error.format_message()} (see `{context.command_path} --help`)"
+
+
+def _describe(error: CometError) -> str:
+    message = str(error)
+    if isinstance(error, APIStatusError) and error.retry_after is not None:
+        message += f" (the server asks to wait {error.retry_after:g} s)"
+    if error.request_id is not None and error.request_id not in message:
+        message += f" (request id: {error.request_id})"
+    return message

@@ -1,0 +1,159 @@
+"""``cometstream ask``: one prompt, its answer on stdout token by token."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import warnings
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from cometstream.cli.connection import connection_options, open_session
+from cometstream.cli.exit_codes import EPILOG
+from cometstream.cli.process import run_until_signal
+from cometstream.cli.prompt import find_prompt
+from cometstream.errors import CometError
+from cometstream.policy import Clocks, RetryPolicy, Timeouts
+from cometstream.wire.providers import warn_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cometstream.cli.printers import Notes, Printer
+    from cometstream.session import CometSession
+
+__all__ = ["ask"]
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+_DEFAULT_MODEL: Final = "gpt-5.4"
+
+_CLOCKS: Final = {
+    "connect": "to open a connection",
+    "first_content": "until the first content",
+    "content_idle": "from one content to the next",
+    "total": "for everything, retries included",
+}
+
+
+def _clock_options(command: _Command) -> _Command:
+    for clock, purpose in reversed(_CLOCKS.items()):
+        seconds = getattr(Clocks, clock)
+        default = "off" if seconds is None else f"{seconds:g}"
+        command = click.option(
+            f"--{clock.replace('_', '-')}-timeout",
+            clock,
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help=f"Time {purpose}; 0 is off.  [default: {default}]",
+        )(command)
+    return command
+
+
+@click.command(epilog=EPILOG)
+@click.argument("prompt", required=False, metavar="[PROMPT|-]")
+@click.option(
+    "-m",
+    "--model",
+    envvar="COMETAPI_MODEL",
+    show_envvar=True,
+    default=_DEFAULT_MODEL,
+    show_default=True,
+    metavar="ID",
+    help="The model, as `cometstream models` names it.",
+)
+@click.option("-s", "--system", metavar="TEXT", help="A system message before the prompt.")
+@click.option("--temperature", type=float, metavar="NUMBER", help="0 to 2; left to the provider by default.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tokens that the answer may take; sent as max_completion_tokens to the models that CometAPI recommends it for, "
+    "else as max_tokens.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object a line: each chunk as it comes, last an object with outcome, error, usage and metrics.",
+)
+@click.option("--usage", is_flag=True, help="Print token counts and metrics on stderr at the end.")
+@click.option("--show-reasoning", is_flag=True, help="Print the model's reasoning on stderr as it comes.")
+@_clock_options
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=RetryPolicy.max_retries,
+    show_default=True,
+    help="Further attempts, made only before the first content.",
+)
+@connection_options
+@click.pass_context
+def ask(
+    context: click.Context,
+    /,
+    *,
+    prompt: str | None,
+    model: str,
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    as_json: bool,
+    usage: bool,
+    show_reasoning: bool,
+    retries: int,
+    base_url: str | None,
+    demo: bool,
+    **clocks: float | None,
+) -> None:
+    """Stream the answer to PROMPT to stdout; all else goes to stderr.
+
+    Stdin, where it is no terminal, is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt.
+    """
+    if demo and context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT:
+        model = _DEFAULT_MODEL
+    messages = [{"role": "user", "content": find_prompt(prompt)}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    request: dict[str, Any] = {"model": model, "messages": messages, "temperature": temperature}
+    if max_tokens is not None:
+        request[_token_limit(model)] = max_tokens
+    timeouts = Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
+
+    from cometstream.cli.printers import JSONPrinter, Notes, TextPrinter  # rich: --help does not wait for it
+
+    printer = JSONPrinter() if as_json else TextPrinter()
+    notes = Notes(reasoning=show_reasoning, usage=usage)
+
+    async def main() -> None:
+        async with open_session(base_url=base_url, demo=demo, timeouts=timeouts, retry=retries) as session:
+            await _show(session, request, printer, notes)
+
+    run_until_signal(main(), signal.SIGINT)
+
+
+async def _show(session: CometSession, request: dict[str, Any], printer: Printer, notes: Notes) -> None:
+    """Send the request and show its answer, and how it ended."""
+    stream = session.stream(**request)
+    try:
+        async with stream:
+            async for chunk in stream:
+                notes.chunk(chunk)
+                printer.chunk(chunk)
+    except (CometError, asyncio.CancelledError) as error:
+        printer.ending(stream, error if isinstance(error, CometError) else None)
+        notes.ending(stream)
+        raise
+    printer.ending(stream, None)
+    notes.ending(stream)
+
+
+def _token_limit(model: str) -> str:
+    """Return the parameter that limits the answer's tokens: ``max_completion_tokens`` for models where the other is warned of."""
+    warned: set[tuple[str, str]] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warn_parameters({"model": model, "max_tokens": 1}, seen=warned)
+    return "max_completion_tokens" if any(name == "max_tokens" for _, name in warned) else "max_tokens"

@@ -1,0 +1,173 @@
+"""How an answer is shown: as plain text or as JSON lines on stdout; what else is to be told, on stderr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+from rich.console import Console
+
+from cometstream.cli.process import Stdout, one_line, say
+
+if TYPE_CHECKING:
+    from cometstream.attempt import StreamMetrics
+    from cometstream.errors import CometError
+    from cometstream.stream import ChatStream
+    from cometstream.wire.chunks import ChatCompletionChunk
+    from cometstream.wire.completion import ChatCompletion
+
+__all__ = ["JSONPrinter", "Notes", "Printer", "TextPrinter"]
+
+
+class Printer(Protocol):
+    """Writes an answer on stdout."""
+
+    def chunk(self, chunk: ChatCompletionChunk) -> None:
+        """Write what a chunk brings."""
+        ...
+
+    def ending(self, stream: ChatStream, error: CometError | None) -> None:
+        """Write what belongs at the end, whichever way it ended."""
+        ...
+
+
+class TextPrinter:
+    """Writes the text as it arrives, and one line end after it."""
+
+    def __init__(self) -> None:
+        self._stdout = Stdout()
+        self._last = "\n"
+
+    def chunk(self, chunk: ChatCompletionChunk) -> None:
+        """Write the first choice's text."""
+        for choice in chunk.choices:
+            text = choice.delta.content if choice.index == 0 else None
+            if text:
+                self._stdout.write(text)
+                self._last = text
+
+    def ending(self, stream: ChatStream, error: CometError | None) -> None:
+        """End the last line."""
+        if not self._last.endswith("\n"):
+            self._stdout.write("\n")
+
+
+class JSONPrinter:
+    """Writes one JSON object a line: each chunk as it came, then how it ended."""
+
+    def __init__(self) -> None:
+        self._stdout = Stdout(encoding="utf-8")  # RFC 8259, 8.1
+
+    def chunk(self, chunk: ChatCompletionChunk) -> None:
+        """Write the chunk."""
+        self._stdout.write(f"{chunk.to_json()}\n")
+
+    def ending(self, stream: ChatStream, error: CometError | None) -> None:
+        """Write outcome, error, usage and metrics."""
+        figures: dict[str, Any] = dict(vars(stream.metrics))
+        usage = figures.pop("usage")
+        ending = {
+            "object": "cometstream.ending",
+            "outcome": stream.outcome,
+            "error": None if error is None else _error(error),
+            "usage": None if usage is None else usage.raw,
+            "metrics": figures,
+        }
+        self._stdout.write(f"{orjson.dumps(ending).decode()}\n")
+
+
+class _Stderr(Console):
+    """Goes on where the reader of stderr has left: the answer is not the poorer for it."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+class Notes:
+    """Tells on stderr what is not the answer's text.
+
+    Args:
+        reasoning: Whether to show the model's reasoning as it arrives, dim on a terminal.
+        usage: Whether to show usage and metrics at the end.
+    """
+
+    def __init__(self, *, reasoning: bool, usage: bool) -> None:
+        self._console = _Stderr()
+        self._reasoning = reasoning
+        self._usage = usage
+        self._last = "\n"
+
+    def chunk(self, chunk: ChatCompletionChunk) -> None:
+        """Show the first choice's reasoning; its last line is ended before the text begins."""
+        if not self._reasoning:
+            return
+        for choice in chunk.choices:
+            if choice.index == 0:
+                if text := choice.delta.reasoning:
+                    self._show(text)
+                    self._last = text
+                if choice.delta.content:
+                    self._end_line()
+
+    def ending(self, stream: ChatStream) -> None:
+        """Show what the reader of the text cannot see, then usage and metrics."""
+        self._end_line()
+        completion = stream.completion
+        if completion.refusal:
+            say(f"the model refused: {completion.refusal}")
+        if completion.finish_reason == "length":
+            say("the token limit cut the answer (finish_reason: length)")
+        elif completion.finish_reason == "content_filter":
+            say("the provider's content filter cut the answer (finish_reason: content_filter)")
+        if self._usage:
+            self._show(f"{_usage(completion)}\n{_metrics(stream.metrics)}\n")
+
+    def _end_line(self) -> None:
+        if not self._last.endswith("\n"):
+            self._show("\n")
+        self._last = "\n"
+
+    def _show(self, text: str) -> None:
+        try:
+            self._console.out(text, style="dim", highlight=False, end="")
+        except OSError:
+            pass  # a full disk, say; the answer is not the poorer for it either
+
+
+def _error(error: CometError) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "status": getattr(error, "status", None),
+        "code": getattr(error, "code", None),
+        "request_id": error.request_id,
+    }
+
+
+def _usage(completion: ChatCompletion) -> str:
+    usage = completion.usage
+    if usage is None:
+        return "usage: unknown, the server reported none"
+    details = []
+    if usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens:
+        details.append(f"{usage.prompt_tokens_details.cached_tokens} cached")
+    if usage.completion_tokens_details and usage.completion_tokens_details.reasoning_tokens:
+        details.append(f"{usage.completion_tokens_details.reasoning_tokens} reasoning")
+    within = f" (of these {', '.join(details)})" if details else ""
+    return f"usage: {usage.prompt_tokens} prompt + {usage.completion_tokens} completion = {usage.total_tokens} tokens{within}"
+
+
+def _metrics(metrics: StreamMetrics) -> str:
+    first = metrics.time_to_first_content
+    parts = [
+        "no content" if first is None else f"first content after {first:.2f} s",
+        f"{metrics.duration:.2f} s in all",
+        f"{metrics.chunks} chunks",
+        f"{metrics.bytes} bytes",
+        f"attempts: {metrics.attempts}",
+        f"request id: {one_line(metrics.request_id or 'none')}",
+    ]
+    return "metrics: " + ", ".join(parts)

@@ -1,0 +1,132 @@
+"""The program as a process: what signals do, how stdout is written, how stderr is."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import FrameType
+    from typing import Any
+
+__all__ = ["Interrupted", "OutputFailed", "Stdout", "one_line", "run_until_signal", "say"]
+
+_T = TypeVar("_T")
+
+
+class Interrupted(Exception):
+    """A signal asked the program to end, and everything is closed."""
+
+
+class OutputFailed(Exception):
+    """Stdout cannot be written.
+
+    Args:
+        reason: What the system says.
+    """
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(f"stdout cannot be written: {reason.strerror or reason}")
+        self.reason = reason
+
+
+class Stdout:
+    """Standard output; every write is flushed, so that a reader has each token at once.
+
+    Args:
+        encoding: None keeps the locale's.
+
+    Raises:
+        OutputFailed: It is closed.
+    """
+
+    def __init__(self, *, encoding: str | None = None) -> None:
+        file: TextIO | None = sys.stdout  # None where the process was started with stdout closed
+        if file is None:
+            raise OutputFailed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+        if isinstance(file, io.TextIOWrapper):
+            # A character that the terminal does not know is no reason to lose the rest of the answer.
+            file.reconfigure(encoding=encoding, errors="replace")
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write `text` at once.
+
+        Raises:
+            OutputFailed: The reader has left, the disk is full, ...
+        """
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError as error:
+            self._abandon()
+            raise OutputFailed(error) from None
+
+    def _abandon(self) -> None:
+        # What is still buffered is flushed once more when the interpreter exits: let that one succeed.
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._file.fileno())
+            os.close(nowhere)
+        except OSError:
+            pass  # not a file of the system's
+
+
+def say(message: str) -> None:
+    """Print one line on stderr."""
+    try:
+        print(f"cometstream: {one_line(message)}", file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads it, and there is no other place to say so
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line, without control characters: some of it was written by servers."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def run_until_signal(main: Coroutine[Any, Any, _T], *signals: signal.Signals) -> _T:
+    """Run a coroutine on an event loop of its own. A signal cancels it, a second one ends the process on the spot.
+
+    Args:
+        main: What to run.
+        signals: The signals to listen to. Python's own way with SIGINT differs between its versions.
+
+    Raises:
+        Interrupted: A signal came, and `main` let itself be cancelled.
+    """
+
+    async def watched() -> _T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        interrupted = False
+
+        def interrupt(number: int, _: FrameType | None) -> None:
+            nonlocal interrupted
+            if interrupted or task is None:
+                leave(128 + number)
+            interrupted = True
+            loop.call_soon_threadsafe(task.cancel)
+
+        former = {number: signal.signal(number, interrupt) for number in signals}
+        try:
+            return await main
+        except asyncio.CancelledError:
+            if interrupted:
+                raise Interrupted from None
+            raise
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    return asyncio.run(watched())
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now. Every write was flushed, so nothing is lost; a write that blocks would let nothing else end it."""
+    os._exit(code)

@@ -1,0 +1,61 @@
+"""``cometstream serve``: the simulated CometAPI server by itself."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from cometstream.cli.process import Interrupted, run_until_signal
+
+if TYPE_CHECKING:
+    from cometstream.testing import SimulatedServer
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token-rate",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="N",
+    help="Tokens a second; 0 is as fast as they are read.",
+)
+def serve(*, host: str, port: int, token_rate: float) -> None:
+    """Run a simulated CometAPI server, for curl and any OpenAI client, until Ctrl-C or SIGTERM."""
+    from cometstream.testing import serve as run_server  # a web server: --help does not wait for it
+
+    try:
+        run_until_signal(
+            run_server(host=host, port=port, token_rate=token_rate or None, started=_introduce),
+            signal.SIGINT,
+            signal.SIGTERM,
+        )
+    except Interrupted:
+        pass  # the way to end it
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise click.ClickException(
+                f"port {port} of {host} is taken: choose another with --port, 0 takes a free one"
+            ) from None
+        raise click.ClickException(f"cannot listen on port {port} of {host}: {error.strerror or error}") from None
+
+
+def _introduce(server: SimulatedServer) -> None:
+    request = '{"model": "gpt-5.4", "stream": true, "messages": [{"role": "user", "content": "Write one sentence about comets."}]}'
+    print(
+        f"The simulated CometAPI server listens; Ctrl-C ends it.\n"
+        f"  base URL: {server.base_url}\n"
+        f"  API key:  {server.api_key}\n"
+        f"  curl -N {server.base_url}/chat/completions -H 'Authorization: Bearer {server.api_key}'"
+        f" -H 'Content-Type: application/json' -d '{request}'",
+        file=sys.stderr,
+        flush=True,
+    )

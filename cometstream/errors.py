@@ -1,0 +1,272 @@
+"""Every error a caller can meet, as one tree.
+
+::
+
+    CometError                        the root; picklable and copyable
+    ├── InvalidRequestError           also ValueError; the request breaks the spec, nothing was sent
+    ├── ConfigurationError            also ValueError; key, base URL, header or proxy cannot be used, nothing was sent
+    ├── UsageError                    also RuntimeError; a closed session, two readers at once, a stream not entered
+    ├── APIConnectionError            also ConnectionError; no answer could be had
+    │   └── APITimeoutError           also TimeoutError; one of the four clocks, named by .clock
+    ├── APIStatusError                an HTTP status other than 2xx; itself for 3xx, 402, 408, 409, 413, 422 ...
+    │   ├── BadRequestError           400, and 500 with code invalid_request
+    │   ├── AuthenticationError       401
+    │   ├── PermissionDeniedError     403
+    │   ├── NotFoundError             404
+    │   ├── RateLimitError            429
+    │   └── InternalServerError       5xx
+    └── StreamError                   a 2xx answer that did not end well
+        ├── ProtocolError             bytes that are not the protocol; .raw holds them
+        ├── StreamServerError         an error frame inside the stream; .status and .code where it gave them
+        ├── StreamTruncatedError      cut or reset before the answer's end
+        ├── StreamUnterminatedError   [DONE] without a finish_reason
+        └── EmptyStreamError          a stream without one choice
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cometstream.wire.completion import ChatCompletion
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "CometError",
+    "ConfigurationError",
+    "EmptyStreamError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitError",
+    "StreamError",
+    "StreamServerError",
+    "StreamTruncatedError",
+    "StreamUnterminatedError",
+    "UsageError",
+]
+
+
+def _rebuild(cls: type[CometError], args: tuple[Any, ...], state: dict[str, Any]) -> CometError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class CometError(Exception):
+    """The root of every error that this library raises on purpose.
+
+    Attributes:
+        message: What happened, where, and what to do next.
+        request_id: The gateway's id of the request, from a header or the error's message; None if it gave none.
+        retryable: Whether the same request may well succeed when sent again.
+        partial: The completion as far as it had come; None where no stream had begun.
+        code: The server's own code for the error; None where no server gave one.
+        type: The server's own type of the error; None where no server gave one.
+        param: The parameter that the server names; None where it names none.
+        body: The error as the server sent it; None where no server did.
+    """
+
+    code: str | None = None
+    type: str | None = None
+    param: str | None = None
+    body: Any = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request_id: str | None = None,
+        retryable: bool = False,
+        partial: ChatCompletion | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.request_id = request_id
+        self.retryable = retryable
+        self.partial = partial
+
+    # Keyword-only arguments break the default protocol, which calls cls(*args).
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+class InvalidRequestError(CometError, ValueError):
+    """The request breaks the endpoint's specification; nothing was sent.
+
+    Attributes:
+        problems: Every problem, each ``"path: what is wrong and what is allowed"``, in the order of the request.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = "1 problem" if count == 1 else f"{count} problems"
+        super().__init__(f"the request was not sent, it has {head}: " + "; ".join(self.problems))
+
+
+class ConfigurationError(CometError, ValueError):
+    """A key, base URL, header, proxy or option cannot be used as given; nothing was sent."""
+
+
+class UsageError(CometError, RuntimeError):
+    """The object is not in a state for this call: closed, not entered, or already being read."""
+
+
+class APIConnectionError(CometError, ConnectionError):
+    """No answer could be had: refused, reset before the head, name not found, TLS or proxy failure."""
+
+    def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
+        super().__init__(message, retryable=retryable, **kwargs)
+
+
+class APITimeoutError(APIConnectionError, TimeoutError):
+    """One of the four clocks ran out.
+
+    Attributes:
+        clock: ``"connect"``, ``"first_content"``, ``"content_idle"`` or ``"total"``, as in ``Timeouts``.
+    """
+
+    def __init__(self, message: str, *, clock: str, **kwargs: Any) -> None:
+        # Past `total` there is no time left for another try.
+        kwargs.setdefault("retryable", clock != "total")
+        super().__init__(message, **kwargs)
+        self.clock = clock
+
+
+class APIStatusError(CometError):
+    """The server answered with a status other than 2xx, or with an error frame before the first content.
+
+    Attributes:
+        status: The HTTP status, or the one that an error frame named.
+        code: The error's own code (``"invalid_request"``, ``"insufficient_user_quota"``); None if it gave none.
+        type: The error's own type (``"comet_api_error"``); None if it gave none.
+        param: The parameter that the error names; None if it names none.
+        body: The error as it came: parsed JSON, or text (cut at 64 KiB).
+        headers: The answer's headers, case-insensitive; empty for an error frame.
+        retry_after: Seconds that the server asks to wait; None if it asks for nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        type: str | None = None,  # noqa: A002 - the wire's own name
+        param: str | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(message, **kwargs)
+        self.status = status
+        self.code = code
+        self.type = type
+        self.param = param
+        self.body = body
+        self.headers: Mapping[str, str] = {} if headers is None else headers
+        self.retry_after = retry_after
+
+    @property
+    def status_code(self) -> int:
+        """``status``, under the name that OpenAI's client gives it."""
+        return self.status
+
+
+class BadRequestError(APIStatusError):
+    """400, or 500 with code ``invalid_request``: the request itself is at fault."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the API key is missing, malformed or invalid."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key may not do this, or its quota is used up."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such model or route."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests; ``retry_after`` tells how long to wait where the server said so."""
+
+
+class InternalServerError(APIStatusError):
+    """5xx: the gateway or the provider behind it failed."""
+
+
+class StreamError(CometError):
+    """A 2xx answer that did not end well; ``partial`` holds what came."""
+
+
+class ProtocolError(StreamError):
+    """The server sent bytes that are not the protocol.
+
+    Attributes:
+        raw: The bytes at fault, cut at 64 KiB.
+    """
+
+    def __init__(self, message: str, *, raw: bytes = b"", **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.raw = raw[:65536]
+
+
+class StreamServerError(StreamError):
+    """The server reported an error inside the stream.
+
+    Attributes:
+        status: The HTTP status that the frame's code stands for; None if it names none.
+        code: The frame's own code; None if it gave none.
+        type: The frame's own type; None if it gave none.
+        body: The frame as it came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        type: str | None = None,  # noqa: A002 - the wire's own name
+        body: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(message, **kwargs)
+        self.status = status
+        self.code = code
+        self.type = type
+        self.body = body
+
+
+class StreamTruncatedError(StreamError):
+    """The connection ended before the answer did."""
+
+    def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
+        super().__init__(message, retryable=retryable, **kwargs)
+
+
+class StreamUnterminatedError(StreamError):
+    """``[DONE]`` came, but no ``finish_reason``: a gateway writes it even where its upstream died."""
+
+    def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
+        super().__init__(message, retryable=retryable, **kwargs)
+
+
+class EmptyStreamError(StreamError):
+    """The stream ended without one choice."""
+
+    def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
+        super().__init__(message, retryable=retryable, **kwargs)

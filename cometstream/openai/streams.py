@@ -1,0 +1,167 @@
+"""Open streams under OpenAI's names: of chunks, and of typed events."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from cometstream.errors import UsageError
+from cometstream.wire.events import ChunkEvent, KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from typing_extensions import Self
+
+    from cometstream.attempt import StreamResponse
+    from cometstream.stream import ChatStream
+    from cometstream.wire.completion import ChatCompletion
+    from cometstream.wire.events import StreamEvent
+
+__all__ = ["AsyncChatCompletionStream", "AsyncChatCompletionStreamManager", "AsyncStream"]
+
+_T = TypeVar("_T")
+
+# What OpenAI's helper does not know; `CometSession.stream(...).events()` has it.
+_FOREIGN_EVENTS: Final = (KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEvent)
+
+
+class AsyncStream(Generic[_T]):
+    """An open stream: iterate it.
+
+    The end, an error or a cancelled read closes the connection, and so do ``close()`` and ``async with``. A stream that is
+    forgotten before warns with a ResourceWarning and closes it then.
+
+    Args:
+        stream: The entered stream.
+        items: Its reader.
+        shows: Which items the loop gets.
+
+    Raises:
+        StreamError: While iterating: the answer did not end well; ``partial`` holds what came.
+    """
+
+    def __init__(self, stream: ChatStream, items: AsyncIterator[_T], shows: Callable[[_T], bool]) -> None:
+        self._stream = stream
+        self._items = items
+        self._shows = shows
+        self._loop = asyncio.get_running_loop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _T:
+        try:
+            while True:
+                item = await self._items.__anext__()
+                if self._shows(item):
+                    return item
+        except UsageError:
+            raise  # another task is reading, and goes on
+        except BaseException:
+            # A loop that a cancellation ends leaves nobody behind to close the stream.
+            await self.close()
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if self._stream.outcome is not None:
+            return
+        # Any thread may collect garbage, and the open socket holds aiohttp's response, so that nothing else would close it.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_close_now, self._stream)
+        warnings.warn(
+            f"unclosed {self._stream!r}: read it to its end, or leave it by `async with` or `await stream.close()`",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+
+    async def close(self) -> None:
+        """Close the connection, if the stream is not at its end; a loop in another task ends quietly.
+
+        Cancellation:
+            Nothing is awaited.
+        """
+        await self._stream.aclose()
+
+    @property
+    def completion(self) -> ChatCompletion:
+        """The completion so far; at the end with ``usage``, whether or not the caller asked for it."""
+        return self._stream.completion
+
+    @property
+    def response(self) -> StreamResponse:
+        """Status, headers and request id of the answer."""
+        return self._stream.response
+
+
+class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
+    """An open stream of typed events, as OpenAI's helper yields them."""
+
+    async def until_done(self) -> Self:
+        """Read to the end.
+
+        Raises:
+            CometError: As iterating.
+        Cancellation:
+            Safe; the connection is closed.
+        """
+        async for _ in self:
+            pass
+        return self
+
+    async def get_final_completion(self) -> ChatCompletion:
+        """Read to the end and return the completion.
+
+        Raises:
+            CometError: As iterating.
+        Cancellation:
+            Safe; the connection is closed.
+        """
+        await self.until_done()
+        return self.completion
+
+    @property
+    def current_completion_snapshot(self) -> ChatCompletion:
+        """The completion so far."""
+        return self.completion
+
+
+class AsyncChatCompletionStreamManager:
+    """What ``stream(...)`` returns: entering it sends the request.
+
+    Args:
+        stream: The stream, not entered.
+        shows_bare_chunks: Whether chunks without choices are events.
+    """
+
+    def __init__(self, stream: ChatStream, shows_bare_chunks: bool) -> None:
+        self._stream = stream
+        self._shows_bare_chunks = shows_bare_chunks
+
+    async def __aenter__(self) -> AsyncChatCompletionStream:
+        await self._stream.__aenter__()
+        return AsyncChatCompletionStream(self._stream, self._stream.events(), self._shows)
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stream.aclose()
+
+    def _shows(self, event: StreamEvent) -> bool:
+        if isinstance(event, ChunkEvent):
+            return self._shows_bare_chunks or bool(event.chunk.choices)
+        return not isinstance(event, _FOREIGN_EVENTS)
+
+
+def _close_now(stream: ChatStream) -> None:
+    """Run ``aclose()``, which awaits nothing, where nothing can be awaited."""
+    try:
+        stream.aclose().send(None)
+    except StopIteration:
+        pass

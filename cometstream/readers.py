@@ -1,0 +1,138 @@
+"""Other ways to read a stream than chunk by chunk: its text, typed events, SSE bytes for a browser.
+
+Each is one small iterator over the stream's own next(); none buffers, and closing the stream ends them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import orjson
+
+from cometstream.errors import APIStatusError, CometError, StreamServerError
+from cometstream.wire.chunks import ChatCompletionChunk
+from cometstream.wire.events import EventFold, KeepAliveEvent
+from cometstream.wire.frames import Frame
+from cometstream.wire.sse import Comment, encode_event
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from typing_extensions import Self
+
+    from cometstream.wire.accumulate import Accumulator
+    from cometstream.wire.events import StreamEvent
+
+__all__ = ["EventReader", "RelayReader", "TextReader"]
+
+# A word with the space before it: what a reader's eye takes in at once.
+_PIECES: Final = re.compile(r"\s*\S{1,12}|\s+")
+
+
+class TextReader:
+    """Yields the first choice's text."""
+
+    __slots__ = ("_closed", "_next", "_pause", "_pieces", "_smooth")
+
+    def __init__(
+        self, next_chunk: Callable[[], Awaitable[ChatCompletionChunk]], smooth: float | None, closed: Callable[[], bool]
+    ) -> None:
+        self._next = next_chunk
+        self._smooth = smooth
+        self._closed = closed
+        self._pieces: deque[str] = deque()
+        self._pause = 0.0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._pieces:
+            await anyio.sleep(self._pause)
+            if not self._closed():
+                return self._pieces.popleft()
+            self._pieces.clear()
+        while True:
+            chunk = await self._next()
+            text = "".join([choice.delta.content or "" for choice in chunk.choices if choice.index == 0])
+            if text:
+                return text if self._smooth is None else self._spread(text, self._smooth)
+
+    def _spread(self, text: str, smooth: float) -> str:
+        self._pieces.extend(_PIECES.findall(text))
+        self._pause = smooth / len(self._pieces)
+        return self._pieces.popleft()
+
+
+class EventReader:
+    """Yields typed events, named as OpenAI's streaming helper names them."""
+
+    __slots__ = ("_events", "_fold", "_next")
+
+    def __init__(self, next_item: Callable[[], Awaitable[Frame | Comment]], accumulator: Accumulator) -> None:
+        self._next = next_item
+        self._fold = EventFold(accumulator)
+        self._events: deque[StreamEvent] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        while not self._events:
+            item = await self._next()
+            if isinstance(item, Comment):
+                return KeepAliveEvent(item.text.decode("utf-8", "replace").strip())
+            self._events.extend(self._fold.add(item.chunk))
+        return self._events.popleft()
+
+
+class RelayReader:
+    """Yields SSE bytes, and says in band how the answer ended."""
+
+    __slots__ = ("_ended", "_ending", "_next")
+
+    def __init__(
+        self,
+        next_item: Callable[[], Awaitable[Frame | Comment]],
+        ending: Callable[[], tuple[str | None, CometError | None]],
+    ) -> None:
+        self._next = next_item
+        self._ending = ending
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            item = await self._next()
+        except StopAsyncIteration:
+            self._ended = True
+            outcome, error = self._ending()
+            return b"data: [DONE]\n\n" if outcome == "complete" else error_frame(error, outcome)
+        except CometError as error:
+            outcome, _ = self._ending()
+            if outcome is None:
+                raise  # no ending but a misuse: not entered, or read by another task
+            self._ended = True
+            return error_frame(error, outcome)
+        if isinstance(item, Comment):
+            return b":" + item.text + b"\n\n"
+        event = item.event
+        return encode_event(event.data, event=event.event, id=event.id)
+
+
+def error_frame(error: CometError | None, outcome: str | None) -> bytes:
+    """Return the SSE bytes that tell a browser how an answer ended that did not end well."""
+    body: dict[str, Any] = {
+        "message": str(error) if error is not None else "the stream was stopped",
+        "type": type(error).__name__ if error is not None else "cancelled",
+        "code": error.code if isinstance(error, (APIStatusError, StreamServerError)) else None,
+        "outcome": outcome,
+    }
+    return encode_event(orjson.dumps({"error": body}))

@@ -1,0 +1,205 @@
+"""The simulated model: deterministic answers, one delta a token, as a stream or as a whole completion.
+
+A token is a word of at most 16 characters or a punctuation mark, with the white space before it; the name of a called
+tool counts as one. Usage adds up exactly that: the texts of the messages, and the deltas of every choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import orjson
+
+from cometstream.testing.replies import DONE, Piece, Reply, chunk
+from cometstream.testing.schema import sample
+
+__all__ = ["answer", "tokens"]
+
+_COMETS = (
+    "A comet is a small world of ice and dust that grows a shining tail whenever its path leads it near the Sun.",
+    "Comets are time capsules: their ice has kept the dust of the young solar system for more than four billion years.",
+    "Halley's Comet returns about every 76 years, so a lucky person can greet it twice.",
+    "A comet's tail always points away from the Sun, even when the comet itself is on its way out.",
+)
+_REASONING = "The question is about the sky, so I recall what comets are made of and answer briefly."
+_TOKEN = re.compile(r"\s*(?:\w{1,16}|[^\w\s])|\s+")
+
+
+def tokens(text: str) -> list[str]:
+    """Return the tokens of a text; joined they are the text."""
+    return _TOKEN.findall(text)
+
+
+def answer(request: dict[str, Any], request_id: str, token_rate: float | None = None) -> Reply:
+    """Return the model's answer to a request that the gateway has let pass.
+
+    Args:
+        request: The request's parsed body.
+        request_id: Distinguishes this answer's ids from others'.
+        token_rate: Tokens a second for each choice; None is as fast as the reader reads.
+    """
+    choices = [_choose(request, request_id, index) for index in range(request.get("n") or 1)]
+    head = {"id": f"chatcmpl-{request_id}", "model": request["model"]}
+    usage = _usage(request, choices)
+    pause = 1 / token_rate if token_rate else 0.0
+    if request.get("stream"):
+        options = request.get("stream_options") or {}
+        return Reply.sse(*_stream(head, choices, usage if options.get("include_usage") else None, pause))
+    completion = {
+        **chunk(**head),
+        "object": "chat.completion",
+        "choices": [_whole(choice, index) for index, choice in enumerate(choices)],
+        "usage": usage,
+    }
+    return Reply.json(completion).after(pause * max(len(choice.deltas) for choice in choices))
+
+
+@dataclass
+class _Choice:
+    deltas: list[dict[str, Any]]  # one token each
+    finish_reason: str
+    top_logprobs: int | None  # None is no logprobs at all
+
+
+def _choose(request: dict[str, Any], request_id: str, index: int) -> _Choice:
+    effort = request.get("reasoning_effort")
+    reasoning = _REASONING if effort and effort != "none" else ""
+    deltas: list[dict[str, Any]] = [{"reasoning_content": token} for token in tokens(reasoning)]
+    finish_reason = "stop"
+    function = _function_to_call(request)
+    if function is not None:
+        deltas += _tool_call(function, f"call_{request_id}_{index}")
+        finish_reason = "tool_calls"
+    else:
+        deltas += [{"content": token} for token in tokens(_stopped(_text(request, index), request.get("stop")))]
+    limits = [request[name] for name in ("max_tokens", "max_completion_tokens") if request.get(name)]
+    if limits and len(deltas) > min(limits):
+        deltas, finish_reason = deltas[: min(limits)], "length"
+    return _Choice(deltas, finish_reason, (request.get("top_logprobs") or 0) if request.get("logprobs") else None)
+
+
+def _text(request: dict[str, Any], index: int) -> str:
+    last = request["messages"][-1]
+    asked = _content(last)
+    comet = _COMETS[index % len(_COMETS)]
+    format_ = request.get("response_format") or {}
+    if format_.get("type") == "json_schema":
+        return orjson.dumps(sample((format_.get("json_schema") or {}).get("schema") or {"type": "object"})).decode()
+    if format_.get("type") == "json_object":
+        return orjson.dumps({"answer": comet}).decode()
+    if last["role"] == "tool":
+        return f"The tool says: {asked}"
+    if "comet" in asked.lower():
+        return comet if re.search(r"\b(one|a|single)\b.*\bsentence\b", asked, re.IGNORECASE) else " ".join(_COMETS)
+    return f'You said: "{asked}" I would rather talk about comets.'
+
+
+def _content(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content or () if isinstance(part, dict)]
+    return " ".join(part["text"] if isinstance(part.get("text"), str) else f"[{part.get('type')}]" for part in parts)
+
+
+def _stopped(text: str, stop: Any) -> str:
+    sequences = [stop] if isinstance(stop, str) else stop or []
+    ends = [text.find(sequence) for sequence in sequences if sequence]
+    return text[: min((end for end in ends if end >= 0), default=None)]
+
+
+def _function_to_call(request: dict[str, Any]) -> dict[str, Any] | None:
+    functions: list[dict[str, Any]] = [tool["function"] for tool in request.get("tools") or ()]
+    choice = request.get("tool_choice")
+    if not functions or choice == "none" or request["messages"][-1]["role"] == "tool":
+        return None
+    forced = (choice.get("function") or {}).get("name") if isinstance(choice, dict) else None
+    return next((function for function in functions if function["name"] == forced), functions[0])
+
+
+def _tool_call(function: dict[str, Any], call_id: str) -> Iterator[dict[str, Any]]:
+    opening = {"name": function["name"], "arguments": ""}
+    yield {"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": opening}]}
+    arguments = orjson.dumps(sample(function.get("parameters") or {"type": "object"})).decode()
+    for token in tokens(arguments):
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
+
+
+def _stream(
+    head: dict[str, Any], choices: list[_Choice], usage: dict[str, Any] | None, pause: float
+) -> Iterator[Piece | dict[str, Any]]:
+    # Where usage is asked for, every chunk before the last has a null one.
+    no_usage = {} if usage is None else {"usage": None}
+    for index, choice in enumerate(choices):
+        content = None if choice.finish_reason == "tool_calls" else ""
+        yield chunk({"role": "assistant", "content": content, "refusal": None}, index=index, **head) | no_usage
+    for step in zip_longest(*(choice.deltas for choice in choices)):
+        if pause:
+            yield pause
+        for index, delta in enumerate(step):
+            if delta is not None:
+                yield chunk(delta, index=index, logprobs=_logprobs([delta], choices[index]), **head) | no_usage
+    for index, choice in enumerate(choices):
+        yield chunk(index=index, finish_reason=choice.finish_reason, **head) | no_usage
+    if usage is not None:
+        yield {**chunk(**head), "choices": [], "usage": usage}
+    yield DONE
+
+
+def _whole(choice: _Choice, index: int) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": _joined(choice, "content") or None,
+        "refusal": None,
+        "annotations": [],
+    }
+    if reasoning := _joined(choice, "reasoning_content"):
+        message["reasoning_content"] = reasoning
+    calls = [delta["tool_calls"][0] for delta in choice.deltas if "tool_calls" in delta]
+    if calls:
+        arguments = "".join(call["function"]["arguments"] for call in calls)
+        function = {"name": calls[0]["function"]["name"], "arguments": arguments}
+        message["tool_calls"] = [{"id": calls[0]["id"], "type": "function", "function": function}]
+    logprobs = _logprobs(choice.deltas, choice)
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
+
+
+def _joined(choice: _Choice, key: str) -> str:
+    return "".join(delta[key] for delta in choice.deltas if key in delta)
+
+
+def _logprobs(deltas: list[dict[str, Any]], choice: _Choice) -> dict[str, Any] | None:
+    if choice.top_logprobs is None:
+        return None
+    content = []
+    for delta in deltas:
+        if "content" in delta:
+            likely = [_logprob(delta["content"] + "'" * rank, rank) for rank in range(max(1, choice.top_logprobs))]
+            content.append({**likely[0], "top_logprobs": likely[: choice.top_logprobs]})
+    return {"content": content, "refusal": None} if content else None
+
+
+def _logprob(token: str, rank: int) -> dict[str, Any]:
+    return {"token": token, "logprob": -0.125 * 2**rank, "bytes": list(token.encode())}
+
+
+def _usage(request: dict[str, Any], choices: list[_Choice]) -> dict[str, Any]:
+    prompt = sum(len(tokens(_content(message))) for message in request["messages"])
+    completion = sum(len(choice.deltas) for choice in choices)
+    reasoning = sum("reasoning_content" in delta for choice in choices for delta in choice.deltas)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

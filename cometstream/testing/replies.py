@@ -1,0 +1,285 @@
+"""What the simulated server answers, as plain data: a status, headers, write pieces, and how the answer ends."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+__all__ = ["CREATED", "DONE", "Piece", "Reply", "chunk", "frame"]
+
+Piece: TypeAlias = bytes | float | asyncio.Event
+"""One step of a body: bytes to write at once, seconds to wait, or an event to wait for."""
+
+DONE = b"data: [DONE]\n\n"
+"""The frame that ends a stream."""
+
+CREATED = 1774412483
+"""The creation time that everything simulated bears: fixed, so that equal requests get equal answers."""
+
+_REQUEST_ID = "20260325042123456789simulated"
+_MESSAGES = {
+    400: "invalid request",
+    401: "invalid token",
+    403: "insufficient user quota",
+    404: "no such model or route",
+}
+
+
+def frame(data: Mapping[str, Any]) -> bytes:
+    """Return ``data`` as one server-sent event.
+
+    Args:
+        data: Anything that JSON can carry, a chunk or an error object.
+    """
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def chunk(
+    delta: Mapping[str, Any] | None = None,
+    *,
+    index: int = 0,
+    finish_reason: str | None = None,
+    logprobs: Mapping[str, Any] | None = None,
+    id: str = "chatcmpl-simulated",  # noqa: A002 - the wire's own name
+    model: str = "gpt-5.4",
+) -> dict[str, Any]:
+    """Return one ``chat.completion.chunk`` with one choice, shaped as OpenAI's.
+
+    Args:
+        delta: The choice's delta; none is ``{}``.
+        index: The choice's index.
+        finish_reason: The choice's finish reason, null before its end.
+        logprobs: The choice's log probabilities.
+        id: The completion's id.
+        model: The model's id.
+    """
+    choice = {"index": index, "delta": delta or {}, "logprobs": logprobs, "finish_reason": finish_reason}
+    return {
+        "id": id,
+        "object": "chat.completion.chunk",
+        "created": CREATED,
+        "model": model,
+        "service_tier": "default",
+        "system_fingerprint": "fp_simulated",
+        "choices": [choice],
+    }
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of the simulated server; the methods return changed copies.
+
+    Attributes:
+        body: The steps of the body in order. Each ``bytes`` is one write to the socket (in chunked framing also one
+            HTTP chunk), a number waits that many seconds, an ``asyncio.Event`` waits until it is set.
+        status: The HTTP status.
+        headers: The headers, besides those that ``framing`` adds.
+        framing: How the body is delimited: ``"chunked"``; ``"length"`` (Content-Length); ``"close"`` (neither, the
+            connection closes at its end); ``"raw"`` (the body is the whole HTTP response, head included, and the
+            connection closes after it).
+        delay: What to wait for before the head, seconds or an event.
+        ending: What comes after the body: ``"end"`` (its proper end); ``"cut"`` (FIN without it); ``"reset"`` (RST,
+            which also takes what the client's kernel has not received by then: megabytes may be lost);
+            ``"half_close"`` (FIN, but the server goes on reading); ``"stall"`` (silence until the client leaves or
+            the server closes); ``"repeat"`` (``repeat`` over and over until then).
+        at: The number of body bytes after which ``ending`` happens; None is after all of them.
+        repeat: The steps that the ending ``"repeat"`` repeats.
+    """
+
+    body: tuple[Piece, ...] = ()
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    framing: Literal["chunked", "length", "close", "raw"] = "chunked"
+    delay: float | asyncio.Event = 0.0
+    ending: Literal["end", "cut", "reset", "half_close", "stall", "repeat"] = "end"
+    at: int | None = None
+    repeat: tuple[Piece, ...] = ()
+
+    @classmethod
+    def text(
+        cls,
+        *texts: str | float | asyncio.Event,
+        finish_reason: str | None = "stop",
+        usage: Mapping[str, Any] | None = None,
+        done: bool = True,
+    ) -> Reply:
+        """Return a stream of content: the role chunk, one chunk for each text, the finish chunk and ``[DONE]``.
+
+        Args:
+            texts: The content deltas; a number or an event among them is a wait, as in ``body``.
+            finish_reason: Given in a chunk of its own; None leaves that chunk out.
+            usage: Given in a last chunk without choices; None leaves that chunk out.
+            done: Whether ``[DONE]`` ends the stream.
+        """
+        events: list[Piece | dict[str, Any]] = [chunk({"role": "assistant", "content": "", "refusal": None})]
+        events += [chunk({"content": text}) if isinstance(text, str) else text for text in texts]
+        if finish_reason is not None:
+            events.append(chunk(finish_reason=finish_reason))
+        if usage is not None:
+            events.append({**chunk(), "choices": [], "usage": usage})
+        return cls.sse(*events, *([DONE] if done else []))
+
+    @classmethod
+    def sse(cls, *pieces: Piece | Mapping[str, Any]) -> Reply:
+        """Return an event stream of these pieces; a mapping becomes a ``data:`` frame, bytes are written as they are.
+
+        Args:
+            pieces: The body's steps; nothing is added, not even ``[DONE]``.
+        """
+        headers = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"))
+        return cls(body=_pieces(pieces), headers=headers)
+
+    @classmethod
+    def json(cls, data: Any, *, status: int = 200) -> Reply:
+        """Return a JSON body with a Content-Length.
+
+        Args:
+            data: What the body says.
+            status: The HTTP status.
+        """
+        return cls.plain(orjson.dumps(data), content_type="application/json", status=status)
+
+    @classmethod
+    def plain(cls, body: bytes, *, content_type: str, status: int = 200) -> Reply:
+        """Return any body with a Content-Length: a proxy's HTML page, a body under a wrong label.
+
+        Args:
+            body: The body, in one write.
+            content_type: The Content-Type header.
+            status: The HTTP status.
+        """
+        return cls(body=(body,), headers=(("Content-Type", content_type),), status=status, framing="length")
+
+    @classmethod
+    def error(
+        cls,
+        status: int,
+        message: str | None = None,
+        *,
+        code: str = "",
+        type: str = "comet_api_error",  # noqa: A002 - the wire's own name
+        param: str | None = None,
+        retry_after: float | str | None = None,
+        request_id: str = _REQUEST_ID,
+    ) -> Reply:
+        """Return an HTTP error with the gateway's error body.
+
+        Args:
+            status: The HTTP status.
+            message: What is wrong; None is a fitting one. ``(request id: ...)`` is added to it.
+            code: The error's code, empty for most.
+            type: The error's type.
+            param: The parameter at fault; None leaves the field out.
+            retry_after: The Retry-After header: seconds, or a text such as an HTTP date.
+            request_id: The id inside the message.
+        """
+        text = message or _MESSAGES.get(status) or _reason(status).lower()
+        error = {"message": f"{text} (request id: {request_id})", "type": type, "code": code}
+        if param is not None:
+            error["param"] = param
+        reply = cls.json({"error": error}, status=status)
+        return reply if retry_after is None else reply.with_headers({"Retry-After": str(retry_after)})
+
+    @classmethod
+    def raw(cls, *pieces: Piece) -> Reply:
+        """Return a whole HTTP response, head and framing included, written as it is; then the connection closes.
+
+        With no pieces nothing is written: ``Reply.raw().reset()`` resets before the head.
+
+        Args:
+            pieces: The response's steps.
+        """
+        return cls(body=pieces, framing="raw")
+
+    @property
+    def content(self) -> bytes:
+        """All bytes of the body, before framing and without regard to ``at``."""
+        return b"".join(piece for piece in self.body if isinstance(piece, bytes))
+
+    @property
+    def head(self) -> bytes:
+        """The status line and headers; empty for raw framing."""
+        if self.framing == "raw":
+            return b""
+        headers = list(self.headers)
+        if self.framing == "chunked":
+            headers.append(("Transfer-Encoding", "chunked"))
+        elif self.framing == "length":
+            headers.append(("Content-Length", str(len(self.content))))
+        else:
+            headers.append(("Connection", "close"))
+        lines = [f"HTTP/1.1 {self.status} {_reason(self.status)}", *(f"{name}: {value}" for name, value in headers)]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def then(self, *pieces: Piece | Mapping[str, Any]) -> Reply:
+        """Return this reply with more at the end of its body; mappings become frames."""
+        return replace(self, body=self.body + _pieces(pieces))
+
+    def with_headers(self, headers: Mapping[str, str]) -> Reply:
+        """Return this reply with these headers, in place of those of the same names."""
+        names = {name.lower() for name in headers}
+        kept = tuple(pair for pair in self.headers if pair[0].lower() not in names)
+        return replace(self, headers=(*kept, *headers.items()))
+
+    def after(self, delay: float | asyncio.Event) -> Reply:
+        """Return this reply with a wait before its head, in seconds or until an event is set."""
+        return replace(self, delay=delay)
+
+    def paced(self, seconds: float) -> Reply:
+        """Return this reply with a wait before each write of its body, the first included."""
+        body: list[Piece] = []
+        for piece in self.body:
+            body += [seconds, piece] if isinstance(piece, bytes) else [piece]
+        return replace(self, body=tuple(body))
+
+    def split(self, size: int) -> Reply:
+        """Return this reply with its body cut anew into writes of ``size`` bytes; its waits are dropped."""
+        content = self.content
+        return replace(self, body=tuple(content[start : start + size] for start in range(0, len(content), size)))
+
+    def compressed(self, encoding: Literal["gzip", "deflate"]) -> Reply:
+        """Return this reply compressed and labelled so, each write decodable without the later ones."""
+        coder = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+        body: list[Piece] = [
+            coder.compress(piece) + coder.flush(zlib.Z_SYNC_FLUSH) if isinstance(piece, bytes) else piece
+            for piece in self.body
+        ]
+        body.append(coder.flush())
+        return replace(self, body=tuple(body)).with_headers({"Content-Encoding": encoding})
+
+    def cut(self, at: int | None = None) -> Reply:
+        """Return this reply cut by a FIN after ``at`` body bytes (None: after all), without its proper end."""
+        return replace(self, ending="cut", at=at)
+
+    def reset(self, at: int | None = None) -> Reply:
+        """Return this reply with the connection reset (RST) after ``at`` body bytes (None: after all)."""
+        return replace(self, ending="reset", at=at)
+
+    def half_close(self, at: int | None = None) -> Reply:
+        """Return this reply with only the server's direction closed after ``at`` body bytes (None: after all)."""
+        return replace(self, ending="half_close", at=at)
+
+    def stall(self, at: int | None = None) -> Reply:
+        """Return this reply falling silent after ``at`` body bytes (None: after all), with the connection open."""
+        return replace(self, ending="stall", at=at)
+
+    def forever(self, *pieces: Piece) -> Reply:
+        """Return this reply with these pieces repeated at its end until the client leaves or the server closes."""
+        return replace(self, ending="repeat", at=None, repeat=pieces)
+
+
+def _pieces(pieces: Iterable[Piece | Mapping[str, Any]]) -> tuple[Piece, ...]:
+    return tuple(frame(piece) if isinstance(piece, Mapping) else piece for piece in pieces)
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unassigned"  # 524 and 529 are in no registry

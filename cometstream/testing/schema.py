@@ -1,0 +1,100 @@
+"""Makes a JSON value that satisfies a simple JSON schema, always the same one."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+__all__ = ["sample"]
+
+_DEEP = 4  # below this, optional parts are left out, so that a recursive schema ends
+_BOTTOM = 16  # a schema that requires itself has no value at all
+_FORMATS = {
+    "date": "1986-02-09",  # Halley's last perihelion
+    "date-time": "1986-02-09T00:00:00Z",
+    "time": "00:00:00Z",
+    "email": "halley@example.com",
+    "uri": "https://example.com/comet",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+def sample(schema: Any) -> Any:
+    """Return a value for a schema.
+
+    Args:
+        schema: A JSON schema: types, enum, const, properties, items, bounds, formats, ``$ref`` within the document,
+            anyOf, oneOf and allOf. ``pattern``, ``multipleOf`` and ``not`` are not looked at.
+    """
+    return _sample(schema, schema, 0)
+
+
+def _sample(schema: Any, root: Any, depth: int) -> Any:
+    if not isinstance(schema, dict) or depth > _BOTTOM:
+        return None
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    if "$ref" in schema:
+        return _sample(_resolve(schema["$ref"], root), root, depth + 1)
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if options:
+        return _sample(options[-1 if depth > _DEEP else 0], root, depth + 1)
+    if schema.get("allOf"):
+        return _sample(_merged(schema, root), root, depth + 1)
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    if isinstance(kind, list):
+        kind = "null" if depth > _DEEP and "null" in kind else kind[0]
+    if kind == "object":
+        return _object(schema, root, depth)
+    if kind == "array":
+        count = schema.get("minItems", 0 if depth > _DEEP else 1)
+        return [_sample(schema.get("items"), root, depth + 1) for _ in range(count)]
+    if kind in ("integer", "number"):
+        return _number(schema)
+    if kind == "boolean":
+        return True
+    return _string(schema) if kind == "string" else None
+
+
+def _object(schema: dict[str, Any], root: Any, depth: int) -> dict[str, Any]:
+    properties = schema.get("properties", {})
+    names = schema.get("required", []) if depth > _DEEP else [*properties, *schema.get("required", [])]
+    return {name: _sample(properties.get(name), root, depth + 1) for name in names}
+
+
+def _number(schema: dict[str, Any]) -> float:
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if low is None:
+        value = 1 if high is None else high - 1
+    else:
+        value = low + 1 if high is None else (low + high) / 2
+    return ceil(value) if schema.get("type") != "number" else value
+
+
+def _string(schema: dict[str, Any]) -> str:
+    text = _FORMATS.get(schema.get("format", ""), "comet")
+    text = text.ljust(schema.get("minLength", 0), ".")
+    return text[: schema.get("maxLength")]
+
+
+def _resolve(reference: str, root: Any) -> Any:
+    found = root
+    for name in reference.removeprefix("#").strip("/").split("/"):
+        if name:
+            found = found.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+    return found
+
+
+def _merged(schema: dict[str, Any], root: Any) -> dict[str, Any]:
+    merged: dict[str, Any] = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in schema["allOf"]:
+        part = _resolve(part["$ref"], root) if "$ref" in part else part
+        properties = {**merged.get("properties", {}), **part.get("properties", {})}
+        required = [*merged.get("required", []), *part.get("required", [])]
+        merged |= part
+        if properties:
+            merged |= {"properties": properties, "required": required}
+    return merged

@@ -1,0 +1,1 @@
+"""The sans-I/O core: bytes to typed objects and back. No async, no aiohttp, no clock."""

@@ -1,0 +1,454 @@
+"""Chunks to the completion: one fold over the stream, usable alone.
+
+Texts are lists of pieces, joined when somebody reads them. Every bend that a gateway's shape needed is counted by kind in
+``completion.normalizations``; with ``strict=True`` the first one raises instead.
+"""
+
+from __future__ import annotations
+
+import base64
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from cometstream.errors import ProtocolError
+from cometstream.wire.chunks import ChatCompletionChunk, delta_of, reasoning_field, split_parts
+from cometstream.wire.completion import ChatCompletion
+from cometstream.wire.tool_calls import ToolCallFold, ToolCallState
+from cometstream.wire.view import text_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
+
+# Fields of a chunk that are no part of the completion: `obfuscation` is padding against eavesdroppers who count bytes.
+_NOT_KEPT: Final = frozenset({"choices", "object", "obfuscation"})
+
+_NO_CALLS: Final = "finish_tool_calls_without_calls"
+
+
+class ChoiceState:
+    """What has come of one choice; texts as lists of pieces.
+
+    Attributes:
+        index: Which of the ``n`` choices.
+        content: Pieces of the text.
+        refusal: Pieces of the refusal.
+        reasoning: Pieces of the reasoning.
+        tool_calls: The calls in order of their first fragment.
+        logprobs: Log probabilities, a list for each of ``content`` and ``refusal``.
+        parts: Content that came as a list of parts, but for the text and thinking in it; None where none came as a list.
+        finish_reason: Why the choice ended; None while it goes on.
+    """
+
+    __slots__ = (
+        "audio",
+        "audio_pieces",
+        "content",
+        "extra",
+        "finish_reason",
+        "function_call",
+        "index",
+        "logprobs",
+        "message_extra",
+        "parts",
+        "reasoning",
+        "reasoning_key",
+        "refusal",
+        "role",
+        "tool_calls",
+    )
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.role = ""
+        self.content: list[str] = []
+        self.refusal: list[str] = []
+        self.reasoning: list[str] = []
+        self.reasoning_key = "reasoning_content"  # the wire's own name for it, kept for the next request
+        self.parts: list[Any] | None = None
+        self.tool_calls = ToolCallFold()
+        self.function_call: ToolCallState | None = None
+        self.audio: dict[str, Any] = {}
+        self.audio_pieces: dict[str, list[str]] = {}
+        self.logprobs: dict[str, list[Any]] = {}
+        self.finish_reason: str | None = None
+        self.message_extra: dict[str, Any] = {}
+        self.extra: dict[str, Any] = {}
+
+    def bent_at_the_end(self) -> list[str]:
+        """Return the kinds of normalisation that only an ended choice can tell."""
+        kinds = []
+        if self.finish_reason == "tool_calls" and not self.tool_calls.calls and self.function_call is None:
+            kinds.append(_NO_CALLS)
+        if self.finish_reason is not None and any(call.id is None for call in self.tool_calls.calls):
+            kinds.append("tool_call_id_missing")
+        return kinds
+
+    def build(self, id_prefix: str) -> dict[str, Any]:
+        """Return the choice as in a ``chat.completion``."""
+        calls = [call.build(f"{id_prefix}_{self.index}_{place}") for place, call in enumerate(self.tool_calls.calls)]
+        text = "".join(self.content)
+        reasoning = "".join(self.reasoning)
+        message: dict[str, Any] = {"role": self.role or "assistant"}
+        if self.parts is not None:
+            # What came as a list goes back as one.
+            thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}] if reasoning else []
+            message["content"] = [*thinking, *([{"type": "text", "text": text}] if text else []), *self.parts] or None
+        else:
+            # As in the synchronous form: no text beside calls or a refusal is null, not "".
+            message["content"] = text if text or (self.content and not calls) else None
+            if reasoning:
+                message[self.reasoning_key] = reasoning
+        message["refusal"] = "".join(self.refusal) or None
+        if calls:
+            message["tool_calls"] = calls
+        if self.function_call is not None:
+            message["function_call"] = self.function_call.build_function()
+        if self.audio or self.audio_pieces:
+            message["audio"] = {
+                **self.audio,
+                **{key: _joined_audio(key, value) for key, value in self.audio_pieces.items()},
+            }
+        message.update({key: _joined(value) for key, value in self.message_extra.items()})
+        return {
+            "index": self.index,
+            "message": message,
+            "logprobs": {name: list(tokens) for name, tokens in self.logprobs.items()} or None,
+            "finish_reason": self.finish_reason,
+            **self.extra,
+        }
+
+
+class Accumulator:
+    """Adds chunks up into the completion.
+
+    Args:
+        strict: Raise ``ProtocolError`` where a shape would have to be normalised.
+
+    Attributes:
+        choices: The state of each choice, by its index.
+        normalizations: What was normalised so far, each kind with its count.
+        errored: A choice ended with ``finish_reason: "error"``, which is an error and no end.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+        self.choices: dict[int, ChoiceState] = {}
+        self.normalizations: dict[str, int] = {}
+        self.errored = False
+        # All of the last chunk but its choices: most chunks repeat it, and one comparison sees that.
+        self._head_size = -1
+        self._head_padded = False
+        self._head_names: list[str] = []
+        self._head_values: Callable[[dict[str, Any]], Any] = len
+        self._head: Any = None
+        self._top: dict[str, Any] = {}
+        self._usage: dict[str, Any] | None = None
+        self._completion: ChatCompletion | None = None
+
+    def add(self, chunk: ChatCompletionChunk) -> bool:
+        """Add one chunk.
+
+        Returns:
+            Whether it carried content: a text, refusal, reasoning, tool-call, function-call or audio delta.
+        Raises:
+            ProtocolError: Only if ``strict``.
+        """
+        self._completion = None
+        raw = chunk.raw
+        choices = raw.get("choices")
+        # Most chunks say but for their choices just what the chunk before said: the same fields with the same values.
+        try:
+            repeats = choices is not None and len(raw) == self._head_size and self._head_values(raw) == self._head
+        except KeyError:
+            repeats = False
+        if not repeats or ("obfuscation" in raw) != self._head_padded:
+            self._add_head(raw)
+        if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
+            choice = choices[0]
+            # And most bring one piece of text for a choice that is known, and all else is null.
+            delta = choice.get("delta")
+            if type(delta) is dict and len(delta) == 1:
+                text = delta.get("content")
+                index = choice.get("index")
+                state = self.choices.get(index) if type(index) is int else None
+                if (
+                    type(text) is str
+                    and state is not None
+                    and state.finish_reason is None
+                    and list(choice.values()).count(None) == len(choice) - 2
+                ):
+                    state.content.append(text)
+                    return text != ""
+            return self._add_choice(choice)
+        if type(choices) is not list:
+            if choices is not None:
+                self.note("choices_malformed")
+            elif "choices" in raw:
+                self.note("choices_null")
+            return False
+        has_content = False
+        for choice in choices:
+            if type(choice) is dict:
+                has_content = self._add_choice(choice) or has_content
+            else:
+                self.note("choice_malformed")
+        return has_content
+
+    def _add_head(self, raw: dict[str, Any]) -> None:
+        names = [name for name in raw if name != "choices" and name != "obfuscation"]
+        if len(raw) != self._head_size or names != self._head_names:
+            self._head_size = len(raw)
+            self._head_padded = "obfuscation" in raw
+            self._head_names = names
+            # Of two names at least, so that it returns a tuple.
+            self._head_values = itemgetter(*names, *names) if len(names) == 1 else itemgetter(*names) if names else len
+        self._head = self._head_values(raw)
+        for key, value in raw.items():
+            if key in _NOT_KEPT or value is None or value == "":
+                continue
+            if type(value) is dict:
+                self._add_object(key, value)
+            else:
+                self._top[key] = value
+
+    def _add_object(self, key: str, value: dict[str, Any]) -> None:
+        # The last usage that says something wins: cumulative reports must not be summed.
+        usage = value if key == "usage" else value.get("usage") if key == "x_groq" else None
+        if usage and isinstance(usage, dict):
+            self._usage = usage
+        self._top[key] = value
+
+    def note(self, kind: str) -> None:
+        """Count one normalisation.
+
+        Raises:
+            ProtocolError: If ``strict``.
+        """
+        if self.strict:
+            raise ProtocolError(f"the stream departs from the documented shape: {kind}")
+        self.normalizations[kind] = self.normalizations.get(kind, 0) + 1
+        self._completion = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether a choice came and every choice that came has a finish reason."""
+        return (
+            bool(self.choices)
+            and not self.errored
+            and all(state.finish_reason is not None for state in self.choices.values())
+        )
+
+    @property
+    def completion(self) -> ChatCompletion:
+        """The completion so far; the same object until another chunk is added."""
+        if self._completion is None:
+            self._completion = self._build()
+        return self._completion
+
+    def _build(self) -> ChatCompletion:
+        top = {key: value for key, value in self._top.items() if key != "usage"}
+        notes = dict(self.normalizations)
+        prefix = f"call_{text_or_none(top.get('id')) or ''}"
+        choices = []
+        for index in sorted(self.choices):
+            choice = self.choices[index].build(prefix)
+            for kind in self.choices[index].bent_at_the_end():
+                notes[kind] = notes.get(kind, 0) + 1
+                if kind == _NO_CALLS:
+                    choice["finish_reason"] = "stop"
+            choices.append(choice)
+        raw: dict[str, Any] = {key: top.pop(key) for key in ("id", "created", "model") if key in top}
+        raw["object"] = "chat.completion"
+        raw["choices"] = choices
+        if self._usage is not None:
+            raw["usage"] = self._usage
+        raw.update(top)
+        return ChatCompletion(raw, notes)
+
+    def _add_choice(self, choice: dict[str, Any]) -> bool:
+        index = choice.get("index")
+        if type(index) is not int:
+            self.note("choice_index_missing")
+            index = 0
+        state = self.choices.get(index)
+        if state is None:
+            state = self.choices[index] = ChoiceState(index)
+        # The delta first, wherever it stands: its text does not come after the finish_reason beside it.
+        delta = delta_of(choice)
+        if delta is not None:
+            has_content = self._add_delta(state, delta)
+        else:
+            has_content = False
+            if "delta" in choice:
+                self.note("delta_null")
+        for key, value in choice.items():
+            if value is not None and key != "delta" and key != "index":
+                self._add_choice_field(state, key, value)
+        if self.strict:
+            for kind in state.bent_at_the_end():
+                self.note(kind)
+        return has_content
+
+    def _add_choice_field(self, state: ChoiceState, key: str, value: Any) -> None:
+        if key == "finish_reason" or key == "finishReason":
+            if not isinstance(value, str):
+                self.note("finish_reason_malformed")
+            elif not value:
+                self.note("finish_reason_empty")
+            elif key == "finishReason" and state.finish_reason is not None:
+                return
+            else:
+                if key == "finishReason":
+                    self.note("finish_reason_camel_case")
+                state.finish_reason = value
+                if value == "error":
+                    self.errored = True
+        elif key == "logprobs":
+            if not isinstance(value, dict):
+                self.note("logprobs_malformed")
+                return
+            for name, tokens in value.items():
+                if isinstance(tokens, list):
+                    state.logprobs.setdefault(name, []).extend(tokens)
+        elif key == "message":
+            # Read where there is no delta. Beside one it is what came so far, once more.
+            self.note("message_in_chunk")
+        else:
+            state.extra[key] = value
+
+    def _add_delta(self, state: ChoiceState, delta: Any) -> bool:
+        if type(delta) is not dict:
+            self.note("delta_malformed")
+            return False
+        has_content = reasoned = False
+        for key, value in delta.items():
+            if value is None:
+                continue
+            if key == "content":
+                if type(value) is str:
+                    state.content.append(value)
+                    if value:
+                        has_content = True
+                elif isinstance(value, list):
+                    has_content = self._add_parts(state, value, delta) or has_content
+                else:
+                    self.note("content_malformed")
+            elif key == "role":
+                if not state.role and isinstance(value, str):
+                    state.role = value
+            elif key == "tool_calls":
+                if isinstance(value, list):
+                    for fragment in value:
+                        if isinstance(fragment, dict):
+                            state.tool_calls.add(fragment, self.note)
+                            has_content = True
+                        else:
+                            self.note("tool_call_malformed")
+                else:
+                    self.note("tool_calls_malformed")
+            elif key == "reasoning_content" or key == "reasoning":
+                if not isinstance(value, str):
+                    self.note("reasoning_malformed")
+                elif not reasoned:
+                    reasoned = self._add_reasoning(state, delta)
+                    has_content = has_content or reasoned
+            elif key == "refusal":
+                if isinstance(value, str):
+                    state.refusal.append(value)
+                    has_content = has_content or bool(value)
+                else:
+                    self.note("refusal_malformed")
+            else:
+                has_content = self._add_rare(state, key, value) or has_content
+        if has_content and state.finish_reason is not None:
+            self.note("content_after_finish")
+        return has_content
+
+    def _add_reasoning(self, state: ChoiceState, delta: dict[str, Any]) -> bool:
+        field = reasoning_field(delta)
+        if field is None:
+            return False
+        name, text = field
+        if not state.reasoning:
+            state.reasoning_key = name
+        state.reasoning.append(text)
+        return True
+
+    def _add_parts(self, state: ChoiceState, parts: list[Any], delta: dict[str, Any]) -> bool:
+        self.note("content_parts")
+        text, reasoning = split_parts(parts)
+        if state.parts is None:
+            state.parts = []
+        state.parts.extend(part for part in parts if not any(split_parts([part])))
+        if text:
+            state.content.append(text)
+        if reasoning and reasoning_field(delta) is None:
+            state.reasoning.append(reasoning)
+        return bool(text or reasoning)
+
+    def _add_rare(self, state: ChoiceState, key: str, value: Any) -> bool:
+        if key not in ("function_call", "audio"):
+            _merge(state.message_extra, key, value)
+            return False
+        if not isinstance(value, dict):
+            self.note(f"{key}_malformed")
+            return False
+        if key == "function_call":
+            if state.function_call is None:
+                state.function_call = ToolCallState()
+            state.function_call.add_function(value, self.note)
+            return bool(value)
+        for name, piece in value.items():
+            if name not in ("data", "transcript"):
+                if piece is not None:
+                    state.audio[name] = piece
+            elif isinstance(piece, str):
+                state.audio_pieces.setdefault(name, []).append(piece)
+            elif piece is not None:
+                self.note("audio_malformed")
+        return bool(value)
+
+
+def _merge(into: dict[str, Any], key: str, value: Any) -> None:
+    """Fold an unknown delta field: texts are pieces, lists grow, the rest is replaced.
+
+    A text that repeats its first piece exactly is a label (``"type": "text"``), not a piece, and is kept once.
+    """
+    have = into.get(key)
+    if isinstance(value, str):
+        if isinstance(have, _Pieces):
+            if have != [value]:
+                have.append(value)
+        else:
+            into[key] = _Pieces([value])
+    elif isinstance(value, list):
+        if isinstance(have, list) and not isinstance(have, _Pieces):
+            have.extend(value)
+        else:
+            into[key] = list(value)
+    else:
+        into[key] = value
+
+
+class _Pieces(list[str]):
+    """Pieces of a text, told from a list that the wire sent."""
+
+    __slots__ = ()
+
+
+def _joined(value: Any) -> Any:
+    if isinstance(value, _Pieces):
+        return "".join(value)
+    return list(value) if isinstance(value, list) else value
+
+
+def _joined_audio(key: str, pieces: list[str]) -> str:
+    if key == "data" and any(piece.endswith("=") for piece in pieces[:-1]):
+        # Pieces that were padded on their own cannot be joined as text.
+        try:
+            return base64.b64encode(b"".join(base64.b64decode(piece) for piece in pieces)).decode()
+        except ValueError:
+            pass
+    return "".join(pieces)

@@ -1,0 +1,101 @@
+"""One server-sent event to what it means: a chunk, the end mark, an error, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from cometstream.errors import ProtocolError
+from cometstream.wire.chunks import ChatCompletionChunk
+from cometstream.wire.error_body import ErrorBody, excerpt, parse_error, read_error
+from cometstream.wire.json_text import MAX_DEPTH, is_too_deep, parse_lenient
+from cometstream.wire.sse import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["DONE", "Done", "Frame", "read_frame"]
+
+# Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
+_SHALLOW: Final = 2 * MAX_DEPTH
+
+
+class Done:
+    """The end mark, ``data: [DONE]``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "DONE"
+
+
+DONE: Final = Done()
+
+
+class Frame(NamedTuple):
+    """A whole event and the chunk it holds."""
+
+    event: Event
+    chunk: ChatCompletionChunk
+
+
+def read_frame(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
+    """Return what an event means; None for one that means nothing (``data: null``, a comment inside ``data:``).
+
+    Args:
+        event: The event.
+        note: Called with the kind of each normalisation, as ``Accumulator.note``.
+    Raises:
+        ProtocolError: The data is no JSON object; ``raw`` holds it.
+    """
+    data = event.data
+    try:
+        raw = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return _irregular(event, note)
+    if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(raw):
+        raise ProtocolError(f"an event's data is nested too deeply: {_shown(data)}", raw=data)
+    if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
+        return ChatCompletionChunk(raw)
+    return _unusual(event, raw, note)
+
+
+def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | None:
+    """Read JSON that is no plain chunk: an error, null, a chunk without choices, or an event with a name."""
+    if raw is None:
+        note("data_null")
+        return None
+    if event.event == "error" or (isinstance(raw, dict) and (raw.get("error") or raw.get("object") == "error")):
+        return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
+    if not isinstance(raw, dict):
+        raise ProtocolError(f"an event's data is JSON but no object: {_shown(event.data)}", raw=event.data)
+    return ChatCompletionChunk(raw)
+
+
+def _irregular(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
+    """Read data that strict JSON refuses: the end mark, a stray comment, or JSON that a lenient reader takes."""
+    data = event.data.strip()
+    if data == b"[DONE]":
+        return DONE
+    if data.lower() == b"[done]":
+        note("done_spelling")
+        return DONE
+    if not data:
+        note("data_empty")
+        return None
+    if data.startswith(b":"):
+        note("comment_as_data")
+        return None
+    try:
+        raw = parse_lenient(data)
+    except ValueError:
+        if event.event == "error":
+            return parse_error(data)
+        raise ProtocolError(f"an event's data is no JSON: {_shown(event.data)}", raw=event.data) from None
+    note("json_lenient")
+    return _unusual(event, raw, note)
+
+
+def _shown(data: bytes) -> str:
+    return repr(data[:120].decode("utf-8", "replace")) + ("..." if len(data) > 120 else "")

@@ -1,0 +1,378 @@
+"""The request's shape: TypedDicts for its parameters, and its encoding as JSON.
+
+The types are for editors and type checkers; what a request may hold at run time is told by `cometstream.wire.checks`.
+Every object may also be given as a plain mapping, so that dicts which a program builds or reads somewhere are accepted,
+and other libraries' TypedDicts too. Optional parameters take None for "not given", as the OpenAI SDK's users write it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeGuard
+
+import orjson
+
+from cometstream.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
+__all__ = [
+    "AssistantMessageParam",
+    "AudioParam",
+    "ChatParams",
+    "ContentPartParam",
+    "FilePartParam",
+    "FunctionParam",
+    "FunctionToolParam",
+    "ImagePartParam",
+    "InputAudioPartParam",
+    "MessageParam",
+    "PredictionParam",
+    "ResponseFormatParam",
+    "StreamOptionsParam",
+    "SystemMessageParam",
+    "TextPartParam",
+    "ToolCallParam",
+    "ToolChoiceParam",
+    "ToolMessageParam",
+    "ToolParam",
+    "UserMessageParam",
+    "WebSearchOptionsParam",
+    "encode_body",
+    "is_json_list",
+    "join_path",
+]
+
+
+class TextPartParam(TypedDict):
+    """A piece of text inside a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageURL(TypedDict):
+    """Where an image is: an https or a data URL."""
+
+    url: str
+    detail: NotRequired[Literal["low", "high", "auto"]]
+
+
+class ImagePartParam(TypedDict):
+    """An image inside a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageURL
+
+
+class InputAudio(TypedDict):
+    """Recorded sound, base64, and its format."""
+
+    data: str
+    format: str
+
+
+class InputAudioPartParam(TypedDict):
+    """Sound inside a message."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+class File(TypedDict, total=False):
+    """A file by its id, or its name and its content as a data URL."""
+
+    file_id: str
+    filename: str
+    file_data: str
+
+
+class FilePartParam(TypedDict):
+    """A file inside a message."""
+
+    type: Literal["file"]
+    file: File
+
+
+ContentPartParam: TypeAlias = (
+    TextPartParam | ImagePartParam | InputAudioPartParam | FilePartParam | Mapping[str, object]
+)
+"""One part of a message's content; part types of a provider's own go as plain mappings."""
+
+
+class SystemMessageParam(TypedDict):
+    """Instructions that the model follows whatever the user says."""
+
+    role: Literal["system", "developer"]
+    content: str | Sequence[ContentPartParam]
+    name: NotRequired[str]
+
+
+class UserMessageParam(TypedDict):
+    """What the end user says."""
+
+    role: Literal["user"]
+    content: str | Sequence[ContentPartParam]
+    name: NotRequired[str]
+
+
+class ToolCallFunction(TypedDict):
+    """The function that the model called, and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallParam(TypedDict):
+    """A tool call of an earlier answer."""
+
+    id: str
+    type: Literal["function"]
+    function: ToolCallFunction
+
+
+class AssistantMessageParam(TypedDict):
+    """An earlier answer of the model; `content` may be missing where it called tools, refused or spoke."""
+
+    role: Literal["assistant"]
+    content: NotRequired[str | Sequence[ContentPartParam] | None]
+    name: NotRequired[str]
+    refusal: NotRequired[str | None]
+    reasoning_content: NotRequired[str | None]
+    tool_calls: NotRequired[Sequence[ToolCallParam | Mapping[str, object]] | None]
+    function_call: NotRequired[ToolCallFunction | Mapping[str, object] | None]
+    audio: NotRequired[Mapping[str, object] | None]
+
+
+class ToolMessageParam(TypedDict):
+    """What a tool returned for the call named by `tool_call_id`."""
+
+    role: Literal["tool"]
+    content: str | Sequence[ContentPartParam]
+    tool_call_id: str
+
+
+MessageParam: TypeAlias = (
+    SystemMessageParam | UserMessageParam | AssistantMessageParam | ToolMessageParam | Mapping[str, object]
+)
+"""One message of the conversation: a dict literal, another library's TypedDict, or what ``message.to_dict()`` gave."""
+
+
+class FunctionParam(TypedDict):
+    """A function that the model may call; `parameters` is a JSON Schema."""
+
+    name: str
+    description: NotRequired[str]
+    parameters: NotRequired[Mapping[str, object]]
+    strict: NotRequired[bool | None]
+
+
+class FunctionToolParam(TypedDict):
+    """A tool that is a function."""
+
+    type: Literal["function"]
+    function: FunctionParam
+
+
+ToolParam: TypeAlias = FunctionToolParam | Mapping[str, object]
+"""A tool; tool types of a provider's own go as plain mappings."""
+
+
+class FunctionName(TypedDict):
+    """A function by its name."""
+
+    name: str
+
+
+class NamedToolChoice(TypedDict):
+    """Call this one function."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+ToolChoiceParam: TypeAlias = Literal["auto", "none", "required"] | str | NamedToolChoice | Mapping[str, object]
+"""How the model selects tools."""
+
+
+class TextFormat(TypedDict):
+    """Plain text, or any JSON object without a schema."""
+
+    type: Literal["text", "json_object"]
+
+
+class JSONSchema(TypedDict):
+    """A named JSON Schema; with `strict` the answer must match it exactly."""
+
+    name: str
+    schema: Mapping[str, object]
+    description: NotRequired[str]
+    strict: NotRequired[bool | None]
+
+
+class JSONSchemaFormat(TypedDict):
+    """JSON that matches a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JSONSchema
+
+
+ResponseFormatParam: TypeAlias = TextFormat | JSONSchemaFormat | Mapping[str, object]
+"""The answer's format."""
+
+
+class StreamOptionsParam(TypedDict, total=False):
+    """Options of a stream; `include_usage` asks for token counts before its end."""
+
+    include_usage: bool
+    include_obfuscation: bool
+
+
+class AudioParam(TypedDict):
+    """The voice and the format of spoken answers."""
+
+    voice: str | Mapping[str, object]
+    format: str
+
+
+class PredictionParam(TypedDict):
+    """Text that much of the answer is expected to repeat."""
+
+    type: Literal["content"]
+    content: str | Sequence[TextPartParam | Mapping[str, object]]
+
+
+class WebSearchOptionsParam(TypedDict, total=False):
+    """How the model searches the web, where it does."""
+
+    search_context_size: Literal["low", "medium", "high"]
+    user_location: Mapping[str, object] | None
+
+
+class ChatParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages` and `stream`.
+
+    Source:
+        The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
+    """
+
+    temperature: float | None
+    top_p: float | None
+    n: int | None
+    stop: str | Sequence[str] | None
+    max_tokens: int | None
+    max_completion_tokens: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[str, float] | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    user: str | None
+    response_format: ResponseFormatParam | None
+    tools: Sequence[ToolParam] | None
+    tool_choice: ToolChoiceParam | None
+    reasoning_effort: Literal["low", "medium", "high"] | str | None
+    stream_options: StreamOptionsParam | Mapping[str, object] | None
+    service_tier: Literal["auto", "default", "flex", "priority"] | str | None
+    audio: AudioParam | Mapping[str, object] | None
+    function_call: Literal["auto", "none"] | str | FunctionName | Mapping[str, object] | None
+    functions: Sequence[FunctionParam | Mapping[str, object]] | None
+    metadata: Mapping[str, str] | None
+    modalities: Sequence[Literal["text", "audio"] | str] | None
+    parallel_tool_calls: bool | None
+    prediction: PredictionParam | Mapping[str, object] | None
+    prompt_cache_key: str | None
+    safety_identifier: str | None
+    seed: int | None
+    store: bool | None
+    verbosity: Literal["low", "medium", "high"] | str | None
+    web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+
+
+def is_json_list(value: object) -> TypeGuard[Sequence[Any]]:
+    """Tell whether `value` is written as a JSON list: any sequence but text and bytes."""
+    return isinstance(value, (list, tuple)) or (
+        isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
+    )
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """Write a request body as JSON.
+
+    Args:
+        body: The whole body, with `extra_body` merged in. Any mapping and any sequence will do at every depth.
+
+    Returns:
+        UTF-8 bytes on one line.
+
+    Raises:
+        InvalidRequestError: Values that JSON cannot hold, each with its path: NaN and infinities, integers beyond 64
+            bits, lone surrogates, keys that are no strings, circular references, foreign objects.
+    """
+    try:
+        encoded = orjson.dumps(body, default=_plain)
+    except TypeError as error:
+        raise InvalidRequestError(list(_unwritable(body, "", ())) or [f"body: {error}"]) from None
+    # orjson writes NaN and infinities as null. A body without a null in it has none, and needs no second look.
+    if b"null" in encoded and not _is_finite(body):
+        raise InvalidRequestError(list(_unwritable(body, "", ())))
+    return encoded
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if is_json_list(value):
+        return list(value)
+    if isinstance(value, float):  # numpy's float64 is a float, of a class that orjson does not know
+        return float(value)
+    raise TypeError
+
+
+def _is_finite(value: object) -> bool:
+    """Tell whether no float below `value` is NaN or infinite; ten times as fast as looking for the path of one."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, (dict, Mapping)):
+        return all(type(item) is str or _is_finite(item) for item in value.values())
+    return not is_json_list(value) or all(type(item) is str or _is_finite(item) for item in value)
+
+
+def _unwritable(value: object, path: str, parents: tuple[int, ...]) -> Iterator[str]:
+    """Yield a problem for each value that JSON cannot hold; `parents` are the ids of the containers around it."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{path}: is {value}; JSON has finite numbers only"
+    elif isinstance(value, Mapping) or is_json_list(value):
+        if id(value) in parents:
+            yield f"{path}: contains itself; JSON has no circular references"
+        elif len(parents) >= 254:  # orjson's own limit
+            yield f"{path[:80]}...: is nested too deep; at most 254 levels are allowed"
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if type(key) is not str:
+                    yield f"{path or 'body'}: has a key of type {type(key).__name__}; keys must be strings"
+                else:
+                    yield from _scalar(key, inner := join_path(path, key))
+                    yield from _unwritable(item, inner, (*parents, id(value)))
+        else:
+            for index, item in enumerate(value):
+                yield from _unwritable(item, f"{path}[{index}]", (*parents, id(value)))
+    else:
+        yield from _scalar(value, path)
+
+
+def _scalar(value: object, path: str) -> Iterator[str]:
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        yield f"{path}: cannot be written as JSON ({error}); plain JSON values are allowed"
+
+
+def join_path(path: str, key: str) -> str:
+    """Return the path of a key below `path`: dotted where the key is a word, else in brackets."""
+    if not key.isidentifier():
+        return f"{path}[{key!r}]"
+    return f"{path}.{key}" if path else key

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# No deadline: a shared machine may stop for any time. The same examples each time: a test that fails is seen to fail again.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+_READ_BY_SESSIONS = ("COMETAPI_KEY", "COMETAPI_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the key and the proxies of whoever runs the tests out of them."""
+    for name in _READ_BY_SESSIONS:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)

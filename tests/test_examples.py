@@ -1,0 +1,101 @@
+"""Every example runs as it stands, as its own process, against the simulated server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from cometstream.testing import Reply, SimulatedServer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+# What each example must have printed; the relays are servers, with tests of their own.
+PRINTED = {
+    "stream.py": ["A comet is a small world of ice and dust", "complete stop", "tokens"],
+    "tool_calls.py": ['get_weather{"city"', "celsius"],
+    "many_streams.py": ["comets: A comet", "nebulae: "],
+    "stop_button.py": ["cancelled after"],
+}
+RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SimulatedServer]:
+    async with SimulatedServer() as server:
+        yield server
+
+
+def environment(server: SimulatedServer, **more: str) -> dict[str, str]:
+    keys = {"COMETAPI_KEY": server.api_key, "COMETAPI_BASE_URL": server.base_url}
+    return {**os.environ, **keys, "PYTHONWARNINGS": "error::ResourceWarning", **more}
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTED, *RELAYS}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+async def test_example_prints_what_it_promises(name: str, server: SimulatedServer) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLES / name), env=environment(server), stdout=-1, stderr=-1
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err.decode()) == (0, "")
+    for text in PRINTED[name]:
+        assert text in out.decode()
+
+
+@pytest.mark.parametrize("name", RELAYS)
+async def test_relay_passes_the_answer_on_and_refusals_with_their_status(name: str, server: SimulatedServer) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLES / name), env=environment(server, PORT=str(port)), stdout=-1, stderr=-1
+    )
+    url = f"http://127.0.0.1:{port}/chat"
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as browser:
+            body = await first_answer(browser, url, process)
+            assert body.count("data: {") > 10
+            assert body.endswith("data: [DONE]\n\n")
+
+            server.script(Reply.text("half", finish_reason=None, done=False).cut())
+            async with browser.get(url, params={"prompt": "hi"}) as answer:
+                body = await answer.text()
+            assert '"type":"StreamTruncatedError"' in body
+            assert "[DONE]" not in body
+
+            server.always(Reply.error(403))
+            async with browser.get(url, params={"prompt": "hi"}) as answer:
+                assert answer.status == 403
+
+            endless = Reply.text("on and on", finish_reason=None, done=False).stall()
+            server.always(endless)
+            async with browser.get(url, params={"prompt": "hi"}) as answer:
+                await answer.content.readany()
+                upstream = server.requests[-1]
+            await asyncio.wait_for(upstream.disconnected.wait(), 30)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert b"Traceback" not in err
+
+
+async def first_answer(browser: aiohttp.ClientSession, url: str, process: asyncio.subprocess.Process) -> str:
+    """Ask until the example listens."""
+    while process.returncode is None:
+        try:
+            async with browser.get(url, params={"prompt": "hi"}) as answer:
+                return await answer.text()
+        except aiohttp.ClientConnectionError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the example ended before it listened")

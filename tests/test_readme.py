@@ -1,0 +1,57 @@
+"""What the README shows runs as it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cometstream
+from cometstream.testing import SimulatedServer
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PROGRAMS = [block for block in BLOCKS if "asyncio.run(" in block]
+
+
+async def test_the_first_program_prints_an_answer_and_its_end() -> None:
+    assert len(PROGRAMS) == 1
+    async with SimulatedServer() as server:
+        keys = {"COMETAPI_KEY": server.api_key, "COMETAPI_BASE_URL": server.base_url}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAMS[0], env={**os.environ, **keys}, stdout=-1, stderr=-1
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err.decode()) == (0, "")
+    assert "A comet is a small world" in out.decode()
+    assert "complete CompletionUsage(" in out.decode()
+
+
+def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:
+    for names in re.findall(r"^from cometstream import (.+)$", README, re.MULTILINE):
+        for name in names.split(", "):
+            assert hasattr(cometstream, name)
+    for name in re.findall(r"except (\w+) as error", README):
+        assert issubclass(getattr(cometstream, name), cometstream.CometError)
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"cometstream (ask|models|serve)\b", README))))
+def test_every_command_that_the_readme_names_is_there(command: str) -> None:
+    program = shutil.which("cometstream", path=str(Path(sys.executable).parent))
+    assert program is not None
+    shown = subprocess.run([program, command, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    assert f"cometstream {command}" in shown.stdout

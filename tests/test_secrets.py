@@ -1,0 +1,322 @@
+"""The key is shown nowhere, however a request fails; the prompt and the key reach nobody but the endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import gc
+import logging
+import pickle
+import socket
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import orjson
+import pytest
+from serving import CHAT, KEY, ask, serving
+
+import cometstream
+from cometstream import CometError, CometSession, Timeouts, errors
+from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
+
+Scenario = Callable[[], Awaitable[None]]
+
+# A server that echoes what it was sent, as a careless one does.
+_ECHOED = f"Authorization: Bearer {KEY} is not known"
+
+
+def replying(*replies: Reply, pairs: tuple[tuple[str, Any], ...] = ()) -> Scenario:
+    async def play() -> None:
+        async with serving(*replies, **{"retry": None, **dict(pairs)}) as (_, session):
+            await ask(session)
+
+    return play
+
+
+def asking(**options: Any) -> Scenario:
+    async def play() -> None:
+        async with CometSession(**{"api_key": KEY, "retry": None, **options}) as session:
+            await ask(session)
+
+    return play
+
+
+async def refused() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    await asking(base_url=f"http://127.0.0.1:{port}/v1")()
+
+
+async def no_tls() -> None:
+    async with SimulatedServer() as server:
+        await asking(base_url=server.base_url.replace("http:", "https:"))()
+
+
+async def closed() -> None:
+    async with serving() as (_, session):
+        await session.aclose()
+        await ask(session)
+
+
+async def two_readers() -> None:
+    async with serving(Reply.sse(chunk({"content": "Hi"})).stall()) as (_, session), session.stream(**CHAT) as stream:
+        await stream.__anext__()
+        reader = asyncio.create_task(stream.until_done())
+        await asyncio.sleep(0)
+        try:
+            await stream.until_done()
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+
+async def models(reply: Reply) -> None:
+    async with serving(reply, retry=None) as (_, session):
+        await session.models()
+
+
+async def complete(reply: Reply) -> None:
+    async with serving(reply, retry=None) as (_, session):
+        await session.complete(**CHAT)
+
+
+def echo(status: int) -> Reply:
+    return Reply.error(status, _ECHOED).with_headers({"X-Echo": _ECHOED, "Location": f"https://a.example/?key={KEY}"})
+
+
+CONTENT = chunk({"content": "Hi"})
+
+SCENARIOS: list[tuple[str, type[CometError], Scenario]] = [
+    *(
+        (f"status {status}", expected, replying(echo(status)))
+        for status, expected in [
+            (302, errors.APIStatusError),
+            (307, errors.APIStatusError),
+            (400, errors.BadRequestError),
+            (401, errors.AuthenticationError),
+            (402, errors.APIStatusError),
+            (403, errors.PermissionDeniedError),
+            (404, errors.NotFoundError),
+            (429, errors.RateLimitError),
+            (500, errors.InternalServerError),
+            (529, errors.InternalServerError),
+        ]
+    ),
+    ("text", errors.BadRequestError, replying(Reply.plain(_ECHOED.encode(), content_type="text/plain", status=400))),
+    (
+        "HTML",
+        errors.InternalServerError,
+        replying(Reply.plain(f"<html><p>{_ECHOED}</p>".encode(), content_type="text/html", status=502)),
+    ),
+    (
+        "nested JSON",
+        errors.APIStatusError,
+        replying(Reply.json({"detail": [{KEY: _ECHOED}, [_ECHOED]]}, status=422)),
+    ),
+    (
+        "escaped JSON",
+        errors.AuthenticationError,
+        replying(
+            Reply.plain(
+                ('{"error":{"message":"' + "".join(f"\\u{ord(letter):04x}" for letter in KEY) + '"}}').encode(),
+                content_type="application/json",
+                status=401,
+            )
+        ),
+    ),
+    ("after retries", errors.InternalServerError, replying(*[echo(503)] * 3, pairs=(("retry", 2),))),
+    ("HTML under 200", errors.ProtocolError, replying(Reply.plain(f"<p>{_ECHOED}".encode(), content_type="text/html"))),
+    ("JSON under 200", errors.ProtocolError, replying(Reply.json({"fine": KEY}))),
+    ("error under 200", errors.AuthenticationError, replying(Reply.json({"error": {"code": 401, "message": _ECHOED}}))),
+    ("error frame first", errors.RateLimitError, replying(Reply.sse({"error": {"code": 429, "message": _ECHOED}}))),
+    (
+        "error frame later",
+        errors.StreamServerError,
+        replying(Reply.sse(CONTENT, {"error": {"code": 502, "message": _ECHOED}})),
+    ),
+    (
+        "error event",
+        errors.StreamServerError,
+        replying(Reply.sse(CONTENT, b"event: error\n" + frame({"message": _ECHOED}))),
+    ),
+    ("bad frame", errors.ProtocolError, replying(Reply.sse(CONTENT, f"data: {{{KEY}\n\n".encode()))),
+    ("garbage", errors.ProtocolError, replying(Reply.raw(f"{_ECHOED}\r\n\r\n".encode()))),
+    ("cut", errors.StreamTruncatedError, replying(Reply.sse(CONTENT).cut())),
+    ("reset", errors.StreamTruncatedError, replying(Reply.sse(CONTENT).reset())),
+    ("no finish", errors.StreamUnterminatedError, replying(Reply.sse(CONTENT, DONE))),
+    ("empty", errors.EmptyStreamError, replying(Reply.sse(f"data: {KEY}\n\n".encode().replace(b"data", b"x"), DONE))),
+    ("no head", errors.APIConnectionError, replying(Reply.raw().reset())),
+    ("refused", errors.APIConnectionError, refused),
+    ("no TLS", errors.APIConnectionError, no_tls),
+    (
+        "a clock",
+        errors.APITimeoutError,
+        replying(Reply.raw().stall(), pairs=(("timeouts", Timeouts(first_content=0.01)),)),
+    ),
+    (
+        "another clock",
+        errors.APITimeoutError,
+        replying(Reply.sse(CONTENT).stall(), pairs=(("timeouts", Timeouts(content_idle=0.01)),)),
+    ),
+    ("closed", errors.UsageError, closed),
+    ("two readers", errors.UsageError, two_readers),
+    ("key with a newline", errors.ConfigurationError, asking(api_key=f"{KEY}\n")),
+    ("key with a space", errors.ConfigurationError, asking(api_key=f"Bearer {KEY}")),
+    ("key as URL", errors.ConfigurationError, asking(base_url=KEY)),
+    ("key in the URL", errors.ConfigurationError, asking(base_url=f"https://{KEY}@a.example/v1")),
+    ("key in the query", errors.ConfigurationError, asking(base_url=f"https://a.example/v1?key={KEY}")),
+    ("key in a header", errors.ConfigurationError, asking(headers={"X-Key": f"{KEY}\r\n"})),
+    ("bad request", errors.InvalidRequestError, replying(pairs=(("headers", {"X-A": "1"}),))),
+    ("models", errors.AuthenticationError, lambda: models(echo(401))),
+    (
+        "models, a page",
+        errors.ProtocolError,
+        lambda: models(Reply.plain(f"<p>{KEY}".encode(), content_type="text/html")),
+    ),
+    ("models, cut", errors.APIConnectionError, lambda: models(Reply.json({"data": []}).cut(3))),
+    ("complete", errors.PermissionDeniedError, lambda: complete(echo(403))),
+    ("complete, cut", errors.StreamTruncatedError, lambda: complete(Reply.json({"choices": []}).cut(3))),
+]
+
+
+async def bad_request() -> None:
+    async with serving() as (_, session):
+        session.stream(**CHAT, temperature=9)
+
+
+@pytest.fixture
+async def log(caplog: pytest.LogCaptureFixture) -> AsyncIterator[pytest.LogCaptureFixture]:
+    """Everything that any logger says, with asyncio in its debug mode."""
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0
+    with caplog.at_level(logging.DEBUG):
+        yield caplog
+    loop.set_debug(False)
+
+
+async def caught(scenario: Scenario) -> CometError:
+    try:
+        await scenario()
+    except CometError as error:
+        return error
+    raise AssertionError("no error")
+
+
+@pytest.mark.parametrize(
+    ("expected", "scenario"),
+    [
+        pytest.param(expected, bad_request if name == "bad request" else scenario, id=name)
+        for name, expected, scenario in SCENARIOS
+    ],
+)
+async def test_no_error_shows_the_key(
+    expected: type[CometError], scenario: Scenario, log: pytest.LogCaptureFixture
+) -> None:
+    error = await caught(scenario)
+    assert type(error) is expected
+    shown = [
+        str(error),
+        repr(error),
+        repr(error.args),
+        "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+        repr(getattr(error, "body", None)),
+        repr(getattr(error, "headers", None)),
+        repr(copy.copy(error)),
+        str(pickle.loads(pickle.dumps(error))),
+        repr(error.partial),
+    ]
+    # As a task that nobody awaits would be reported.
+    asyncio.get_running_loop().call_exception_handler({"message": "never retrieved", "exception": error})
+    shown.append(log.text)
+    shown += [record.getMessage() + repr(record.args) for record in log.records]
+    for text in shown:
+        assert KEY not in text
+
+
+@pytest.mark.parametrize(("expected", "scenario"), [(expected, scenario) for _, expected, scenario in SCENARIOS[:26]])
+async def test_no_error_of_aiohttps_is_chained_to_ours(expected: type[CometError], scenario: Scenario) -> None:
+    chained: BaseException | None = await caught(scenario)
+    while chained is not None:
+        assert not type(chained).__module__.startswith("aiohttp")
+        chained = chained.__cause__ if chained.__suppress_context__ else chained.__context__
+
+
+def test_every_class_of_error_is_among_the_scenarios() -> None:
+    bases = {"CometError", "StreamError"}
+    assert {expected.__name__ for _, expected, _ in SCENARIOS} == set(errors.__all__) - bases
+
+
+async def test_nothing_that_is_alive_while_a_stream_runs_shows_the_key() -> None:
+    before = gc.get_objects()
+    known = set(map(id, before))
+    async with serving(Reply.sse(CONTENT).stall()) as (_, session), session.stream(**CHAT) as stream:
+        await stream.__anext__()
+        fresh = session.stream(**CHAT)
+        ours = [
+            item
+            for item in gc.get_objects()
+            if id(item) not in known
+            and str(type(item).__module__).startswith("cometstream")
+            and "testing" not in type(item).__module__
+        ]
+        assert {"CometSession", "ChatStream", "Attempts", "Endpoint", "ErrorContext"} <= {
+            type(item).__name__ for item in ours
+        }
+        for item in [*ours, fresh, stream.metrics, stream.response, stream.completion]:
+            assert KEY not in repr(item)
+            assert KEY not in str(item)
+
+
+async def test_a_stream_that_works_logs_no_key(log: pytest.LogCaptureFixture) -> None:
+    async with serving() as (_, session):
+        await ask(session)
+        await session.complete(**CHAT)
+        await session.models()
+    for record in log.records:
+        assert KEY not in record.getMessage() + repr(record.args)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_neither_key_nor_prompt_follows_a_redirect(status: int) -> None:
+    received = bytearray()
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.extend(await reader.read())
+        writer.close()
+
+    other = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    target = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}/v1/chat/completions"
+    redirect = Reply.plain(b"moved", content_type="text/plain", status=status).with_headers({"Location": target})
+    async with serving() as (server, session):
+        server.always(redirect)
+        for call in (ask(session), session.complete(**CHAT), session.models()):
+            with pytest.raises(errors.APIStatusError, match="redirect to") as caught_error:
+                await call
+            assert target in str(caught_error.value)
+        assert len(server.requests) == 3
+    other.close()
+    with contextlib.suppress(asyncio.CancelledError):
+        await other.wait_closed()
+    assert received == b""
+
+
+def test_the_library_prints_and_logs_nothing_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        async with serving() as (_, session):
+            await ask(session)
+
+    asyncio.run(main())
+    assert capfd.readouterr() == ("", "")
+    assert not any(name.startswith(cometstream.__name__) for name in logging.root.manager.loggerDict)
+
+
+async def test_the_relay_of_an_error_shows_a_browser_no_key() -> None:
+    frames = Reply.sse(CONTENT, {"error": {"code": 502, "message": _ECHOED}})
+    async with serving(frames) as (_, session), session.stream(**CHAT) as stream:
+        sent = [piece async for piece in stream.relay()]
+    assert KEY.encode() not in b"".join(sent)
+    assert orjson.loads(sent[-1].removeprefix(b"data: "))["error"]["type"] == "StreamServerError"
