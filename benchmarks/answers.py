@@ -1,0 +1,121 @@
+"""The answers that the load server sends, byte for byte, and what a client must have read at their end.
+
+An answer is named by its parameters, and the name is the first part of the request's path, so that the server, the clients and
+the scenarios speak of the same answer without a word between them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal
+
+MODEL = "gpt-5.4"
+MESSAGES = [{"role": "user", "content": "Write about comets."}]
+PROMPT_TOKENS = 11
+
+_PASSAGE = (
+    "A comet is an icy body that warms as it passes close to the Sun and begins to release gas, which makes an atmosphere "
+    "around the nucleus and sometimes a tail of gas and dust blown out from it. "
+)
+
+# What uvicorn behind a gateway writes before an answer.
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+    b"server: uvicorn\r\n"
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\n"
+    b"x-request-id: 20260101000000000000000BENCHMARK\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One streamed answer.
+
+    Args:
+        kind: ``"text"`` for content, ``"tools"`` for the arguments of one tool call.
+        chunks: Pieces that the text or the arguments come in; the chunks with role, finish_reason and usage are not counted.
+        size: Characters of one piece.
+        gap_ms: Milliseconds between two pieces, each a write of its own; 0 sends everything in one.
+        held: After half of its pieces a dripping answer stops until the server is told to go on.
+    """
+
+    kind: Literal["text", "tools"] = "text"
+    chunks: int = 200
+    size: int = 5
+    gap_ms: int = 0
+    held: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.chunks}-{self.size}-{self.gap_ms}-{int(self.held)}"
+
+    @classmethod
+    @cache  # a handful of answers, each wanted for every request
+    def named(cls, name: str) -> Answer:
+        kind, chunks, size, gap_ms, held = name.split("-")
+        return cls("tools" if kind == "tools" else "text", int(chunks), int(size), int(gap_ms), held == "1")
+
+    @cached_property
+    def text(self) -> str:
+        """The whole text, or the whole arguments, which are JSON."""
+        length = self.chunks * self.size
+        before, after = ('{"text": "', '"}') if self.kind == "tools" else ("", "")
+        room = max(length - len(before) - len(after), 0)
+        return before + (_PASSAGE * (room // len(_PASSAGE) + 1))[:room] + after
+
+    @cached_property
+    def writes(self) -> list[bytes]:
+        """The response in the pieces that a server writes: head and role, each piece of text, and the end."""
+        pieces = [self.text[at : at + self.size] for at in range(0, len(self.text), self.size)]
+        if self.kind == "tools":
+            call = {"index": 0, "id": "call_bench", "type": "function", "function": {"name": "save", "arguments": ""}}
+            opening = {"role": "assistant", "content": None, "tool_calls": [call]}
+            deltas = [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
+        else:
+            opening = {"role": "assistant", "content": "", "refusal": None}
+            deltas = [{"content": piece} for piece in pieces]
+        finish = _choice({}, "tool_calls" if self.kind == "tools" else "stop")
+        usage = {
+            "prompt_tokens": PROMPT_TOKENS,
+            "completion_tokens": self.chunks,
+            "total_tokens": PROMPT_TOKENS + self.chunks,
+        }
+        end = _event(_chunk([finish])) + _event(_chunk([], usage)) + _http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+        return [
+            _HEAD + _event(_chunk([_choice(opening)])),
+            *(_event(_chunk([_choice(delta)])) for delta in deltas),
+            end,
+        ]
+
+    @cached_property
+    def whole(self) -> bytes:
+        return b"".join(self.writes)
+
+
+def _choice(delta: dict[str, object], finish_reason: str | None = None) -> dict[str, object]:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _chunk(choices: list[dict[str, object]], usage: dict[str, int] | None = None) -> dict[str, object]:
+    return {
+        "id": "chatcmpl-BenchmarkOfOneAnswerInManyPieces",
+        "object": "chat.completion.chunk",
+        "created": 1767225600,
+        "model": "gpt-5.4",
+        "system_fingerprint": "fp_0123456789",
+        "choices": choices,
+        "usage": usage,
+    }
+
+
+def _event(chunk: dict[str, object]) -> bytes:
+    return _http_chunk(b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n")
+
+
+def _http_chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)

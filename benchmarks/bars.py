@@ -1,0 +1,95 @@
+"""The bars: what a token may cost, as ratios of one interleaved run, and whether they are met."""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# The values of one round: scenario -> label -> value.
+Round = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar.
+
+    Args:
+        title: What is compared.
+        ratio: Computes the ratio in one round; a ``KeyError`` says that it was not measured.
+        must: The bar; the ratio is at most this, or at least where `at_least`.
+        aim: Where the project wants to be.
+        at_least: Larger is better.
+    """
+
+    title: str
+    ratio: Callable[[Round], float]
+    must: float
+    aim: float
+    at_least: bool = False
+
+    def measured(self, rounds: list[Round]) -> float | None:
+        """Return the median of the rounds' ratios; None where it was not measured."""
+        ratios = []
+        for values in rounds:
+            with suppress(KeyError, ZeroDivisionError):
+                ratios.append(self.ratio(values))
+        return statistics.median(ratios) if ratios else None
+
+    def is_met(self, value: float, bar: float) -> bool:
+        return value >= bar if self.at_least else value <= bar
+
+
+def _ratio(scenario: str, label: str, yardstick: str) -> Callable[[Round], float]:
+    return lambda values: values[scenario][label] / values[scenario][yardstick]
+
+
+def _long(values: Round) -> float:
+    """A chunk of a long answer over one of a short answer; the request's own cost is taken off both."""
+    lines = values["long"]
+    request = lines["cometstream 1"]
+    costs = {}
+    for length in (20_000, 200):
+        costs[length] = (lines[f"cometstream {length}"] * length - request) / (length - 1)
+    return costs[20_000] / costs[200]
+
+
+BARS = (
+    Bar("typed chunks / hand-written, drip", _ratio("drip", "cometstream", "hand-written"), 1.2, 1.08),
+    Bar("typed chunks / hand-written, drip on uvloop", _ratio("drip-uvloop", "cometstream", "hand-written"), 1.3, 1.15),
+    Bar("typed chunks / hand-written, burst", _ratio("burst", "cometstream", "hand-written"), 1.8, 1.4),
+    Bar("openai create / cometstream, drip", _ratio("drip", "openai create", "cometstream"), 4, 4.6, True),
+    Bar(
+        "openai create / cometstream, drip on uvloop",
+        _ratio("drip-uvloop", "openai create", "cometstream"),
+        6,
+        7.5,
+        True,
+    ),
+    Bar("openai create / cometstream, burst", _ratio("burst", "openai create", "cometstream"), 12, 16, True),
+    Bar("litellm / cometstream, drip", _ratio("drip", "litellm", "cometstream"), 8, 10, True),
+    Bar("litellm / cometstream, burst", _ratio("burst", "litellm", "cometstream"), 55, 75, True),
+    Bar("pace=0.1 / hand-written, drip", _ratio("drip", "cometstream pace=0.1", "hand-written"), 0.55, 0.45),
+    Bar(
+        "pace=0.1 / hand-written, drip over TLS", _ratio("drip-tls", "cometstream pace=0.1", "hand-written"), 0.85, 0.7
+    ),
+    Bar("pace=0.5 / hand-written, drip", _ratio("drip", "cometstream pace=0.5", "hand-written"), 0.32, 0.25),
+    Bar(
+        "pace=0.5 / hand-written, drip over TLS", _ratio("drip-tls", "cometstream pace=0.5", "hand-written"), 0.55, 0.4
+    ),
+    Bar("a short answer / aiohttp post + read", _ratio("short", "cometstream", "post + read"), 1.4, 1.2),
+    Bar("a short answer, openai create / cometstream", _ratio("short", "openai create", "cometstream"), 5, 7, True),
+    Bar("memory of an open stream / hand-written", _ratio("open5000", "cometstream", "hand-written"), 1.35, 1.15),
+    Bar("a chunk of 20,000 / a chunk of 200", _long, 1.1, 1.0),
+    Bar("tool arguments / content", _ratio("tools", "cometstream tools", "cometstream"), 1.3, 1.1),
+    Bar(
+        "import cometstream / import aiohttp, orjson, anyio",
+        _ratio("import", "import cometstream", "import aiohttp, orjson, anyio"),
+        1.15,
+        1.05,
+    ),
+)

@@ -1,0 +1,49 @@
+"""The peers: each a client that reads answers in the way its users do.
+
+A peer is an async context manager made with the base URL of one answer. ``read()`` sends one request, reads the answer chunk by
+chunk, and returns its whole text and the completion tokens of its usage; peers that cannot tell the text return None for it.
+Importing a peer imports its client, so that each is imported in its own process only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Peer(Protocol):
+    def __init__(self, base_url: str) -> None: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def read(self) -> tuple[str | None, int | None]: ...
+
+
+# Label -> module and class.
+PEERS = {
+    "byte counter": "floor:ByteCounter",
+    "post + read": "hand:PostAndRead",
+    "hand-written": "hand:HandWritten",
+    "hand-written tools": "hand:HandWrittenTools",
+    "cometstream": "comet:Chunks",
+    "cometstream tools": "comet:Tools",
+    "cometstream text()": "comet:Text",
+    "cometstream pace=0.1": "comet:Pace100",
+    "cometstream pace=0.5": "comet:Pace500",
+    "openai create": "openai_sdk:Create",
+    "openai stream": "openai_sdk:Stream",
+    "openai aiohttp": "openai_sdk:CreateAiohttp",
+    "litellm": "litellm_sdk:Litellm",
+}
+
+
+def load(label: str) -> type[Peer]:
+    """Import and return a peer."""
+    module, _, name = PEERS[label].partition(":")
+    peer: type[Peer] = getattr(import_module(f"benchmarks.peers.{module}"), name)
+    return peer

@@ -1,0 +1,48 @@
+"""litellm's ``acompletion(stream=True)``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import litellm
+
+from benchmarks.answers import MESSAGES, MODEL
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+litellm.telemetry = False
+
+
+class Litellm:
+    """Chunks, whose text the caller joins."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+    async def read(self) -> tuple[str | None, int | None]:
+        pieces: list[str] = []
+        usage = None
+        stream = await litellm.acompletion(
+            model=f"openai/{MODEL}",
+            messages=MESSAGES,
+            api_base=self.base_url,
+            api_key="sk-benchmark",
+            stream=True,
+            stream_options={"include_usage": True},
+            max_retries=0,
+        )
+        async for chunk in stream:
+            if chunk.choices:
+                content = chunk.choices[0].delta.content
+                if content:
+                    pieces.append(content)
+            usage = getattr(chunk, "usage", None) or usage
+        assert usage is not None
+        return "".join(pieces), usage.completion_tokens
