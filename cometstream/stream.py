@@ -32,10 +32,12 @@ from cometstream.wire.completion import ChatCompletion, completion_as_chunk
 from cometstream.wire.error_body import ErrorBody, ErrorContext, excerpt, read_error
 from cometstream.wire.frames import Done, Frame, read_frame
 from cometstream.wire.sse import Comment, Event
+from cometstream.wire.stencil import Stencil
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import aiohttp
     from typing_extensions import Self
 
     from cometstream.attempt import Attempt, Connector, Outcome
@@ -98,21 +100,23 @@ class ChatStream:
         self._entered: float | None = None
         self._left: float | None = None
         self._total_due = math.inf
-        self._attempt: Attempt | None = None
+        self._attempt: Attempt | None = None  # with it come the next two
+        self._content: aiohttp.StreamReader
+        self._clock: ReadClock
         self._transport: asyncio.Transport | None = None
-        self._clock: ReadClock | None = None
         self._response: StreamResponse | None = None
         self._reset()
 
     def _reset(self) -> None:
         """Forget the last attempt."""
         self._body = BodyReader()
+        self._stencil = Stencil()
         self._accumulator.normalizations.clear()  # nothing else came into it: chunks are added as they are handed over
         self._document: ChatCompletion | None = None  # the answer, where it came as one JSON document
         self._arrived: deque[Event | Comment] = deque()
         self._held: deque[Frame] = deque()  # chunks to hand over; before `_started` they wait for it
         self._started = False  # the first content, finish_reason or end has come: nothing is repeated any more
-        self._flowing = False  # started, and nothing is held
+        self._flowing = False  # open and started, nothing is held, and neither end nor failure has come
         self._chunks = 0
         self._first_content: float | None = None
         self._end: Literal["done", "eof"] | None = None
@@ -199,19 +203,39 @@ class ChatStream:
 
     async def __anext__(self) -> ChatCompletionChunk:
         # The straight way of nearly every chunk: it arrives, it is read, it is handed over.
-        while self._flowing and self._state == "open":
+        while self._flowing:
+            clock = self._clock
             if self._arrived:
                 event = self._arrived.popleft()
                 if isinstance(event, Comment):
                     continue
-                frame = self._read_frame(event)
-                if isinstance(frame, ChatCompletionChunk):
-                    return self._hand_over(frame)
-                self._take(event, frame)
-            elif self._waiting or self._failure is not None or self._end is not None or self._accumulator.errored:
+                try:
+                    frame = read_frame(event, self._note, self._stencil)
+                except ProtocolError as error:
+                    self._fail(error)
+                    break
+                if type(frame) is not ChatCompletionChunk:
+                    self._take(event, frame)
+                    continue
+                self._chunks += 1
+                if self._accumulator.add(frame):
+                    clock.progress = True
+                else:
+                    clock.wait_ends(1)
+                return frame
+            if self._waiting or clock.fired is not None or self._accumulator.errored:
                 break
-            else:
-                await self._read()
+            self._waiting = True
+            clock.wait_begins()
+            try:
+                data = await self._content.readany()
+            except BaseException as error:
+                self._interrupted(error)
+                break
+            self._waiting = False
+            if clock.every_read:
+                clock.wait_ends(len(data))
+            self._came(data)
         while True:
             item = await self._next()
             if isinstance(item, Frame):
@@ -260,7 +284,7 @@ class ChatStream:
                 self._raise_ending()
             if self._started and self._held:
                 frame = self._held.popleft()
-                self._flowing = not self._held
+                self._flowing = not self._held and self._failure is None and self._end is None
                 self._hand_over(frame.chunk)
                 return frame
             if self._arrived:
@@ -279,7 +303,7 @@ class ChatStream:
 
     def _read_frame(self, event: Event) -> ChatCompletionChunk | ErrorBody | Done | None:
         try:
-            return read_frame(event, self._note)
+            return read_frame(event, self._note, self._stencil)
         except ProtocolError as error:
             self._fail(error)
             return None
@@ -293,6 +317,7 @@ class ChatStream:
         elif isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
             self._end = "done"
+            self._flowing = False
             self._arrived.clear()
 
     def _hold(self, frame: Frame) -> None:
@@ -309,18 +334,18 @@ class ChatStream:
         elif not any(finish_reasons):
             return
         self._started = True
-        if self._clock is not None:
-            self._clock.progress = True
+        self._clock.progress = True
 
     def _hand_over(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk:
         self._chunks += 1
-        if self._accumulator.add(chunk) and self._clock is not None:
+        if self._accumulator.add(chunk):
             self._clock.progress = True
         return chunk
 
     def _fail(self, error: CometError) -> None:
         """Note what ended the stream; what came before it is handed over first."""
         self._failure = error
+        self._flowing = False
         self._arrived.clear()
 
     def _fail_by_frame(self, body: ErrorBody) -> None:
@@ -329,40 +354,64 @@ class ChatStream:
 
     async def _read(self) -> None:
         """Wait for bytes once, and take what they make whole."""
-        attempt, clock = self._attempt, self._clock
-        assert attempt is not None  # an open stream that nobody is opening has one
-        assert clock is not None
+        clock = self._clock
         expired = clock.verdict()
         if expired is not None:
             self._failure = expired
             return
-        data = b""
-        cause: Exception | None = None
         self._waiting = True
         clock.wait_begins()
         try:
-            data = await attempt.response.content.readany()
-        except Exception as error:  # of aiohttp's parsers the one in Python lets more than ClientError through
-            clock.clear_exception()
-            data = attempt.response.content.read_nowait()
-            cause = error
+            data = await self._content.readany()
+        except BaseException as error:
+            self._interrupted(error)
+            return
+        self._waiting = False
+        clock.wait_ends(len(data))
+        self._came(data)
+
+    def _interrupted(self, error: BaseException) -> None:
+        """A read was cut off: by the connection, by a clock, or by its task's cancellation.
+
+        Raises:
+            BaseException: `error`, where it is no Exception.
+        """
+        self._waiting = False
+        data = b""
+        try:
+            if not isinstance(error, Exception):
+                raise error
+            # Of aiohttp's parsers the one in Python lets more than ClientError through. What came before it is withheld.
+            self._clock.clear_exception()
+            data = self._content.read_nowait()
         finally:
-            self._waiting = False
-            clock.wait_ends(len(data))
+            self._clock.wait_ends(len(data))
+        self._came(data, error)
+
+    def _came(self, data: bytes, cause: Exception | None = None) -> None:
+        """Take what the bytes of a read make whole.
+
+        Args:
+            data: The bytes; none are the end of the body, or nothing came before `cause`.
+            cause: What ended the body, or the clock that fired.
+        """
         if self._state != "open":
             return
         try:
             self._arrived.extend(self._body.feed(data))
+            if data and cause is None and self._started and self._body.error is None:
+                return
             self._failure = self._body.error
             if data and self._body.kind == "json":
-                clock.progress = True  # nothing of it can be handed over before its end, but it comes
+                self._clock.progress = True  # nothing of it can be handed over before its end, but it comes
             if isinstance(cause, ClockFired):
                 if not data:
-                    self._failure = clock.verdict()
+                    self._failure = self._clock.verdict()
             elif cause is not None or not data:
                 self._end_body(cause)
         except ProtocolError as error:
             self._failure = error
+        self._flowing = self._flowing and self._failure is None and self._end is None
 
     def _end_body(self, cause: Exception | None) -> None:
         """The connection gives no more: look at what it left, and note why it ended."""
@@ -446,6 +495,7 @@ class ChatStream:
         """Set the outcome, then give the server a moment to end its response, so that the connection is used again."""
         self._outcome = outcome
         self._state = "ended"
+        self._flowing = False
         response = self._attempt.response if self._attempt is not None and self._end == "done" else None
         try:
             if response is not None and response.connection is not None:
@@ -485,13 +535,9 @@ class ChatStream:
         if opened is None:
             return
         self._reset()
-        self._attempt = opened
         response = opened.response
         transport = self._transport = response.connection.transport if response.connection is not None else None
-        if self._state == "closed":
-            self._drop_response()
-            return
-        self._response = StreamResponse(response.status, response.headers, opened.request_id)
+        self._attempt, self._content = opened, response.content
         self._clock = ReadClock(
             self._clocks,
             response.content,
@@ -500,11 +546,16 @@ class ChatStream:
             gate=Gate(transport) if self._pace and transport is not None else None,
             pace=self._pace,
         )
+        if self._state == "closed":
+            self._drop_response()
+            return
+        self._response = StreamResponse(response.status, response.headers, opened.request_id)
 
     def _close(self, outcome: Outcome) -> None:
         if self._state == "closed":
             return
         self._state = "closed"
+        self._flowing = False
         self._arrived.clear()
         if self._outcome is None:
             self._outcome = "complete" if self._accumulator.finished and not self._failed_by_frame else outcome
@@ -519,9 +570,8 @@ class ChatStream:
 
     def _drop_response(self) -> None:
         """Close the connection at once; one whose answer was read to its end is back in the pool already."""
-        if self._clock is not None:
-            self._clock.stop()
         if self._attempt is not None:
+            self._clock.stop()
             response = self._attempt.response
             if response.connection is not None and self._transport is not None:
                 # close() would wait for the peer under TLS, and a stalled one would keep the socket. One that the peer has

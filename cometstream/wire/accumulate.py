@@ -19,6 +19,8 @@ from cometstream.wire.view import text_or_none
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cometstream.wire.stencil import Repeats
+
 __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 
 # Fields of a chunk that are no part of the completion: `obfuscation` is padding against eavesdroppers who count bytes.
@@ -75,6 +77,12 @@ class ChoiceState:
         self.finish_reason: str | None = None
         self.message_extra: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
+
+    def pieces_with(self, text: str) -> list[str]:
+        """Return the texts to which `text` was added last."""
+        call = self.tool_calls.last
+        texts = [self.content, self.reasoning, self.refusal] + ([call.arguments] if call is not None else [])
+        return next(pieces for pieces in texts if pieces and pieces[-1] is text)
 
     def bent_at_the_end(self) -> list[str]:
         """Return the kinds of normalisation that only an ended choice can tell."""
@@ -146,6 +154,9 @@ class Accumulator:
         self._top: dict[str, Any] = {}
         self._usage: dict[str, Any] | None = None
         self._completion: ChatCompletion | None = None
+        # What the last chunk has in common with others, and the texts to which it added its own.
+        self._repeats: Repeats | None = None
+        self._pieces: list[str] = []
 
     def add(self, chunk: ChatCompletionChunk) -> bool:
         """Add one chunk.
@@ -156,7 +167,24 @@ class Accumulator:
             ProtocolError: Only if ``strict``.
         """
         self._completion = None
-        raw = chunk.raw
+        repeats = chunk._repeats
+        if repeats is None:
+            self._repeats = None
+            return self._add(chunk._raw)
+        if repeats is self._repeats:
+            # All but its text was added with the chunk before.
+            self._pieces.append(chunk._text)
+            return True
+        noted = sum(self.normalizations.values())
+        self._add(chunk._raw)
+        state = self.choices[chunk._raw["choices"][0]["index"]]
+        # What would have to be noted of it, is to be noted of the next one too.
+        if state.finish_reason is None and sum(self.normalizations.values()) == noted:
+            self._pieces = state.pieces_with(chunk._text)
+            self._repeats = repeats
+        return True
+
+    def _add(self, raw: dict[str, Any]) -> bool:
         choices = raw.get("choices")
         # Most chunks say but for their choices just what the chunk before said: the same fields with the same values.
         try:
@@ -166,22 +194,7 @@ class Accumulator:
         if not repeats or ("obfuscation" in raw) != self._head_padded:
             self._add_head(raw)
         if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
-            choice = choices[0]
-            # And most bring one piece of text for a choice that is known, and all else is null.
-            delta = choice.get("delta")
-            if type(delta) is dict and len(delta) == 1:
-                text = delta.get("content")
-                index = choice.get("index")
-                state = self.choices.get(index) if type(index) is int else None
-                if (
-                    type(text) is str
-                    and state is not None
-                    and state.finish_reason is None
-                    and list(choice.values()).count(None) == len(choice) - 2
-                ):
-                    state.content.append(text)
-                    return text != ""
-            return self._add_choice(choice)
+            return self._add_choice(choices[0])
         if type(choices) is not list:
             if choices is not None:
                 self.note("choices_malformed")

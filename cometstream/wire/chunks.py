@@ -6,12 +6,15 @@ the documented shape would; ``raw`` and ``to_dict()`` keep what came.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from cometstream.wire.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.wire.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
+
+if TYPE_CHECKING:
+    from cometstream.wire.stencil import Repeats
 
 __all__ = [
     "ChatCompletionChunk",
@@ -294,7 +297,14 @@ class Choice(View):
 class ChatCompletionChunk(View):
     """One ``chat.completion.chunk`` as it arrived."""
 
-    __slots__ = ()
+    __slots__ = ("_repeats", "_text")
+
+    _repeats: Repeats | None  # what it has in common with the chunks around it, and the text that it adds to that
+    _text: str
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self._raw = raw
+        self._repeats = None
 
     @property
     def id(self) -> str | None:

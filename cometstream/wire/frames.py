@@ -15,6 +15,8 @@ from cometstream.wire.sse import Event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cometstream.wire.stencil import Stencil
+
 __all__ = ["DONE", "Done", "Frame", "read_frame"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
@@ -40,16 +42,25 @@ class Frame(NamedTuple):
     chunk: ChatCompletionChunk
 
 
-def read_frame(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
+def read_frame(
+    event: Event, note: Callable[[str], None], stencil: Stencil | None = None
+) -> ChatCompletionChunk | ErrorBody | Done | None:
     """Return what an event means; None for one that means nothing (``data: null``, a comment inside ``data:``).
 
     Args:
         event: The event.
         note: Called with the kind of each normalisation, as ``Accumulator.note``.
+        stencil: What the answer's chunks repeat, so that only what is new is parsed; None parses each whole.
     Raises:
         ProtocolError: The data is no JSON object; ``raw`` holds it.
     """
     data = event.data
+    if stencil is not None and type(event) is Event:
+        chunk = stencil.read(data)
+        if chunk is not None:
+            return chunk
+    if data == b"[DONE]":
+        return DONE
     try:
         raw = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -57,6 +68,8 @@ def read_frame(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk
     if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(raw):
         raise ProtocolError(f"an event's data is nested too deeply: {_shown(data)}", raw=data)
     if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
+        if stencil is not None:
+            stencil.missed(data, raw)
         return ChatCompletionChunk(raw)
     return _unusual(event, raw, note)
 

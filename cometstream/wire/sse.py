@@ -19,6 +19,7 @@ __all__ = ["Comment", "Event", "SSEParser", "encode_event"]
 DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
+_LF: Final = 10
 
 # As much of the bytes at fault as an error keeps.
 _SHOWN: Final = 65536
@@ -109,11 +110,14 @@ class SSEParser:
     """
 
     __slots__ = (
+        "_between",
         "_data",
         "_event",
         "_fresh",
         "_id",
         "_in_event",
+        "_max_alone",
+        "_max_whole",
         "_retry",
         "_skip_lf",
         "_tail",
@@ -130,6 +134,9 @@ class SSEParser:
         self.max_event = max_event
         self.last_event_id = ""
         self.retry_ms: int | None = None
+        self._max_whole = min(max_line, max_event)
+        self._max_alone = min(self._max_whole, _SMALL)  # more is a burst as a rule, and not worth a look for one event
+        self._between = False  # nothing is unfinished: the next byte begins an event
         self._fresh = True  # nothing but a possible piece of a BOM has come
         self._skip_lf = False  # the last byte was a CR: an LF that follows belongs to it
         self._tail: list[bytes | bytearray] = []  # the pieces of the line that has no end yet
@@ -155,7 +162,13 @@ class SSEParser:
             ProtocolError: A line or an event is over its cap. What was whole before it is returned first: then ``error``
                 is set, and the next call raises.
         """
-        if self.error is not None:
+        if self._between:
+            # A token that arrives alone: one event, whole, of one line. It is split at CR, LF and CRLF and at nothing else.
+            if len(data) <= self._max_alone:
+                lines = data.splitlines()
+                if len(lines) == 2 and lines[0][:6] == b"data: " and not lines[1] and data[-1] == _LF:
+                    return [Event(lines[0][6:])]
+        elif self.error is not None:
             raise self.error
         items: list[Event | Comment] = []
         try:
@@ -163,6 +176,7 @@ class SSEParser:
         except ProtocolError:
             if not items:
                 raise
+        self._between = not (self._tail or self._in_event or self._skip_lf or self._fresh or self.error)
         return items
 
     def _feed(self, data: bytes, items: list[Event | Comment]) -> None:
@@ -179,20 +193,22 @@ class SSEParser:
             data = self._finish_tail(data, items)
         if not data:
             return
-        # The common case: whole events, each one `data: ` line. Splitting at blank lines is one pass in C.
+        # The common case: whole events, each one `data: ` line. Splitting between them is one pass in C.
         end = data.rfind(b"\n\n")
-        if end < 0 or self._in_event or len(data) > self.max_line or len(data) > self.max_event:
+        if end < 0 or self._in_event or len(data) > self._max_whole:
             self._feed_lines(data, items)
             return
-        blocks = data[:end].split(b"\n\n")
-        one_line_each = data.count(b"\n", 0, end) == 2 * (len(blocks) - 1)
-        for block in blocks:
-            if block.startswith(b"data: ") and (one_line_each or b"\n" not in block):
-                items.append(Event(block[6:]))
-            else:
-                for line in block.split(b"\n"):
-                    self._line(line, items)
-                self._line(b"", items)
+        payloads = data[6:end].split(b"\n\ndata: ")
+        if data.startswith(b"data: ") and data.count(b"\n", 0, end) == 2 * (len(payloads) - 1):
+            items.extend([Event(payload) for payload in payloads])
+        else:
+            for block in data[:end].split(b"\n\n"):
+                if block.startswith(b"data: ") and b"\n" not in block:
+                    items.append(Event(block[6:]))
+                else:
+                    for line in block.split(b"\n"):
+                        self._line(line, items)
+                    self._line(b"", items)
         if end + 2 < len(data):
             self._feed_lines(data[end + 2 :], items)
 
