@@ -41,13 +41,17 @@ class Connector(Protocol):
 
     made: int
 
-    async def __call__(self, failure: CometError | None, total_due: float) -> Attempt:
-        """Open the next attempt.
+    async def __call__(self, failure: CometError | None, total_due: float) -> Attempt | None:
+        """Open the next attempt; None where it was cancelled by `cancel`.
 
         Args:
             failure: What the last attempt died of; None for the first. It is raised again where there is no attempt left.
             total_due: When the clock `total` runs out, on the event loop's clock.
         """
+        ...
+
+    def cancel(self) -> None:
+        """End the attempt that is being opened, and the wait for one."""
         ...
 
 

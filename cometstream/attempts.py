@@ -39,6 +39,21 @@ class Attempts:
         made: Attempts made so far.
     """
 
+    __slots__ = (
+        "_added_usage",
+        "_body",
+        "_cancelled",
+        "_clocks",
+        "_endpoint",
+        "_fallbacks",
+        "_method",
+        "_payload",
+        "_retries",
+        "_retry",
+        "_scope",
+        "made",
+    )
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -59,8 +74,16 @@ class Attempts:
         self._fallbacks = list(fallback_models)
         self._added_usage = added_usage
         self._retries = 0
+        self._scope: anyio.CancelScope | None = None  # the wait that is going on
+        self._cancelled = False
 
-    async def __call__(self, failure: CometError | None, total_due: float) -> Attempt:
+    def cancel(self) -> None:
+        """End the attempt that is being opened, and the wait for one."""
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def __call__(self, failure: CometError | None, total_due: float) -> Attempt | None:
         """Open the next attempt; see ``Connector``.
 
         Raises:
@@ -71,10 +94,21 @@ class Attempts:
         while True:
             if failure is not None:
                 await self._prepare(failure, total_due)
+            if self._cancelled:
+                return None
+            clock = OpeningClock(self._clocks, total_due)
+            self._scope = clock.scope
+            self.made += 1
             try:
-                return await self._post(total_due)
+                with clock:
+                    response = await self._endpoint.send(self._method, self._payload, clock)
+                    return Attempt(response, request_id(response.headers), clock.waited)
+                if not self._cancelled:
+                    failure = clock.error(self._endpoint.context.base_url)
             except CometError as error:
                 failure = error
+            finally:
+                self._scope = None
 
     async def document(self) -> Any:
         """Return the answer's JSON document, for routes that do not stream; a body that breaks off is an attempt that failed.
@@ -87,6 +121,7 @@ class Attempts:
         failure: CometError | None = None
         while True:
             attempt = await self(failure, total_due)
+            assert attempt is not None  # nobody else has it, to cancel it
             try:
                 return await self._endpoint.read_document(attempt.response, self._clocks, total_due)
             except CometError as error:
@@ -103,8 +138,12 @@ class Attempts:
         if may_retry and self._retries < self._retry.max_retries:
             delay = self._retry.delay(self._retries + 1, failure, random.random())
             if delay is not None and asyncio.get_running_loop().time() + delay < total_due:
-                await anyio.sleep(delay)
-                self._retries += 1  # only now: a read that was cancelled meanwhile may be repeated
+                try:
+                    with anyio.CancelScope() as self._scope:
+                        await anyio.sleep(delay)
+                        self._retries += 1  # only now: a read that was cancelled meanwhile may be repeated
+                finally:
+                    self._scope = None
                 return
         # Another model does not mend a request at fault, nor a key.
         at_fault = isinstance(failure, (BadRequestError, AuthenticationError)) and not unknown
@@ -121,11 +160,3 @@ class Attempts:
             and failure.status == 400
             and ("stream_options" in failure.message or failure.param == "stream_options")
         )
-
-    async def _post(self, total_due: float) -> Attempt:
-        clock = OpeningClock(self._clocks, total_due)
-        self.made += 1
-        with clock:
-            response = await self._endpoint.send(self._method, self._payload, clock)
-            return Attempt(response, request_id(response.headers), clock.waited)
-        raise clock.error(self._endpoint.context.base_url)

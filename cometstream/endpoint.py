@@ -9,6 +9,7 @@ import math
 import ssl
 import sys
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -61,6 +62,7 @@ class Endpoint:
         headers: Headers of every request, the key among them.
         proxy: The proxy's address, or None.
         context: What errors need to know.
+        queues: Whether a request may wait for a place in the pool.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Endpoint:
         headers: Mapping[str, str],
         proxy: str | None,
         context: ErrorContext,
+        queues: bool,
     ) -> None:
         self._pool = pool
+        self._queues = queues
         self.url = url
         self.headers = headers
         self.proxy = proxy
@@ -95,7 +99,7 @@ class Endpoint:
                 proxy=self.proxy,
                 allow_redirects=False,
                 raise_for_status=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=clock.connect, sock_read=None),
+                timeout=_client_timeout(clock.connect, self._queues),
             )
             _watch_connection(response)
             if 200 <= response.status < 300:
@@ -226,6 +230,18 @@ class Endpoint:
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Return the gateway's id of a request from the answer's headers."""
     return next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
+
+
+@lru_cache(maxsize=16)  # sessions have few; making one costs as much as sending the headers
+def _client_timeout(connect: float | None, queues: bool) -> aiohttp.ClientTimeout:
+    """Return aiohttp's part in the clocks; its `connect` also counts the wait for a place in the pool."""
+    return aiohttp.ClientTimeout(
+        total=None,
+        connect=None if queues else connect,
+        sock_connect=connect if queues else None,
+        sock_read=None,
+        ceil_threshold=math.inf,  # above it a timeout is rounded up to a whole second
+    )
 
 
 def _without_userinfo(proxy: str | None) -> str:

@@ -30,9 +30,10 @@ class OpeningClock:
 
     It is entered with ``with``; a clock that fires ends the block, and the error is made by `error`.
 
-    aiohttp's own ``sock_connect`` counts neither the look-up of the name nor a proxy's answer, and its ``connect`` counts the
-    wait for a place in the pool. So the pool tells, through `opening_trace`, what it is doing. Without that (in a caller's own
-    client) ``first_content`` runs from the beginning and ``connect`` is left to ``sock_connect``.
+    ``connect`` is aiohttp's own, where no request ever waits for a place in the pool, which that would count. Of a pool with a
+    limit the clock is told, through `opening_trace`, what it is doing. In a caller's own client, of which neither is known,
+    ``first_content`` runs from the beginning and ``connect`` is left to ``sock_connect``, which counts neither the look-up of
+    the name nor a proxy's answer.
 
     Args:
         clocks: Their lengths.
@@ -40,26 +41,29 @@ class OpeningClock:
 
     Attributes:
         connect: Seconds to make a connection; None for no limit.
+        scope: What a clock that fires cancels.
     """
+
+    __slots__ = ("_began", "_clocks", "_dues", "_token", "connect", "scope")
 
     def __init__(self, clocks: Clocks, total_due: float) -> None:
         self._clocks = clocks
         self._dues = {"total": total_due}
         self._began = 0.0
-        self._scope = anyio.CancelScope()
+        self.scope = anyio.CancelScope()
         self.connect = clocks.connect
 
     def __enter__(self) -> Self:
         self._token = _RUNNING.set(self)
         self.sending()
-        self._scope.__enter__()
+        self.scope.__enter__()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         _RUNNING.reset(self._token)
-        return self._scope.__exit__(exc_type, exc, traceback)
+        return self.scope.__exit__(exc_type, exc, traceback)
 
     @property
     def waited(self) -> float:
@@ -93,11 +97,11 @@ class OpeningClock:
 
     def _start(self, clock: str, length: float | None) -> None:
         self._dues[clock] = math.inf if length is None else asyncio.get_running_loop().time() + length
-        self._scope.deadline = min(self._dues.values())
+        self.scope.deadline = min(self._dues.values())
 
     def _stop(self, clock: str) -> None:
         del self._dues[clock]
-        self._scope.deadline = min(self._dues.values())
+        self.scope.deadline = min(self._dues.values())
 
 
 def opening_trace() -> aiohttp.TraceConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiohttp
 
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from cometstream.wire.request import ChatParams, MessageParam
 
 __all__ = ["CometSession"]
+
+# What the two forms of the route add to the session's headers. An event stream is not to be held back by a compressor.
+_STREAM: Final = {
+    "Accept": "text/event-stream",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
+_COMPLETE: Final = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
 class CometSession:
@@ -87,6 +95,7 @@ class CometSession:
         self._client = client
         self._owns_client = client is None
         self._proxy = find_proxy(self.base_url) if client is None else None
+        self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
 
     def __repr__(self) -> str:
@@ -225,7 +234,7 @@ class CometSession:
             GET /v1/models.
         """
         attempts = Attempts(
-            self._endpoint("/models", checked_headers(headers)),
+            self._endpoint("/models", {}, headers),
             None,
             clocks=self.clocks.with_(timeouts),
             retry=self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry),
@@ -280,15 +289,8 @@ class CometSession:
                 body["stream_options"] = {"include_usage": True, **options}
         if extra_body:
             body.update(extra_body)
-        accept = (
-            {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
-            if streamed
-            else {"Accept": "application/json"}
-        )
         attempts = Attempts(
-            self._endpoint(
-                "/chat/completions", {**accept, "Content-Type": "application/json"}, checked_headers(headers)
-            ),
+            self._endpoint("/chat/completions", _STREAM if streamed else _COMPLETE, headers),
             body,
             clocks=clocks,
             retry=policy,
@@ -299,14 +301,23 @@ class CometSession:
             attempts, clocks=clocks, context=self._context, on_incomplete=on_incomplete, pace=pace, streamed=streamed
         )
 
-    def _endpoint(self, route: str, *headers: Mapping[str, str]) -> Endpoint:
-        return Endpoint(
+    def _endpoint(self, route: str, form: Mapping[str, str], headers: Mapping[str, str] | None) -> Endpoint:
+        """Return one route in one form; that of calls which add no header is made once."""
+        key = (route, form is _STREAM)
+        endpoint = self._endpoints.get(key)
+        if endpoint is not None and not headers:
+            return endpoint
+        endpoint = Endpoint(
             self._pool,
             self.base_url + route,
-            headers=merge_headers(self._headers, *headers),
+            headers=merge_headers(self._headers, form, checked_headers(headers)),
             proxy=self._proxy,
             context=self._context,
+            queues=not self._owns_client or self._max_connections is not None,
         )
+        if not headers:
+            self._endpoints[key] = endpoint
+        return endpoint
 
     def _pool(self) -> aiohttp.ClientSession:
         """Return the pool, made on first use: a connector belongs to the loop that runs then.
@@ -322,7 +333,7 @@ class CometSession:
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
-                trace_configs=[opening_trace()],
+                trace_configs=[opening_trace()] if self._max_connections is not None else [],
             )
         elif self._client.closed:
             raise UsageError("the aiohttp session given as client= is closed")

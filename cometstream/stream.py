@@ -75,6 +75,43 @@ class ChatStream:
         Safe at any point. A read that was cancelled may be repeated; leaving the block closes the connection.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_accumulator",
+        "_arrived",
+        "_attempt",
+        "_body",
+        "_chunks",
+        "_clock",
+        "_clocks",
+        "_connect",
+        "_content",
+        "_context",
+        "_document",
+        "_end",
+        "_entered",
+        "_failed_by_frame",
+        "_failure",
+        "_first_content",
+        "_flowing",
+        "_held",
+        "_left",
+        "_loop",
+        "_note",
+        "_on_incomplete",
+        "_outcome",
+        "_pace",
+        "_response",
+        "_scope",
+        "_started",
+        "_state",
+        "_stencil",
+        "_streamed",
+        "_total_due",
+        "_transport",
+        "_waiting",
+    )
+
     def __init__(
         self,
         connect: Connector,
@@ -95,7 +132,7 @@ class ChatStream:
         self._streamed = streamed
         self._state: Literal["new", "open", "ended", "closed"] = "new"
         self._outcome: Outcome | None = None
-        self._scope: anyio.CancelScope | None = None  # a wait other than for bytes, for aclose() to end
+        self._scope: anyio.CancelScope | None = None  # the wait for the response's end, for aclose() to cut short
         self._waiting = False  # for bytes, or for an attempt to open
         self._entered: float | None = None
         self._left: float | None = None
@@ -105,16 +142,17 @@ class ChatStream:
         self._clock: ReadClock
         self._transport: asyncio.Transport | None = None
         self._response: StreamResponse | None = None
+        self._arrived: deque[Event | Comment] = deque()
+        self._body: BodyReader
+        self._stencil: Stencil
         self._reset()
 
     def _reset(self) -> None:
         """Forget the last attempt."""
-        self._body = BodyReader()
-        self._stencil = Stencil()
+        self._arrived.clear()
+        self._held: deque[Frame] | None = None  # chunks to hand over; before `_started` they wait for it
         self._accumulator.normalizations.clear()  # nothing else came into it: chunks are added as they are handed over
         self._document: ChatCompletion | None = None  # the answer, where it came as one JSON document
-        self._arrived: deque[Event | Comment] = deque()
-        self._held: deque[Frame] = deque()  # chunks to hand over; before `_started` they wait for it
         self._started = False  # the first content, finish_reason or end has come: nothing is repeated any more
         self._flowing = False  # open and started, nothing is held, and neither end nor failure has come
         self._chunks = 0
@@ -284,7 +322,9 @@ class ChatStream:
                 self._raise_ending()
             if self._started and self._held:
                 frame = self._held.popleft()
-                self._flowing = not self._held and self._failure is None and self._end is None
+                if not self._held:
+                    self._held = None
+                    self._flowing = self._failure is None and self._end is None
                 self._hand_over(frame.chunk)
                 return frame
             if self._arrived:
@@ -321,18 +361,21 @@ class ChatStream:
             self._arrived.clear()
 
     def _hold(self, frame: Frame) -> None:
+        if self._held is None:
+            self._held = deque()
         self._held.append(frame)
         self._flowing = False
         if self._started:
             return
-        finish_reasons = [choice.finish_reason for choice in frame.chunk.choices]
         if frame.chunk.has_content():
             self._first_content = self._loop.time()
-        elif "error" in finish_reasons:
-            self._fail_by_frame(ErrorBody(_ERROR_FINISH, raw=frame.chunk.raw))
-            return
-        elif not any(finish_reasons):
-            return
+        else:
+            finish_reasons = [choice.finish_reason for choice in frame.chunk.choices]
+            if "error" in finish_reasons:
+                self._fail_by_frame(ErrorBody(_ERROR_FINISH, raw=frame.chunk.raw))
+                return
+            if not any(finish_reasons):
+                return
         self._started = True
         self._clock.progress = True
 
@@ -480,7 +523,7 @@ class ChatStream:
 
     def _incomplete(self) -> CometError:
         """Return the error for an end without a finish_reason."""
-        if not self._accumulator.choices and not any(frame.chunk.choices for frame in self._held):
+        if not self._accumulator.choices and not any(frame.chunk.choices for frame in self._held or ()):
             head = self._head()
             shown = f"; it begins: {head}" if head and not self._chunks else ""
             return EmptyStreamError(f"the answer ended without one choice{shown}")
@@ -524,17 +567,17 @@ class ChatStream:
             CometError: There is none left.
         """
         self._drop_response()
-        opened: Attempt | None = None
         self._waiting = True
         try:
-            with anyio.CancelScope() as self._scope:
-                opened = await self._connect(failure, self._total_due)
+            opened = await self._connect(failure, self._total_due)
         finally:
             self._waiting = False
-            self._scope = None
         if opened is None:
             return
-        self._reset()
+        if failure is not None:
+            self._reset()
+        self._body = BodyReader()
+        self._stencil = Stencil()
         response = opened.response
         transport = self._transport = response.connection.transport if response.connection is not None else None
         self._attempt, self._content = opened, response.content
@@ -561,6 +604,7 @@ class ChatStream:
             self._outcome = "complete" if self._accumulator.finished and not self._failed_by_frame else outcome
         if self._scope is not None:
             self._scope.cancel()
+        self._connect.cancel()
         self._release()
 
     def _release(self) -> None:

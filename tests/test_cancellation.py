@@ -257,6 +257,9 @@ async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> Non
             await stream.aclose()
             return Attempt(response, None, 0.0)
 
+        def cancel(self) -> None:
+            """Too late: the attempt is open."""
+
     async with serving() as (server, _), aiohttp.ClientSession() as client:
         server.script(Reply.sse(TEXT).stall())
         stream = ChatStream(Connector(), clocks=Clocks(), context=ErrorContext(server.base_url, "", ""))

@@ -7,7 +7,6 @@ Texts are lists of pieces, joined when somebody reads them. Every bend that a ga
 from __future__ import annotations
 
 import base64
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ProtocolError
@@ -17,8 +16,6 @@ from cometstream.wire.tool_calls import ToolCallFold, ToolCallState
 from cometstream.wire.view import text_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cometstream.wire.stencil import Repeats
 
 __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
@@ -140,17 +137,23 @@ class Accumulator:
         errored: A choice ended with ``finish_reason: "error"``, which is an error and no end.
     """
 
+    __slots__ = (
+        "_completion",
+        "_pieces",
+        "_repeats",
+        "_top",
+        "_usage",
+        "choices",
+        "errored",
+        "normalizations",
+        "strict",
+    )
+
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
         self.choices: dict[int, ChoiceState] = {}
         self.normalizations: dict[str, int] = {}
         self.errored = False
-        # All of the last chunk but its choices: most chunks repeat it, and one comparison sees that.
-        self._head_size = -1
-        self._head_padded = False
-        self._head_names: list[str] = []
-        self._head_values: Callable[[dict[str, Any]], Any] = len
-        self._head: Any = None
         self._top: dict[str, Any] = {}
         self._usage: dict[str, Any] | None = None
         self._completion: ChatCompletion | None = None
@@ -186,13 +189,13 @@ class Accumulator:
 
     def _add(self, raw: dict[str, Any]) -> bool:
         choices = raw.get("choices")
-        # Most chunks say but for their choices just what the chunk before said: the same fields with the same values.
-        try:
-            repeats = choices is not None and len(raw) == self._head_size and self._head_values(raw) == self._head
-        except KeyError:
-            repeats = False
-        if not repeats or ("obfuscation" in raw) != self._head_padded:
-            self._add_head(raw)
+        for key, value in raw.items():
+            if value is None or value == "" or key in _NOT_KEPT:
+                continue
+            if type(value) is dict:
+                self._add_object(key, value)
+            else:
+                self._top[key] = value
         if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
             return self._add_choice(choices[0])
         if type(choices) is not list:
@@ -208,23 +211,6 @@ class Accumulator:
             else:
                 self.note("choice_malformed")
         return has_content
-
-    def _add_head(self, raw: dict[str, Any]) -> None:
-        names = [name for name in raw if name != "choices" and name != "obfuscation"]
-        if len(raw) != self._head_size or names != self._head_names:
-            self._head_size = len(raw)
-            self._head_padded = "obfuscation" in raw
-            self._head_names = names
-            # Of two names at least, so that it returns a tuple.
-            self._head_values = itemgetter(*names, *names) if len(names) == 1 else itemgetter(*names) if names else len
-        self._head = self._head_values(raw)
-        for key, value in raw.items():
-            if key in _NOT_KEPT or value is None or value == "":
-                continue
-            if type(value) is dict:
-                self._add_object(key, value)
-            else:
-                self._top[key] = value
 
     def _add_object(self, key: str, value: dict[str, Any]) -> None:
         # The last usage that says something wins: cumulative reports must not be summed.
