@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 
 # Fields of a chunk that are no part of the completion: `obfuscation` is padding against eavesdroppers who count bytes.
-_NOT_KEPT: Final = frozenset({"choices", "object", "obfuscation"})
+# The usage is kept apart.
+_NOT_KEPT: Final = frozenset({"choices", "object", "obfuscation", "usage"})
 
 _NO_CALLS: Final = "finish_tool_calls_without_calls"
 
@@ -189,15 +190,29 @@ class Accumulator:
 
     def _add(self, raw: dict[str, Any]) -> bool:
         choices = raw.get("choices")
+        top = self._top
         for key, value in raw.items():
-            if value is None or value == "" or key in _NOT_KEPT:
-                continue
             if type(value) is dict:
                 self._add_object(key, value)
-            else:
-                self._top[key] = value
+            elif value or (value is not None and value != ""):
+                top[key] = value
         if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
-            return self._add_choice(choices[0])
+            choice = choices[0]
+            delta = choice.get("delta")
+            # Most bring one piece of text for a choice that is known, and all else is null.
+            if type(delta) is dict and len(delta) == 1:
+                text = delta.get("content")
+                index = choice.get("index")
+                state = self.choices.get(index) if type(index) is int else None
+                if (
+                    type(text) is str
+                    and state is not None
+                    and state.finish_reason is None
+                    and list(choice.values()).count(None) == len(choice) - 2
+                ):
+                    state.content.append(text)
+                    return text != ""
+            return self._add_choice(choice)
         if type(choices) is not list:
             if choices is not None:
                 self.note("choices_malformed")
@@ -247,7 +262,7 @@ class Accumulator:
         return self._completion
 
     def _build(self) -> ChatCompletion:
-        top = {key: value for key, value in self._top.items() if key != "usage"}
+        top = {key: value for key, value in self._top.items() if key not in _NOT_KEPT}
         notes = dict(self.normalizations)
         prefix = f"call_{text_or_none(top.get('id')) or ''}"
         choices = []

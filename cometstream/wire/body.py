@@ -78,6 +78,9 @@ class BodyReader:
 
     def _begin(self, data: bytes) -> bytes:
         """Decide by its first byte what the body is, and return it without what may stand before that."""
+        if data[:1] == b"d" and not self._waiting:  # as `data:` begins, and nothing else that is expected
+            self.kind = "sse"
+            return data
         data = bytes(self._waiting) + data
         self._waiting.clear()
         data = _BEFORE.sub(b"", data, count=1)

@@ -357,10 +357,14 @@ class ChatCompletionChunk(View):
 
         A role, an empty text or a usage report is none. The clocks ``first_content`` and ``content_idle`` go by this.
         """
-        for choice in list_of_dicts(self._raw.get("choices")):
-            delta = delta_of(choice)
-            if isinstance(delta, dict) and _is_content(delta):
-                return True
+        choices = self._raw.get("choices")
+        if not isinstance(choices, list):
+            return False
+        for choice in choices:
+            if isinstance(choice, dict):
+                delta = delta_of(choice)
+                if isinstance(delta, dict) and any(delta.values()) and _is_content(delta):
+                    return True
         return False
 
 

@@ -17,7 +17,7 @@ __all__ = ["Repeats", "Stencil"]
 
 # Chunks that did not fit until a stencil is cut from one, for the first time; then after twice as many, and so on. A stream that
 # repeats nothing costs a few vain tries, one that goes from reasoning to text to tool calls a few chunks that are parsed whole.
-_FIRST_TRY: Final = 4
+_FIRST_TRY: Final = 8
 
 # What stands in the hole to see which value it is.
 _PROBE: Final = "\x00probe"
