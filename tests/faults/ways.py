@@ -48,11 +48,13 @@ class Told:
 
     Attributes:
         text: The content that he was handed, piece by piece.
+        chunks: The chunks that he was handed.
         kept: The content that he still holds afterwards; None where nothing holds any.
         where: ``"entering"``, ``"reading"``, or ``"in band"`` for what was relayed.
     """
 
     text: str = ""
+    chunks: int = 0
     kept: str | None = None
     where: str | None = None
     error: type[CometError] | None = None
@@ -94,6 +96,7 @@ async def stream(session: CometSession) -> Told:
             where = "reading"
             async for chunk in answer:
                 told.text += chunk.choices[0].delta.content or ""
+                told.chunks += 1
         told.kept = answer.completion.content
     except CometError as error:
         told.that(error, where)
@@ -133,6 +136,7 @@ def _read_relayed(frames: list[bytes], told: Told) -> None:
     """Read what the browser was sent: it must end with [DONE] or one error frame, and hold neither before."""
     sent = [orjson.loads(frame[6:]) for frame in frames[:-1] if frame.startswith(b"data: ")]
     assert not any("error" in frame for frame in sent)
+    told.chunks = len(sent)
     told.text = "".join(frame["choices"][0]["delta"].get("content") or "" for frame in sent)
     if frames[-1] != b"data: [DONE]\n\n":
         error = orjson.loads(frames[-1][6:])["error"]
@@ -166,7 +170,7 @@ async def look(row: Row, way: str, unit: float, *, watch_memory: bool = False) -
                 tracemalloc.stop()
         tries = 1 + len(retries.granted)
         if kind.do is not None:
-            assert server.served == tries
+            assert server.served == tries, (server.served, tries)
         connection = await _connection(kind, server, session)
         sent = server.sent
     found = replace(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BLOCK", "END", "ERROR", "HTML", "JSON_HEAD", "SSE_HEAD", "TEXT", "json_until", "sse_until"]
+__all__ = ["BLOCK", "CHUNKS", "END", "ERROR", "HTML", "JSON_HEAD", "SSE_HEAD", "TEXT", "json_until", "sse_until"]
 
+# What the answer says, and in how many chunks.
 TEXT: Final = "Hello"
+CHUNKS: Final = 3
 
 SSE_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 JSON_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
