@@ -117,12 +117,7 @@ async def stall(connection: Connection, strike: Strike) -> bool:
 
 async def drip(connection: Connection, strike: Strike) -> bool:
     """Bytes of a head, an event or a document, one after another, which never becomes whole."""
-    if strike.moment == "before headers":
-        await _forever(connection, connection.send, strike.pause, _bytes_of(b"HTTP/1.1 200 OK\r\nX-Slow: "))
-    document = strike.moment == "before content" and not strike.streamed
-    start = b'{"choices":[{"index":0,"message":{"content":"' if document else b""
-    start = b'data: {"choices":[{"index":0,"delta":{"content":"' if strike.streamed else start
-    await _forever(connection, connection.send_chunk, strike.pause, _bytes_of(start))
+    await _forever(connection, _sender(connection, strike), strike.pause, _bytes_of(_beginning(strike)))
     return False
 
 
@@ -154,24 +149,18 @@ async def headers(connection: Connection, strike: Strike) -> bool:
 
 async def long_line(connection: Connection, strike: Strike) -> bool:
     """100 MB without a line break."""
-    if strike.moment == "before headers":
-        await connection.send(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    start = b'data: {"choices":[{"index":0,"delta":{"content":"' if strike.streamed else _json_start(strike)
-    send = connection.send if strike.moment == "before headers" else connection.send_chunk
-    if strike.moment != "before headers" and start:
-        await send(start)
-    for _ in range(100):
+    send = _sender(connection, strike)
+    await send(_beginning(strike) + BLOCK)
+    for _ in range(99):
         await send(BLOCK)
     return False
 
 
 async def bomb(connection: Connection, strike: Strike) -> bool:
-    """1 GiB in 1 MiB: a line, or a JSON text."""
+    """1 GB in 1 MB, without a line break."""
     coder = zlib.compressobj(wbits=-15)
-    start = b"data: " if strike.streamed else _json_start(strike)
-    opening = coder.compress(start) + coder.flush(zlib.Z_FULL_FLUSH)
+    await connection.send_chunk(coder.compress(_beginning(strike)) + coder.flush(zlib.Z_FULL_FLUSH))
     block = coder.compress(BLOCK) + coder.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it: may be repeated
-    await connection.send_chunk(opening)
     for _ in range(16):
         await connection.send_chunk(block * 64)
     return False
@@ -292,8 +281,16 @@ def _again(piece: bytes) -> Iterator[bytes]:
         yield piece
 
 
-def _json_start(strike: Strike) -> bytes:
-    """What a text without an end begins with in a JSON document that has come so far."""
+def _sender(connection: Connection, strike: Strike) -> Send:
+    return connection.send if strike.moment == "before headers" else connection.send_chunk
+
+
+def _beginning(strike: Strike) -> bytes:
+    """What a text that does not end begins with; in half a document it stands already."""
+    if strike.moment == "before headers":
+        return b"HTTP/1.1 200 OK\r\nX-Long: "
+    if strike.streamed:
+        return b'data: {"choices":[{"index":0,"delta":{"content":"'
     return b'{"choices":[{"index":0,"message":{"content":"' if strike.moment == "before content" else b""
 
 
