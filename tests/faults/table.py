@@ -39,7 +39,7 @@ MOMENTS = (
 )  # fmt: skip
 
 # Another way to ask is one more name here, and how it asks in `ways.py`.
-SSE = ("stream", "relay")
+SSE = ("stream", "stream, late", "relay")
 JSON = ("complete",)
 ALL = (*SSE, *JSON)
 
