@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long streams are opened (default 10)")
     parser.add_argument("--streams", type=int, default=10_000, help="streams open at a time (default 10,000)")
-    parser.add_argument("--rate", type=float, help="tokens a second of one stream (default: 4,000 in all, 10 at most)")
+    parser.add_argument("--rate", type=float, help="tokens a second of one stream (default: 2,500 in all, 10 at most)")
     parser.add_argument("--output", type=Path, default=RESULTS / "soak.md", help="where the result is written")
     options = parser.parse_args()
     if options.minutes <= 0 or options.streams < 1 or (options.rate is not None and options.rate <= 0):

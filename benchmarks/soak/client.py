@@ -49,7 +49,17 @@ class Tally:
 
 @dataclass(frozen=True)
 class Sample:
-    """One look: seconds since the start, resident bytes, streams open, streams ended, chunks read, seconds of lag."""
+    """One look at the process.
+
+    Attributes:
+        at: Seconds since the start.
+        resident: Bytes of memory.
+        open: Streams that are open.
+        ended: Streams that have ended.
+        chunks: Chunks read so far.
+        lag: Seconds by which the event loop was late for this look.
+        cpu: Of these, the seconds at most in which the process ran: a machine that is busy otherwise does not let it.
+    """
 
     at: float
     resident: int
@@ -57,6 +67,7 @@ class Sample:
     ended: int
     chunks: int
     lag: float
+    cpu: float
 
 
 class Client:
@@ -202,11 +213,12 @@ class Client:
     async def _sample(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _EVERY
+            due, cpu = loop.time() + _EVERY, time.process_time()
             await asyncio.sleep(_EVERY)
             now = loop.time()
-            sample = Sample(now - self.began, resident(), self.open, self.ended, self.chunks, now - due)
-            self.samples.append(sample)
+            lag = now - due
+            ran = min(lag, time.process_time() - cpu)
+            self.samples.append(Sample(now - self.began, resident(), self.open, self.ended, self.chunks, lag, ran))
 
 
 def resident() -> int:

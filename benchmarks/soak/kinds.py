@@ -79,10 +79,10 @@ class Shape:
 
     @classmethod
     def of(cls, streams: int, rate: float | None) -> Shape:
-        """Choose for a number of streams: 4,000 tokens and 250 requests a second in all leave a core room to breathe."""
+        """Choose for a number of streams: 2,500 tokens and 150 requests a second in all take about half a core."""
         if rate is None:
-            rate = min(10.0, 4000 / streams)
-        return cls(max(4, round(rate * max(5.0, streams / 250))), rate)
+            rate = min(10.0, 2500 / streams)
+        return cls(max(4, round(rate * max(5.0, streams / 150))), rate)
 
     @property
     def seconds(self) -> float:

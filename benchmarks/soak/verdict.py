@@ -121,9 +121,12 @@ class Run:
         """Return what was measured without a bound."""
         samples = self.client.samples
         middle, last = self.thirds()
-        most = max((sample.open for sample in samples), default=0)
-        peak = max((sample.resident for sample in samples), default=0)
-        chunks = samples[-1].chunks / samples[-1].at if samples else 0.0
+        if not samples:
+            return [("time", "too short for one sample")]
+        most = max(sample.open for sample in samples)
+        peak = max(sample.resident for sample in samples)
+        late = max(samples, key=lambda sample: sample.lag)
+        chunks = samples[-1].chunks / samples[-1].at
         return [
             ("streams open at a time", f"{most:,} of {self.streams:,}"),
             ("time", f"{self.minutes:g} min, and until the last stream ended"),
@@ -135,7 +138,10 @@ class Run:
                 f"{middle / 2**20:.1f} MiB in the middle third, {last / 2**20:.1f} in the last, {peak / 2**20:.1f} at most",
             ),
             ("CPU of the client", f"{self.client.cpu * 100:.0f} % of a core"),
-            ("the event loop's worst delay", f"{max((sample.lag for sample in samples), default=0.0) * 1000:.0f} ms"),
+            (
+                "the event loop's worst delay",
+                f"{late.lag * 1000:.0f} ms, of which the process ran {late.cpu * 1000:.0f}",
+            ),
         ]
 
     def wrong(self) -> list[str]:
