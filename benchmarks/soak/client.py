@@ -20,7 +20,7 @@ __all__ = ["Client", "Sample", "Tally", "open_sockets", "resident"]
 
 # Clocks that a busy machine never reaches, but for the streams that wait for one of them.
 _PATIENT = Timeouts(connect=60, first_content=120, content_idle=120)
-_STALL = 2.0
+_STALL = 2.0  # and three times the gap between two tokens
 
 # Seconds between two samples.
 _EVERY = 1.0
@@ -138,7 +138,9 @@ class Client:
             self.ended += 1
 
     async def _stream(self, session: CometSession, number: int, kind: Kind) -> None:
-        options: dict[str, Any] = {"timeouts": Timeouts(content_idle=_STALL)} if kind.end == "pings" else {}
+        options: dict[str, Any] = (
+            {"timeouts": Timeouts(content_idle=_STALL + 3 / self._shape.rate)} if kind.end == "pings" else {}
+        )
         headers = {HEADER: f"{number} {kind.name}"}
         stream = session.stream(model=MODEL, messages=MESSAGES, headers=headers, **options)
         error = "-"
