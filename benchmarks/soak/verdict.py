@@ -76,7 +76,10 @@ class Run:
         growth = last / middle if middle else float("inf")
         return [
             Bound(
-                "memory, last third / middle third", f"≤ {_GROWTH:g}", f"{growth:.3f}", middle > 0 and growth <= _GROWTH
+                "memory, last third / middle third",
+                f"≤ {_GROWTH:g}",
+                f"{growth:.3f}" if middle else "too few samples",
+                middle > 0 and growth <= _GROWTH,
             ),
             Bound("sockets still open", "0", str(client.sockets_left), client.sockets_left == 0),
             Bound("tasks still running", "0", str(client.tasks_left), client.tasks_left == 0),
