@@ -64,8 +64,16 @@ class Case:
 
 def filled(choice: dict[str, Any]) -> dict[str, Any]:
     """Return an expected choice with what it leaves out: index 0, no text, no calls."""
-    empty = {"index": 0, "content": None, "reasoning": None, "refusal": None, "tool_calls": [], "function_call": None}
-    whole = {**empty, "finish_reason": None, **choice}
+    whole: dict[str, Any] = {
+        "index": 0,
+        "content": None,
+        "reasoning": None,
+        "refusal": None,
+        "tool_calls": [],
+        "function_call": None,
+        "finish_reason": None,
+        **choice,
+    }
     if isinstance(whole["content"], dict):
         whole["content"] = _made(whole["content"]).decode()
     return whole
