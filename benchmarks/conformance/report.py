@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from benchmarks.children import ROOT
-from benchmarks.conformance.run import LIMIT, TIMEOUT
+from benchmarks.conformance.run import LIMIT, LIMIT_ENDED, TIMEOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +32,8 @@ _HEAD = """\
 - **right**: what the client shows, or the error that it raises, is what the case expects.
 - **wrong silently**: no exception, and the result differs.
 - **wrong loudly**: an exception where none is due, or one that is none of the client's own errors.
-- **hang**: not ended {limit:g} s after the server's last byte (where the server never ends: after the request), though every client
-  was given a timeout of {timeout:g} s. Retries are off for all.
+- **hang**: not ended {limit:g} s after the request where the server never ends its answer, {limit_ended:g} s after its last byte
+  where it does, though every client was given a timeout of {timeout:g} s. Retries are off for all.
 
 {versions}
 """
@@ -73,6 +73,7 @@ def markdown(columns: list[Column], cases: list[Case]) -> str:
         date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         python=platform.python_version(),
         limit=LIMIT,
+        limit_ended=LIMIT_ENDED,
         timeout=TIMEOUT,
         versions="\n".join(
             f"- {column.client}: {', '.join(f'{name} {version}' for name, version in column.versions.items())}"
