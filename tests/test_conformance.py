@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import virtual_clock
 from conformance import GROUPS, Case, load
 from conformance.replies import reply_of
 from serving import CHAT, serving
+from wire_reading import Wire, read_wire
 
 import cometstream
 from cometstream import Timeouts
@@ -25,14 +25,7 @@ from cometstream.errors import (
     StreamTruncatedError,
     StreamUnterminatedError,
 )
-from cometstream.wire.accumulate import Accumulator
-from cometstream.wire.body import BodyReader
-from cometstream.wire.chunks import ChatCompletionChunk
-from cometstream.wire.completion import ChatCompletion, CompletionChoice, completion_as_chunk
-from cometstream.wire.error_body import ErrorBody, ErrorContext, read_error
-from cometstream.wire.frames import Done, read_frame
-from cometstream.wire.sse import Comment, Event
-from cometstream.wire.think import ThinkSplitter
+from cometstream.wire.completion import ChatCompletion, CompletionChoice
 
 CASES = load()
 PLAIN = [case for case in CASES if case.is_plain]
@@ -40,8 +33,6 @@ HTTP = [case for case in CASES if "split_thinking" not in case.cometstream]
 
 # Longer bodies are cut at some of their offsets only.
 SMALL = 600
-
-CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secret="sk-secret")
 
 # What an error is called in the catalogue, and here.
 KINDS = {
@@ -62,110 +53,9 @@ def each(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=[case.id for case in cases])
 
 
-@dataclass
-class Reading:
-    """How far a body has been read, as a stream reads it."""
-
-    accumulator: Accumulator = field(default_factory=Accumulator)
-    splitter: ThinkSplitter | None = None
-    comments: list[str] = field(default_factory=list)
-    error: CometError | None = None
-    document: ChatCompletion | None = None
-    error_frame: bool = False
-    started: bool = False
-    done: bool = False
-
-    def take(self, item: Event | Comment) -> bool:
-        """Take what the parser gave; return whether to go on."""
-        if isinstance(item, Comment):
-            self.comments.append(item.text.decode())
-            return True
-        try:
-            frame = read_frame(item, self.accumulator.note)
-        except ProtocolError as error:
-            self.error = error
-            return False
-        if isinstance(frame, ChatCompletionChunk):
-            self.add(frame)
-        elif isinstance(frame, ErrorBody):
-            self.fail(frame)
-        elif isinstance(frame, Done):
-            self.done = True
-        return self.error is None and not self.done
-
-    def add(self, chunk: ChatCompletionChunk) -> None:
-        if self.splitter is not None:
-            chunk = self.splitter.split(chunk)
-        self.started = self.accumulator.add(chunk) or self.started
-        if self.accumulator.errored:
-            self.fail(ErrorBody("the model's answer ended with finish_reason: error", raw=chunk.raw))
-
-    def fail(self, body: ErrorBody) -> None:
-        self.error_frame = True
-        self.error = CONTEXT.frame_error(body, started=self.started)
-
-    def take_document(self, document: Any) -> None:
-        if isinstance(document, dict) and isinstance(document.get("choices"), list) and not document.get("error"):
-            self.document = ChatCompletion(document, {"json_body": 1})
-            self.add(ChatCompletionChunk(completion_as_chunk(document)))
-            return
-        body = read_error(document)
-        if body is None:
-            self.error = ProtocolError("JSON, but neither a completion nor an error")
-        else:
-            self.fail(body)
-
-    def outcome(self, was_cut: bool) -> str:
-        if self.accumulator.finished and not self.error_frame:
-            self.error = None
-            return "complete"
-        if self.error is not None:
-            return "error"
-        if was_cut:
-            self.error = StreamTruncatedError("cut in the middle of an event")
-        elif not self.accumulator.choices:
-            self.error = EmptyStreamError("no choice")
-        elif self.done:
-            self.error = StreamUnterminatedError("no finish_reason")
-        else:
-            self.error = StreamTruncatedError("no finish_reason")
-        return "unterminated" if self.done else "truncated"
-
-
-@dataclass(frozen=True)
-class Wire:
-    """What ``wire/`` made of a body; two are equal where nobody could tell them apart."""
-
-    outcome: str
-    completion: ChatCompletion
-    normalizations: dict[str, int]
-    comments: list[str]
-    error: CometError | None = field(compare=False)
-    message: str
-
-
-def read_wire(case: Case, pieces: Iterable[bytes]) -> Wire:
-    """Read a body from its pieces with the parts of ``wire/``, in the order in which a stream uses them."""
-    reader = BodyReader()
-    reading = Reading(splitter=ThinkSplitter() if "split_thinking" in case.cometstream else None)
-    try:
-        for piece in pieces:
-            if not all(reading.take(item) for item in reader.feed(piece)):
-                break
-        else:
-            for item in reader.end():
-                reading.accumulator.note("event_unterminated")
-                if not reading.take(item):
-                    break
-            if reader.document is not None:
-                reading.take_document(reader.document)
-    except ProtocolError as error:
-        reading.error = error
-    # A cut or a reset is not to be seen in the bytes.
-    outcome = reading.outcome(reader.cut or (case.ending != "whole" and not reading.done))
-    completion = reading.document or reading.accumulator.completion
-    error = reading.error
-    return Wire(outcome, completion, completion.normalizations, reading.comments, error, f"{type(error)} {error}")
+def wire_of(case: Case, pieces: Iterable[bytes]) -> Wire:
+    """Read a case's body from its pieces; a cut or a reset is not to be seen in the bytes."""
+    return read_wire(pieces, was_cut=case.ending != "whole", split_thinking="split_thinking" in case.cometstream)
 
 
 def result(outcome: str | None, completion: ChatCompletion, error: CometError | None) -> dict[str, Any]:
@@ -244,7 +134,7 @@ def offsets(size: int) -> Iterable[int]:
 
 @each(PLAIN)
 def test_the_whole_body_gives_the_result(case: Case) -> None:
-    wire = read_wire(case, [case.body])
+    wire = wire_of(case, [case.body])
     answer = result(wire.outcome, wire.completion, wire.error)
     assert at_least(answer, expected(case)) == expected(case)
     assert wire.normalizations == case.cometstream.get("normalizations", {})
@@ -259,17 +149,17 @@ def test_the_whole_body_gives_the_result(case: Case) -> None:
 
 @each(PLAIN)
 def test_wherever_it_is_cut_in_two_it_gives_the_same(case: Case) -> None:
-    whole = read_wire(case, [case.body])
+    whole = wire_of(case, [case.body])
     for at in offsets(len(case.body)):
-        assert read_wire(case, [case.body[:at], b"", case.body[at:]]) == whole, at
+        assert wire_of(case, [case.body[:at], b"", case.body[at:]]) == whole, at
 
 
 @each(PLAIN)
 def test_in_small_pieces_it_gives_the_same(case: Case) -> None:
-    whole = read_wire(case, [case.body])
+    whole = wire_of(case, [case.body])
     for size in (1, 7) if len(case.body) <= 200_000 else (1_000_003, 65_536, 1_460):
         pieces = [case.body[at : at + size] for at in range(0, len(case.body), size)]
-        assert read_wire(case, pieces) == whole, size
+        assert wire_of(case, pieces) == whole, size
 
 
 @each(HTTP)
