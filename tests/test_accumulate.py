@@ -7,9 +7,10 @@ from typing import Any
 import json_shapes
 import orjson
 import pytest
+from conformance import Case, load
 from hypothesis import given
 from hypothesis import strategies as st
-from quirks import QUIRKS, Quirk, read_wire
+from wire_reading import read_wire
 
 from cometstream.errors import ProtocolError
 from cometstream.wire.accumulate import Accumulator
@@ -265,50 +266,57 @@ def test_however_the_bytes_are_cut_the_completion_is_the_fold_of_the_chunks(
         folded.add(ChatCompletionChunk(raw))
         if folded.errored:
             break
-    _, completion, _ = read_wire(pieces)
+    completion = read_wire(pieces).completion
     assert completion == folded.completion
     assert completion.normalizations == folded.completion.normalizations
 
 
 # -- strict -----------------------------------------------------------------------------------------------------------------
 
-BENT = [quirk for quirk in QUIRKS if quirk.answer.notes and quirk.wire.startswith(b"data: {")]
+CASES = [case for case in load() if case.is_plain]
+
+
+def notes_of(case: Case) -> dict[str, int]:
+    notes: dict[str, int] = case.cometstream.get("normalizations", {})
+    return notes
+
+
+BENT = [case for case in CASES if notes_of(case) and case.body.startswith(b"data: {")]
 FRAMES_OWN = {"data_null", "data_empty", "done_spelling", "comment_as_data", "json_lenient", "event_unterminated"}
 
 
-def chunks_of(quirk: Quirk) -> list[ChatCompletionChunk]:
-    data = [line[6:] for line in quirk.wire.split(b"\n") if line.startswith(b"data: {")]
+def chunks_of(case: Case) -> list[ChatCompletionChunk]:
+    data = [line[6:] for line in case.body.split(b"\n") if line.startswith(b"data: {")]
     return [ChatCompletionChunk(orjson.loads(one)) for one in data]
 
 
 @pytest.mark.parametrize(
-    "quirk", [quirk for quirk in BENT if not FRAMES_OWN & set(quirk.answer.notes)], ids=lambda quirk: quirk.row
+    "case", [case for case in BENT if not FRAMES_OWN & set(notes_of(case))], ids=lambda case: case.id
 )
-def test_strict_raises_where_a_shape_would_be_bent(quirk: Quirk) -> None:
+def test_strict_raises_where_a_shape_would_be_bent(case: Case) -> None:
     strict, lenient = Accumulator(strict=True), Accumulator()
-    chunks = chunks_of(quirk)
+    chunks = chunks_of(case)
     # What a lenient one takes without a word, and the chunk at which it has its first.
     bend = next(chunk for chunk in chunks if lenient.add(chunk) is None or lenient.completion.normalizations)
     for chunk in chunks[: chunks.index(bend)]:
         strict.add(chunk)
     with pytest.raises(ProtocolError, match="departs from the documented shape: ") as caught:
         strict.add(bend)
-    assert str(caught.value).rsplit(" ", 1)[1] in quirk.answer.notes
+    assert str(caught.value).rsplit(" ", 1)[1] in notes_of(case)
     assert strict.normalizations == {}
 
 
-@pytest.mark.parametrize("quirk", [quirk for quirk in QUIRKS if quirk.row[1:3] == "0 "], ids=lambda quirk: quirk.row)
-def test_strict_takes_the_documented_shape(quirk: Quirk) -> None:
+@pytest.mark.parametrize("case", [case for case in CASES if case.row[1:] == "0"], ids=lambda case: case.id)
+def test_strict_takes_the_documented_shape(case: Case) -> None:
     strict = Accumulator(strict=True)
-    for chunk in chunks_of(quirk):
+    for chunk in chunks_of(case):
         strict.add(chunk)
     assert strict.finished
 
 
-def test_every_kind_of_normalisation_has_a_quirk_that_shows_it() -> None:
-    shown = {kind for quirk in QUIRKS for kind in quirk.answer.notes}
-    assert shown >= FRAMES_OWN
-    assert {"function_call_malformed", "audio_malformed"}.isdisjoint(shown)
+def test_every_kind_of_normalisation_has_a_case_that_shows_it() -> None:
+    shown = {kind for case in CASES for kind in notes_of(case)}
+    assert shown >= {*FRAMES_OWN, "function_call_malformed", "audio_malformed"}
     for raw, kind in (
         (piece({"function_call": "f"}), "function_call_malformed"),
         (piece({"audio": "x"}), "audio_malformed"),

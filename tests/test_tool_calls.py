@@ -1,4 +1,4 @@
-"""What tests/quirks/tool_calls.py does not show of the fold: its corners, and its cost."""
+"""What tests/conformance/tool_calls does not show of the fold: its corners, and its cost."""
 
 from __future__ import annotations
 

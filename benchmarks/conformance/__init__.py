@@ -1,0 +1,1 @@
+"""The scoreboard: what each client makes of the catalogue in ``tests/conformance``."""
