@@ -31,7 +31,7 @@ from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.completion import ChatCompletion, completion_as_chunk
 from cometstream.wire.error_body import ErrorBody, ErrorContext, excerpt, read_error
 from cometstream.wire.frames import Done, Frame, read_frame
-from cometstream.wire.sse import Comment, Event
+from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event
 from cometstream.wire.stencil import Stencil
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ __all__ = ["ChatStream"]
 
 # What a server may take after [DONE] to end its response, so that the connection can be used again.
 _DRAIN: Final = 0.25
+
+_MAX_DRAINED: Final = 64 * 1024
+
+# Chunks without content that are held for the first with some, in bytes of data; and what each takes beside its data.
+_MAX_HELD: Final = DEFAULT_MAX_SIZE
+_HELD_CHUNK: Final = 1024
 
 _ERROR_FINISH: Final = "the model's answer ended with finish_reason: error"
 
@@ -95,6 +101,7 @@ class ChatStream:
         "_first_content",
         "_flowing",
         "_held",
+        "_held_size",
         "_left",
         "_loop",
         "_note",
@@ -151,6 +158,7 @@ class ChatStream:
         """Forget the last attempt."""
         self._arrived.clear()
         self._held: deque[Frame] | None = None  # chunks to hand over; before `_started` they wait for it
+        self._held_size = 0
         self._accumulator.normalizations.clear()  # nothing else came into it: chunks are added as they are handed over
         self._document: ChatCompletion | None = None  # the answer, where it came as one JSON document
         self._started = False  # the first content, finish_reason or end has come: nothing is repeated any more
@@ -330,6 +338,7 @@ class ChatStream:
             if self._arrived:
                 item = self._arrived.popleft()
                 if isinstance(item, Comment):
+                    self._clock.wait_ends(1)
                     return item
                 self._take(item, self._read_frame(item))
             elif self._waiting:
@@ -375,6 +384,9 @@ class ChatStream:
                 self._fail_by_frame(ErrorBody(_ERROR_FINISH, raw=frame.chunk.raw))
                 return
             if not any(finish_reasons):
+                self._held_size += len(frame.event.data) + _HELD_CHUNK
+                if self._held_size > _MAX_HELD:
+                    self._fail(ProtocolError("the answer was given up: too many chunks came without content"))
                 return
         self._started = True
         self._clock.progress = True
@@ -383,6 +395,8 @@ class ChatStream:
         self._chunks += 1
         if self._accumulator.add(chunk):
             self._clock.progress = True
+        else:
+            self._clock.wait_ends(1)
         return chunk
 
     def _fail(self, error: CometError) -> None:
@@ -410,7 +424,8 @@ class ChatStream:
             self._interrupted(error)
             return
         self._waiting = False
-        clock.wait_ends(len(data))
+        if clock.every_read:
+            clock.wait_ends(len(data))
         self._came(data)
 
     def _interrupted(self, error: BaseException) -> None:
@@ -450,6 +465,7 @@ class ChatStream:
             if isinstance(cause, ClockFired):
                 if not data:
                     self._failure = self._clock.verdict()
+                    self._look_for_document()
             elif cause is not None or not data:
                 self._end_body(cause)
         except ProtocolError as error:
@@ -470,6 +486,19 @@ class ChatStream:
             self._failure = StreamTruncatedError(f"the connection was cut before the answer's end ({name}: {text})")
         elif self._body.cut:
             self._failure = StreamTruncatedError("the connection was closed in the middle of an event")
+
+    def _look_for_document(self) -> None:
+        """A clock has fired: an answer in one piece may have come whole all the same, and only its end is missing."""
+        if self._failure is None or self._body.kind != "json":
+            return
+        try:
+            self._body.end()
+        except ProtocolError:
+            return
+        if not self._body.cut:
+            self._failure = None
+            self._end = "eof"
+            self._take_document(self._body.document)
 
     def _take_document(self, document: Any) -> None:
         """The answer is one JSON document: a completion, a single chunk, or an error."""
@@ -525,6 +554,8 @@ class ChatStream:
         """Return the error for an end without a finish_reason."""
         if not self._accumulator.choices and not any(frame.chunk.choices for frame in self._held or ()):
             head = self._head()
+            if not self._streamed and head:
+                return ProtocolError(f"the answer is no JSON: {head}", raw=self._body.head)
             shown = f"; it begins: {head}" if head and not self._chunks else ""
             return EmptyStreamError(f"the answer ended without one choice{shown}")
         if self._end == "done":
@@ -542,9 +573,10 @@ class ChatStream:
         response = self._attempt.response if self._attempt is not None and self._end == "done" else None
         try:
             if response is not None and response.connection is not None:
+                left = _MAX_DRAINED
                 with anyio.move_on_after(_DRAIN) as self._scope:
-                    while response.connection is not None and await response.content.readany():
-                        pass
+                    while response.connection is not None and left > 0 and (data := await response.content.readany()):
+                        left -= len(data)  # reads that always find bytes would never let the time run out
         except Exception:
             pass  # the answer is whole; only the connection is not to be used again
         finally:

@@ -12,6 +12,7 @@ from serving import CHAT, serving
 
 from cometstream import APITimeoutError, ChatStream, CometSession, RetryPolicy, Timeouts
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
+from cometstream.wire.body import BodyReader
 
 ROLE = chunk({"role": "assistant", "content": ""})
 TEXT = chunk({"content": "Hello"})
@@ -390,3 +391,23 @@ def test_the_clocks_of_thousands_of_streams_are_each_their_own() -> None:
         assert [error is None for _, error, _ in results] == [seed <= 10 for seed in range(1, 21)]
 
     virtual_clock.run(main())
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_the_time_that_reading_keep_alives_takes_is_the_clocks_too(
+    started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = BodyReader.feed
+
+    def slow(self: BodyReader, data: bytes) -> Any:
+        loop: Any = asyncio.get_running_loop()
+        loop._jumping.now += 1.0
+        return feed(self, data)
+
+    monkeypatch.setattr(BodyReader, "feed", slow)
+    reply = Reply.sse(*([TEXT] if started else [])).forever(PING)
+    clocks = Timeouts(first_content=20, content_idle=20)
+    _, error, seconds = stream_of(reply, timeouts=clocks)
+    assert error is not None
+    assert error.clock == ("content_idle" if started else "first_content")
+    assert 20 <= seconds < 25

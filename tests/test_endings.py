@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import orjson
 import pytest
 import virtual_clock
 from loops import Run, on_each_loop, turns_until
-from serving import CHAT, serving
+from serving import CHAT, ask, serving
 
 from cometstream import (
     Accumulator,
@@ -544,3 +545,43 @@ def test_no_clock_changes_a_finished_answer(at: str) -> None:
         stream, _, error, took = outcome_of(reply, timeouts=clocks)
         assert (stream.outcome, error) == ("complete", None)
         assert 3 <= took < 4.1
+
+
+@pytest.mark.parametrize("timeouts", [Timeouts(content_idle=5), Timeouts(total=5)], ids=["content_idle", "total"])
+def test_a_document_that_came_whole_is_not_lost_with_the_clock(timeouts: Timeouts) -> None:
+    whole = Reply.json({"choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}]})
+    reply = Reply(body=whole.body, headers=whole.headers, framing="chunked").stall()
+
+    async def main() -> str | None:
+        async with serving(reply, retry=None) as (_, session):
+            return (await session.complete(**CHAT, timeouts=timeouts)).content
+
+    assert virtual_clock.run(main()) == "Hello"
+
+
+async def test_a_document_that_is_no_json_is_told_so_and_not_asked_for_again() -> None:
+    async with serving(Reply.plain(b"no healthy upstream")) as (server, session):
+        with pytest.raises(ProtocolError, match="no JSON: no healthy upstream"):
+            await session.complete(**CHAT)
+        assert len(server.requests) == 1
+
+
+async def test_chunks_without_content_are_not_held_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cometstream.stream._MAX_HELD", 20_000)
+    async with serving(Reply.sse().forever(frame(chunk({"role": "assistant"})) * 10), retry=2) as (server, session):
+        with pytest.raises(ProtocolError, match="too many chunks came without content") as raised:
+            await ask(session)
+        assert len(server.requests) == 1
+        assert raised.value.partial is not None
+        await server.until_unconnected()
+
+
+async def test_what_follows_done_is_read_up_to_a_bound_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cometstream.stream._DRAIN", math.inf)
+    body = Reply.sse(chunk({"content": "Hello"}, finish_reason="stop"), DONE).forever(b": more\n\n" * 1000)
+    async with serving(body) as (server, session):
+        async with session.stream(**CHAT) as stream:
+            await stream.until_done()
+        assert stream.outcome == "complete"
+        assert stream.metrics.bytes < 1_000_000
+        await server.until_unconnected()

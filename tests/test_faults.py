@@ -26,21 +26,8 @@ MB = 2**20
 CELLS = [(row, way) for row in TABLE for way in row.by]
 
 
-# What does not hold yet, and what happens instead; the test fails as soon as it does.
-LOST = "a document that came whole is lost with the clock: APITimeoutError without it"
-NOT_YET = {
-    ("stall", "after finish", "complete"): LOST,
-    ("endless comments", "after finish", "complete"): LOST,
-    ("garbage", "before content", "complete"): "a body that is no JSON is an EmptyStreamError, and asked for again",
-}
-
-
 def each(cells: list[tuple[Row, str]]) -> pytest.MarkDecorator:
-    params = []
-    for row, way in cells:
-        reason = NOT_YET.get((row.fault, row.moment, way))
-        marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-        params.append(pytest.param(row, way, id=f"{row.fault}, {row.moment}, {way}", marks=marks))
+    params = [pytest.param(row, way, id=f"{row.fault}, {row.moment}, {way}") for row, way in cells]
     return pytest.mark.parametrize(("row", "way"), params)
 
 
