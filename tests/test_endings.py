@@ -560,7 +560,7 @@ def test_a_document_that_came_whole_is_not_lost_with_the_clock(timeouts: Timeout
 
 
 async def test_a_document_that_is_no_json_is_told_so_and_not_asked_for_again() -> None:
-    async with serving(Reply.plain(b"no healthy upstream")) as (server, session):
+    async with serving(Reply.plain(b"no healthy upstream", content_type="text/plain")) as (server, session):
         with pytest.raises(ProtocolError, match="no JSON: no healthy upstream"):
             await session.complete(**CHAT)
         assert len(server.requests) == 1
