@@ -68,7 +68,7 @@ class Attempts:
         self._endpoint = endpoint
         self._body = body or {}
         self._method = "GET" if body is None else "POST"
-        self._payload = None if body is None else encode_body(body)
+        self._payload = None if body is None else _encoded(body)
         self._clocks = clocks
         self._retry = retry
         self._fallbacks = list(fallback_models)
@@ -96,7 +96,7 @@ class Attempts:
                 await self._prepare(failure, total_due)
             if self._cancelled:
                 return None
-            clock = OpeningClock(self._clocks, total_due)
+            clock = OpeningClock(self._clocks, total_due, traced=self._endpoint.traced)
             self._scope = clock.scope
             self.made += 1
             try:
@@ -132,7 +132,7 @@ class Attempts:
         if self._refuses_usage(failure):
             self._added_usage = False
             self._body = {key: value for key, value in self._body.items() if key != "stream_options"}
-            self._payload = encode_body(self._body)
+            self._payload = _encoded(self._body)
             return
         may_retry, unknown = self._retry.allows(failure), is_unknown_model(failure)
         if may_retry and self._retries < self._retry.max_retries:
@@ -151,7 +151,7 @@ class Attempts:
             raise failure
         self._retries = 0
         self._body = {**self._body, "model": self._fallbacks.pop(0)}
-        self._payload = encode_body(self._body)
+        self._payload = _encoded(self._body)
 
     def _refuses_usage(self, failure: CometError) -> bool:
         return (
@@ -160,3 +160,8 @@ class Attempts:
             and failure.status == 400
             and ("stream_options" in failure.message or failure.param == "stream_options")
         )
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """Return the body as JSON. What orjson returns keeps the buffer that it was written to, which is larger by far."""
+    return bytes(memoryview(encode_body(body)))

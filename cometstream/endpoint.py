@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
+from multidict import CIMultiDict
 
 from cometstream.errors import (
     APIConnectionError,
@@ -63,6 +64,7 @@ class Endpoint:
         proxy: The proxy's address, or None.
         context: What errors need to know.
         queues: Whether a request may wait for a place in the pool.
+        traced: Whether the pool tells its `opening_trace` what it is doing.
     """
 
     def __init__(
@@ -74,11 +76,14 @@ class Endpoint:
         proxy: str | None,
         context: ErrorContext,
         queues: bool,
+        traced: bool,
     ) -> None:
+        self.traced = traced
         self._pool = pool
         self._queues = queues
         self.url = url
-        self.headers = headers
+        # Its names are those that aiohttp would make of texts, for each request anew.
+        self.headers = CIMultiDict(headers)
         self.proxy = proxy
         self.context = context
 
@@ -270,22 +275,29 @@ def _watch_connection(response: aiohttp.ClientResponse) -> None:
     """
     protocol = response.connection.protocol if response.connection is not None else None
     closed = protocol.closed if protocol is not None else None
-    if closed is None:
-        return
-    content = response.content
+    if closed is not None:
+        response.content.on_eof(_Watch(response.content, closed).ended)
 
-    def lost(_: asyncio.Future[None]) -> None:
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the connection was lost in the middle of the body"))
 
-    def ended() -> None:
-        closed.remove_done_callback(lost)
+class _Watch:
+    """Between a body and the end of its connection, until either comes."""
 
-    # The future is the connection's, and serves many streams: take back what is ours, and leave one that reads its result.
-    closed.remove_done_callback(_read_result)
-    closed.add_done_callback(_read_result)
-    closed.add_done_callback(lost)
-    content.on_eof(ended)
+    __slots__ = ("_closed", "_content")
+
+    def __init__(self, content: aiohttp.StreamReader, closed: asyncio.Future[None]) -> None:
+        self._content = content
+        self._closed = closed
+        # The future is the connection's, and serves many streams: take back what is ours, and leave one that reads its result.
+        closed.remove_done_callback(_read_result)
+        closed.add_done_callback(_read_result)
+        closed.add_done_callback(self.lost)
+
+    def lost(self, _: asyncio.Future[None]) -> None:
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost in the middle of the body"))
+
+    def ended(self) -> None:
+        self._closed.remove_done_callback(self.lost)
 
 
 def _read_result(closed: asyncio.Future[None]) -> None:

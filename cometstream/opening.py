@@ -38,23 +38,26 @@ class OpeningClock:
     Args:
         clocks: Their lengths.
         total_due: When ``total`` runs out, on the event loop's clock.
+        traced: Whether the pool tells what it is doing. What the context holds then, the connection's callbacks keep.
 
     Attributes:
         connect: Seconds to make a connection; None for no limit.
         scope: What a clock that fires cancels.
     """
 
-    __slots__ = ("_began", "_clocks", "_dues", "_token", "connect", "scope")
+    __slots__ = ("_began", "_clocks", "_dues", "_token", "_traced", "connect", "scope")
 
-    def __init__(self, clocks: Clocks, total_due: float) -> None:
+    def __init__(self, clocks: Clocks, total_due: float, *, traced: bool) -> None:
         self._clocks = clocks
         self._dues = {"total": total_due}
         self._began = 0.0
         self.scope = anyio.CancelScope()
         self.connect = clocks.connect
+        self._traced = traced
 
     def __enter__(self) -> Self:
-        self._token = _RUNNING.set(self)
+        if self._traced:
+            self._token = _RUNNING.set(self)
         self.sending()
         self.scope.__enter__()
         return self
@@ -62,7 +65,8 @@ class OpeningClock:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        _RUNNING.reset(self._token)
+        if self._traced:
+            _RUNNING.reset(self._token)
         return self.scope.__exit__(exc_type, exc, traceback)
 
     @property

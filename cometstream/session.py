@@ -314,6 +314,7 @@ class CometSession:
             proxy=self._proxy,
             context=self._context,
             queues=not self._owns_client or self._max_connections is not None,
+            traced=self._owns_client and self._max_connections is not None,
         )
         if not headers:
             self._endpoints[key] = endpoint

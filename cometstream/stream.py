@@ -35,6 +35,7 @@ from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event
 from cometstream.wire.stencil import Stencil
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     import aiohttp
@@ -98,6 +99,7 @@ class ChatStream:
         "_entered",
         "_failed_by_frame",
         "_failure",
+        "_feed",
         "_first_content",
         "_flowing",
         "_held",
@@ -149,14 +151,15 @@ class ChatStream:
         self._clock: ReadClock
         self._transport: asyncio.Transport | None = None
         self._response: StreamResponse | None = None
-        self._arrived: deque[Event | Comment] = deque()
+        self._arrived: list[Event | Comment]  # what a read made whole, the last first
         self._body: BodyReader
+        self._feed: Callable[[bytes], list[Event | Comment]]
         self._stencil: Stencil
         self._reset()
 
     def _reset(self) -> None:
         """Forget the last attempt."""
-        self._arrived.clear()
+        self._arrived = []
         self._held: deque[Frame] | None = None  # chunks to hand over; before `_started` they wait for it
         self._held_size = 0
         self._accumulator.normalizations.clear()  # nothing else came into it: chunks are added as they are handed over
@@ -252,7 +255,7 @@ class ChatStream:
         while self._flowing:
             clock = self._clock
             if self._arrived:
-                event = self._arrived.popleft()
+                event = self._arrived.pop()
                 if isinstance(event, Comment):
                     continue
                 try:
@@ -336,7 +339,7 @@ class ChatStream:
                 self._hand_over(frame.chunk)
                 return frame
             if self._arrived:
-                item = self._arrived.popleft()
+                item = self._arrived.pop()
                 if isinstance(item, Comment):
                     self._clock.wait_ends(1)
                     return item
@@ -389,6 +392,7 @@ class ChatStream:
                     self._fail(ProtocolError("the answer was given up: too many chunks came without content"))
                 return
         self._started = True
+        self._feed = self._body.started()
         self._clock.progress = True
 
     def _hand_over(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk:
@@ -456,7 +460,9 @@ class ChatStream:
         if self._state != "open":
             return
         try:
-            self._arrived.extend(self._body.feed(data))
+            self._arrived = self._feed(data)
+            if len(self._arrived) > 1:
+                self._arrived.reverse()
             if data and cause is None and self._started and self._body.error is None:
                 return
             self._failure = self._body.error
@@ -477,7 +483,7 @@ class ChatStream:
         self._end = "eof"
         for item in self._body.end():
             self._accumulator.note("event_unterminated")
-            self._arrived.append(item)
+            self._arrived.insert(0, item)
         if self._body.kind == "json" and not self._body.cut:
             self._take_document(self._body.document)
         elif cause is not None:
@@ -609,6 +615,7 @@ class ChatStream:
         if failure is not None:
             self._reset()
         self._body = BodyReader()
+        self._feed = self._body.feed
         self._stencil = Stencil()
         response = opened.response
         transport = self._transport = response.connection.transport if response.connection is not None else None

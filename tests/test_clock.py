@@ -12,7 +12,7 @@ from serving import CHAT, serving
 
 from cometstream import APITimeoutError, ChatStream, CometSession, RetryPolicy, Timeouts
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
-from cometstream.wire.body import BodyReader
+from cometstream.wire.sse import SSEParser
 
 ROLE = chunk({"role": "assistant", "content": ""})
 TEXT = chunk({"content": "Hello"})
@@ -397,14 +397,14 @@ def test_the_clocks_of_thousands_of_streams_are_each_their_own() -> None:
 def test_the_time_that_reading_keep_alives_takes_is_the_clocks_too(
     started: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = BodyReader.feed
+    feed = SSEParser.feed
 
-    def slow(self: BodyReader, data: bytes) -> Any:
+    def slow(self: SSEParser, data: bytes) -> Any:
         loop: Any = asyncio.get_running_loop()
         loop._jumping.now += 1.0
         return feed(self, data)
 
-    monkeypatch.setattr(BodyReader, "feed", slow)
+    monkeypatch.setattr(SSEParser, "feed", slow)
     reply = Reply.sse(*([TEXT] if started else [])).forever(PING)
     clocks = Timeouts(first_content=20, content_idle=20)
     _, error, seconds = stream_of(reply, timeouts=clocks)

@@ -7,7 +7,7 @@ the first byte decides.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
@@ -15,6 +15,9 @@ from cometstream.errors import ProtocolError
 from cometstream.wire.error_body import excerpt
 from cometstream.wire.json_text import parse_json
 from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["BodyReader"]
 
@@ -75,6 +78,13 @@ class BodyReader:
             raise ProtocolError(f"the answer is one document of more than {self.max_size} bytes", raw=self.head)
         self._waiting += data
         return []
+
+    def started(self) -> Callable[[bytes], list[Event | Comment]]:
+        """Forget the head, which no message needs to show once the answer is known as one; return what to `feed` from now on."""
+        if self.kind != "sse":
+            return self.feed
+        self.head = b""
+        return self._parser.feed
 
     def _begin(self, data: bytes) -> bytes:
         """Decide by its first byte what the body is, and return it without what may stand before that."""
