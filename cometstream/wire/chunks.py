@@ -177,7 +177,8 @@ class ChoiceDeltaFunctionCall(View):
     @property
     def arguments(self) -> str | None:
         """A piece of the JSON text of the arguments."""
-        return arguments_text(self._raw.get("arguments"))
+        arguments = self._raw.get("arguments")
+        return arguments if type(arguments) is str else arguments_text(arguments)
 
 
 class ChoiceDeltaToolCallFunction(ChoiceDeltaFunctionCall):
@@ -209,7 +210,8 @@ class ChoiceDeltaToolCall(View):
     @property
     def function(self) -> ChoiceDeltaToolCallFunction | None:
         """Name and argument pieces."""
-        return view_or_none(ChoiceDeltaToolCallFunction, self._raw.get("function"))
+        function = self._raw.get("function")
+        return ChoiceDeltaToolCallFunction(function) if isinstance(function, dict) else None
 
 
 class ChoiceDelta(View):
@@ -248,7 +250,10 @@ class ChoiceDelta(View):
     @property
     def tool_calls(self) -> list[ChoiceDeltaToolCall] | None:
         """Fragments of tool calls; None where there are none, as in OpenAI's client."""
-        return [ChoiceDeltaToolCall(call) for call in list_of_dicts(self._raw.get("tool_calls"))] or None
+        calls = self._raw.get("tool_calls")
+        if type(calls) is list and len(calls) == 1 and type(calls[0]) is dict:
+            return [ChoiceDeltaToolCall(calls[0])]
+        return [ChoiceDeltaToolCall(call) for call in list_of_dicts(calls)] or None
 
     @property
     def function_call(self) -> ChoiceDeltaFunctionCall | None:

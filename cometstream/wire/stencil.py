@@ -70,7 +70,10 @@ class Repeats:
         choice = self._choice.copy()
         delta = self._delta.copy()
         if self._key == "tool_calls":
-            delta["tool_calls"] = [{**self._fragment, "function": {**self._function, "arguments": text}}]
+            fragment = self._fragment.copy()
+            function = fragment["function"] = self._function.copy()
+            function["arguments"] = text
+            delta["tool_calls"] = [fragment]
         else:
             delta[self._key] = text
         choice["delta"] = delta
