@@ -334,10 +334,10 @@ def seen(datas: Iterable[bytes], stencil: Stencil | None, *, strict: bool = Fals
             read = read_frame(Event(data), accumulator.note, stencil)
             moment.append(read)
             if isinstance(read, ChatCompletionChunk):
-                assert same(read, ChatCompletionChunk(copy.deepcopy(read.raw)))
-                moment[0] = read.to_json()
-                moment.append(accumulator.add(read))
+                moment.append(accumulator.add(read))  # before anybody has looked at it
                 assert moment[-1] is read.has_content()
+                moment[0] = read.to_json()
+                assert same(read, ChatCompletionChunk(copy.deepcopy(read.raw)))
         except ProtocolError as error:
             moment += [str(error), error.raw]
         moments.append((moment, told(accumulator)))
@@ -385,11 +385,17 @@ def test_a_stencil_is_not_to_be_seen(datas: list[bytes], strict: bool) -> None:
         is_not_seen(datas, patience, strict=strict)
 
 
-def read_all(datas: Iterable[bytes]) -> list[ChatCompletionChunk]:
-    """Read the chunks of one stream, which are not added up."""
-    stencil = Stencil(patience=1)
-    chunks = [read_frame(Event(data), str, stencil) for data in datas]
-    return [chunk for chunk in chunks if isinstance(chunk, ChatCompletionChunk)]
+def read_all(datas: Iterable[bytes], stencil: Stencil | None) -> list[ChatCompletionChunk]:
+    """Read the chunks of one stream, without adding them up."""
+    chunks = []
+    for data in datas:
+        try:
+            read = read_frame(Event(data), str, stencil)
+        except ProtocolError:
+            continue
+        if isinstance(read, ChatCompletionChunk):
+            chunks.append(read)
+    return chunks
 
 
 def added(chunks: Iterable[ChatCompletionChunk]) -> list[Any]:
@@ -397,52 +403,64 @@ def added(chunks: Iterable[ChatCompletionChunk]) -> list[Any]:
     return [(accumulator.add(chunk), told(accumulator)) for chunk in chunks]
 
 
-def plain(chunks: Iterable[ChatCompletionChunk]) -> list[ChatCompletionChunk]:
-    return [ChatCompletionChunk(copy.deepcopy(chunk.raw)) for chunk in chunks]
+def same_sum(datas: list[bytes], places: list[int]) -> bool:
+    """Whether a stream's chunks, taken from these places, add up to the same with and without a stencil."""
+    with_stencil, without = (read_all(datas, stencil) for stencil in (Stencil(patience=1), None))
+    return added(with_stencil[place] for place in places) == added(without[place] for place in places)
 
 
 MIXED = [*run("content", *"abcde"), *run("another model"), FINISH, *run("content"), CALL, *run("arguments")]
+PLACES = list(range(len(MIXED)))
 
 
 def test_a_chunk_added_twice_is_added_twice() -> None:
-    chunks = [chunk for chunk in read_all(MIXED) for _ in range(2)]
-    assert added(chunks) == added(plain(chunks))
-
-
-def test_chunks_go_to_any_number_of_accumulators() -> None:
-    first, second, third = Accumulator(), Accumulator(), Accumulator()
-    chunks = read_all(MIXED)
-    for place, chunk in enumerate(chunks):
-        first.add(chunk)
-        (second, third)[place % 3 == 0].add(chunk)
-    parts = [chunks[place] for place in range(len(chunks)) if place % 3], chunks[::3]
-    for accumulator, expected in ((first, chunks), (second, parts[0]), (third, parts[1])):
-        assert told(accumulator) == added(plain(expected))[-1][1]
+    assert same_sum(MIXED, [place for place in PLACES for _ in range(2)])
 
 
 def test_chunks_are_added_in_any_order() -> None:
-    chunks = read_all(MIXED)
-    for order in (chunks[::-1], chunks[1::2] + chunks[::2], chunks[3:] + chunks[:3]):
-        assert added(order) == added(plain(order))
+    for places in (PLACES[::-1], PLACES[1::2] + PLACES[::2], PLACES[3:] + PLACES[:3], PLACES[::3], PLACES * 2):
+        assert same_sum(MIXED, places)
 
 
-def test_copies_and_pickled_chunks_are_added_like_the_chunks() -> None:
-    chunks = read_all(MIXED)
-    for copied in ([copy.copy(chunk) for chunk in chunks], copy.deepcopy(chunks), pickle.loads(pickle.dumps(chunks))):
-        assert copied == chunks
-        assert added(copied) == added(plain(chunks))
-        mixed = [one for pair in zip(chunks, copied, strict=True) for one in pair]
-        assert added(mixed) == added(plain(mixed))
+def test_chunks_go_to_any_number_of_accumulators() -> None:
+    def totals(stencil: Stencil | None) -> list[Any]:
+        every, odd, even = Accumulator(), Accumulator(), Accumulator()
+        moments = []
+        for place, chunk in enumerate(read_all(MIXED, stencil)):
+            moments += [every.add(chunk), (odd if place % 2 else even).add(chunk)]
+            moments += [told(every), told(odd), told(even)]
+        return moments
+
+    assert totals(Stencil(patience=1)) == totals(None)
 
 
-def test_a_splitter_of_thinking_takes_such_chunks_as_any() -> None:
-    chunks = read_all(run("content", "<", "think>", "\nhm", "m", "</th", "ink>\n", "a", "b", "c", "d"))
-    whole_ones, splitter, other = plain(chunks), ThinkSplitter(), ThinkSplitter()
-    split = [splitter.split(chunk) for chunk in chunks]
-    assert added(split) == added([other.split(chunk) for chunk in whole_ones])
-    assert chunks == whole_ones
-    both = [one for pair in zip(split, chunks, strict=True) for one in pair]
-    assert added(both) == added(plain(both))
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda chunk: pickle.loads(pickle.dumps(chunk))],
+    ids=["copy", "deep", "pickle"],
+)
+def test_copies_and_pickled_chunks_are_added_like_the_chunks(copied: Any) -> None:
+    def mixed(stencil: Stencil | None, every: int) -> list[ChatCompletionChunk]:
+        chunks = read_all(MIXED, stencil)
+        return [copied(chunk) if place % every == 0 else chunk for place, chunk in enumerate(chunks)]
+
+    for every in (1, 2, 3):
+        assert mixed(Stencil(patience=1), every) == mixed(None, every)
+        assert added(mixed(Stencil(patience=1), every)) == added(mixed(None, every))
+
+
+@pytest.mark.parametrize("pieces", [["<", "think>", "\nhm", "m", "</th", "ink>\n", *"abcd"], [*"abcd"], ["<t", *"abc"]])
+def test_a_splitter_of_thinking_takes_such_chunks_as_any(pieces: list[str]) -> None:
+    def moments(stencil: Stencil | None) -> list[Any]:
+        splitter, accumulator, both = ThinkSplitter(), Accumulator(), Accumulator()
+        seen_so_far = []
+        for chunk in read_all(run("content", *pieces), stencil):
+            split = splitter.split(chunk)
+            seen_so_far += [accumulator.add(split), both.add(chunk), both.add(split), split.to_json()]
+            seen_so_far += [told(accumulator), told(both)]
+        return seen_so_far
+
+    assert moments(Stencil(patience=1)) == moments(None)
 
 
 # -- any stream ---------------------------------------------------------------------------------------------------------------
