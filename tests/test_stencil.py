@@ -91,6 +91,7 @@ UNFIT = {
     "two fragments": frame(f'"tool_calls":[{{"index":0,{ARGUMENTS}}},{{"index":1,"function":{{"arguments":"x"}}}}]'),
     "a fragment that is a text": frame('"tool_calls":[@]'),
     "a fragment without an index": frame(f'"tool_calls":[{{{ARGUMENTS}}}]'),
+    "a fragment with an index that is a text": frame(f'"tool_calls":[{{"index":"0",{ARGUMENTS}}}]'),
     "a call's id": frame(call('"id":"call_a",' + ARGUMENTS)),
     "a call's name": frame(call('"function":{"name":"f","arguments":@}')),
     "a call's type": frame(call('"type":"function",' + ARGUMENTS)),
@@ -342,6 +343,15 @@ def seen(datas: Iterable[bytes], stencil: Stencil | None, *, strict: bool = Fals
             moment += [str(error), error.raw]
         moments.append((moment, told(accumulator)))
     return moments
+
+
+def test_the_completion_has_each_piece_as_soon_as_it_was_added() -> None:
+    stencil, accumulator = Stencil(patience=1), Accumulator()
+    for place, data in enumerate(run("content", *"abcdef"), 1):
+        read = read_frame(Event(data), str, stencil)
+        assert isinstance(read, ChatCompletionChunk)
+        assert accumulator.add(read)
+        assert accumulator.completion.content == "abcdef"[:place]
 
 
 def is_not_seen(datas: list[bytes], patience: int = 1, *, strict: bool = False) -> None:
