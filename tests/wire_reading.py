@@ -20,6 +20,7 @@ from cometstream.wire.completion import ChatCompletion, completion_as_chunk
 from cometstream.wire.error_body import ErrorBody, ErrorContext, read_error
 from cometstream.wire.frames import Done, read_frame
 from cometstream.wire.sse import Comment, Event
+from cometstream.wire.stencil import Stencil
 from cometstream.wire.think import ThinkSplitter
 
 CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secret="sk-secret")
@@ -31,6 +32,7 @@ class Reading:
 
     accumulator: Accumulator = field(default_factory=Accumulator)
     splitter: ThinkSplitter | None = None
+    stencil: Stencil | None = None
     comments: list[str] = field(default_factory=list)
     error: CometError | None = None
     document: ChatCompletion | None = None
@@ -44,7 +46,7 @@ class Reading:
             self.comments.append(item.text.decode())
             return True
         try:
-            frame = read_frame(item, self.accumulator.note)
+            frame = read_frame(item, self.accumulator.note, self.stencil)
         except ProtocolError as error:
             self.error = error
             return False
@@ -105,12 +107,25 @@ class Wire:
     comments: list[str]
     error: CometError | None = field(compare=False)
     message: str
+    text: str
+    """The completion's JSON, which shows the order of its keys too."""
 
 
-def read_wire(pieces: Iterable[bytes], *, was_cut: bool = False, split_thinking: bool = False) -> Wire:
-    """Read a body from its pieces with the parts of ``wire/``, in the order in which a stream uses them."""
+def read_wire(
+    pieces: Iterable[bytes], *, was_cut: bool = False, split_thinking: bool = False, with_stencil: bool = True
+) -> Wire:
+    """Read a body from its pieces with the parts of ``wire/``, in the order in which a stream uses them.
+
+    Args:
+        pieces: The body's bytes.
+        was_cut: The transport told that bytes are missing.
+        split_thinking: Split ``<think>`` off.
+        with_stencil: Read chunks that repeat one another as a stream does, but from the first on; else parse each whole.
+    """
     reader = BodyReader()
-    reading = Reading(splitter=ThinkSplitter() if split_thinking else None)
+    reading = Reading(
+        splitter=ThinkSplitter() if split_thinking else None, stencil=Stencil(patience=1) if with_stencil else None
+    )
     try:
         for piece in pieces:
             if not all(reading.take(item) for item in reader.feed(piece)):
@@ -127,4 +142,6 @@ def read_wire(pieces: Iterable[bytes], *, was_cut: bool = False, split_thinking:
     outcome = reading.outcome(reader.cut or (was_cut and not reading.done))
     completion = reading.document or reading.accumulator.completion
     error = reading.error
-    return Wire(outcome, completion, completion.normalizations, reading.comments, error, f"{type(error)} {error}")
+    message = f"{type(error)} {error}"
+    notes = completion.normalizations
+    return Wire(outcome, completion, notes, reading.comments, error, message, completion.to_json())

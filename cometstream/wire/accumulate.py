@@ -76,11 +76,12 @@ class ChoiceState:
         self.message_extra: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
 
-    def pieces_with(self, text: str) -> list[str]:
-        """Return the texts to which `text` was added last."""
+    def pieces_of(self, key: str) -> list[str]:
+        """Return the texts to which a delta's field adds; for ``tool_calls``, the arguments of the call that came last."""
         call = self.tool_calls.last
-        texts = [self.content, self.reasoning, self.refusal] + ([call.arguments] if call is not None else [])
-        return next(pieces for pieces in texts if pieces and pieces[-1] is text)
+        if key == "tool_calls" and call is not None:
+            return call.arguments
+        return self.content if key == "content" else self.refusal if key == "refusal" else self.reasoning
 
     def bent_at_the_end(self) -> list[str]:
         """Return the kinds of normalisation that only an ended choice can tell."""
@@ -175,18 +176,20 @@ class Accumulator:
         if repeats is None:
             self._repeats = None
             return self._add(chunk._raw)
+        chunk._repeats = None  # whoever has it from here on may change it
         if repeats is self._repeats:
             # All but its text was added with the chunk before.
             self._pieces.append(chunk._text)
             return True
+        self._repeats = None
         noted = sum(self.normalizations.values())
-        self._add(chunk._raw)
+        has_content = self._add(chunk._raw)
         state = self.choices[chunk._raw["choices"][0]["index"]]
         # What would have to be noted of it, is to be noted of the next one too.
         if state.finish_reason is None and sum(self.normalizations.values()) == noted:
-            self._pieces = state.pieces_with(chunk._text)
+            self._pieces = state.pieces_of(repeats.key)
             self._repeats = repeats
-        return True
+        return has_content
 
     def _add(self, raw: dict[str, Any]) -> bool:
         choices = raw.get("choices")

@@ -15,12 +15,8 @@ from cometstream.wire.chunks import ChatCompletionChunk
 
 __all__ = ["Repeats", "Stencil"]
 
-# Chunks that did not fit until a stencil is cut from one, for the first time; then after twice as many, and so on. A stream that
-# repeats nothing costs a few vain tries, one that goes from reasoning to text to tool calls a few chunks that are parsed whole.
-_FIRST_TRY: Final = 8
-
-# What stands in the hole to see which value it is.
-_PROBE: Final = "\x00probe"
+# Put behind the piece to see whether it is the value in the hole: JSON has it within texts only, and the result is another text.
+_PROBE: Final = "\x00"
 
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
@@ -31,11 +27,11 @@ class Repeats:
     Args:
         before: The bytes before the piece's opening quote.
         after: The bytes after its closing quote.
-        raw: The chunk that it was cut from; nothing in it but the way to the piece is a list or an object.
+        raw: The chunk that it was cut from; nothing in it but the way to the piece is a list or an object. It is kept.
         key: The delta's field that holds the piece; ``"tool_calls"`` for the arguments of one call.
     """
 
-    __slots__ = ("_after", "_before", "_choice", "_delta", "_ends", "_fragment", "_function", "_key", "_raw", "_starts")
+    __slots__ = ("_after", "_before", "_choice", "_delta", "_ends", "_fragment", "_function", "_raw", "_starts", "key")
 
     def __init__(self, before: bytes, after: bytes, raw: dict[str, Any], key: str) -> None:
         self._before = before
@@ -45,7 +41,7 @@ class Repeats:
         self._raw = raw
         self._choice: dict[str, Any] = raw["choices"][0]
         self._delta: dict[str, Any] = self._choice["delta"]
-        self._key = key
+        self.key = key
         self._fragment: dict[str, Any] = self._delta[key][0] if key == "tool_calls" else {}
         self._function: dict[str, Any] = self._fragment.get("function", {})
 
@@ -69,27 +65,33 @@ class Repeats:
         raw = self._raw.copy()
         choice = self._choice.copy()
         delta = self._delta.copy()
-        if self._key == "tool_calls":
+        if self.key == "tool_calls":
             fragment = self._fragment.copy()
             function = fragment["function"] = self._function.copy()
             function["arguments"] = text
             delta["tool_calls"] = [fragment]
         else:
-            delta[self._key] = text
+            delta[self.key] = text
         choice["delta"] = delta
         raw["choices"] = [choice]
         return raw
 
 
 class Stencil:
-    """Reads the chunks of one answer that repeat one another; the others it is shown, to cut the next frame from."""
+    """Reads the chunks of one answer that repeat one another; the others it is shown, to cut the next frame from.
+
+    Args:
+        patience: Which of the chunks that did not fit is the first to cut a frame from; then that of twice the number, and so on.
+            A stream that repeats nothing costs a few vain tries, one that goes from reasoning to text to tool calls a few
+            chunks that are parsed whole.
+    """
 
     __slots__ = ("_misses", "_next_try", "_repeats")
 
-    def __init__(self) -> None:
+    def __init__(self, patience: int = 8) -> None:
         self._repeats: Repeats | None = None
         self._misses = 0
-        self._next_try = _FIRST_TRY
+        self._next_try = patience
 
     def read(self, data: bytes) -> ChatCompletionChunk | None:
         """Return the chunk that an event's data is, or None where it must be parsed."""
@@ -115,18 +117,21 @@ def cut(data: bytes, raw: dict[str, Any]) -> Repeats | None:
     if key is None:
         return None
     delta = raw["choices"][0]["delta"]
-    literal = orjson.dumps(delta["tool_calls"][0]["function"]["arguments"] if key == "tool_calls" else delta[key])
+    text = delta["tool_calls"][0]["function"]["arguments"] if key == "tool_calls" else delta[key]
+    literal = orjson.dumps(text)
     start = data.rfind(literal)
     if start < 0:
         return None  # written with other escapes; the next may have none
     before, after = data[:start], data[start + len(literal) :]
-    repeats = Repeats(before, after, raw, key)
     # The text may stand in two places, or across two values: the probe tells whether this is the one.
     try:
-        probe = orjson.loads(before + orjson.dumps(_PROBE) + after)
+        probe = orjson.loads(before + orjson.dumps(text + _PROBE) + after)
     except orjson.JSONDecodeError:
         return None
-    return repeats if probe == repeats.around(_PROBE) else None
+    if probe != Repeats(before, after, raw, key).around(text + _PROBE):
+        return None
+    # Not `raw`, which the caller gets and may change.
+    return Repeats(before, after, probe, key)
 
 
 def _key_of_piece(raw: dict[str, Any]) -> str | None:
@@ -143,7 +148,7 @@ def _key_of_piece(raw: dict[str, Any]) -> str | None:
     if not isinstance(delta, dict):
         return None
     keys = [name for name, value in delta.items() if value is not None and name != "role"]
-    if len(keys) != 1:
+    if len(keys) != 1 or not _are_scalars(delta, keys[0]):
         return None
     if keys == ["tool_calls"]:
         return "tool_calls" if _is_arguments(delta["tool_calls"]) else None

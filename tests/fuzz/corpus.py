@@ -1,10 +1,10 @@
-"""Inputs to begin with: every row of what gateways really send, and a few dozen that the fuzzer found."""
+"""Inputs to begin with: every case of what gateways really send, and a few dozen that the fuzzer found."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from quirks import QUIRKS
+from conformance import load
 
 __all__ = ["CORPUS", "found", "seeds"]
 
@@ -13,10 +13,13 @@ CORPUS = Path(__file__).parent / "corpus"
 # The first byte of an input: small pieces for both targets, and the wire itself for the accumulator.
 _RAW = b"\x03"
 
+# Bodies of megabytes are for the caps, and take too long byte by byte.
+_LONG = 1_000_000
+
 
 def seeds() -> dict[str, bytes]:
-    """Return the rows of the table of quirks as inputs, for either target, by their names."""
-    return {f"quirk-{place:03}-{quirk.row.split()[0]}": _RAW + quirk.wire for place, quirk in enumerate(QUIRKS)}
+    """Return the cases of the catalogue as inputs, for either target, by their names."""
+    return {case.id.replace("/", "-"): _RAW + case.body for case in load() if case.is_plain and len(case.body) < _LONG}
 
 
 def found(target: str) -> dict[str, bytes]:

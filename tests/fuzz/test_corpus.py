@@ -25,7 +25,7 @@ def test_no_input_that_the_fuzzer_found_breaks_a_promise(target: str) -> None:
 
 
 @every_target
-def test_no_row_of_the_quirks_breaks_a_promise(target: str) -> None:
+def test_no_case_of_the_catalogue_breaks_a_promise(target: str) -> None:
     run(target, seeds())
 
 
