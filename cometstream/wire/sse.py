@@ -20,6 +20,7 @@ DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 10
+_CR: Final = 13
 
 # As much of the bytes at fault as an error keeps.
 _SHOWN: Final = 65536
@@ -163,11 +164,11 @@ class SSEParser:
                 is set, and the next call raises.
         """
         if self._between:
-            # A token that arrives alone: one event, whole, of one line. It is split at CR, LF and CRLF and at nothing else.
-            if len(data) <= self._max_alone:
-                lines = data.splitlines()
-                if len(lines) == 2 and lines[0][:6] == b"data: " and not lines[1] and data[-1] == _LF:
-                    return [Event(lines[0][6:])]
+            # A token that arrives alone: one event, whole, of one line.
+            if len(data) <= self._max_alone and data[:6] == b"data: " and data[-2:] == b"\n\n":
+                payload = data[6:-2]
+                if _LF not in payload and _CR not in payload:
+                    return [Event(payload)]
         elif self.error is not None:
             raise self.error
         items: list[Event | Comment] = []
@@ -186,7 +187,7 @@ class SSEParser:
             self._skip_lf = False
             if data.startswith(b"\n"):
                 data = data[1:]
-        if b"\r" in data:
+        if _CR in data:
             self._skip_lf = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if self._tail and not self._fresh:
