@@ -244,6 +244,18 @@ def test_a_call_without_arguments_begins_and_is_done() -> None:
     ]
 
 
+def test_a_name_in_pieces_is_told_as_far_as_it_came() -> None:
+    assert told(
+        calls(call(id="a", name="get_", arguments=" ")),
+        calls(call(id="a", name="time", arguments=" ")),
+        chunk(finish="stop"),
+    ) == [
+        (f"{CALL}.delta", "get_", 0, "a", " ", " ", 0),
+        (f"{CALL}.delta", "get_time", 0, "a", "  ", " ", 0),
+        (f"{CALL}.done", "get_time", 0, "a", "  ", 0),
+    ]
+
+
 def test_a_custom_tools_input_comes_as_arguments() -> None:
     fragment = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
     assert told(chunk({"tool_calls": [fragment]})) == [(f"{CALL}.delta", "sh", 0, "c", "ls", "ls", 0)]

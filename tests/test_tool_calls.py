@@ -142,6 +142,36 @@ def test_the_cost_of_a_fragment_does_not_grow_with_its_call(name: str | None) ->
     assert four_times < 5 * once
 
 
+class Counting(list[str]):
+    """Counts the pieces that are taken out."""
+
+    taken = 0
+
+    def __iter__(self) -> Any:
+        self.taken += len(self)
+        return super().__iter__()
+
+
+def test_a_name_in_pieces_is_not_joined_for_each_of_them() -> None:
+    call = ToolCallState()
+    names = call.names = Counting()
+    notes: list[str] = []
+    for number in range(1000):
+        call.add_function({"name": f"_{number}"}, notes.append)
+    assert names.taken < 1000
+    assert notes == ["tool_call_name_in_pieces"] * 999
+    assert call.name == "".join(f"_{number}" for number in range(1000))
+
+
+def test_a_name_in_pieces_that_comes_again_whole_is_the_name_once() -> None:
+    call = ToolCallState()
+    notes: list[str] = []
+    for piece in ("get_", "", "time", "get_time", "get_time"):
+        call.add_function({"name": piece}, notes.append)
+    assert call.name == "get_time"
+    assert notes == ["tool_call_name_in_pieces", "tool_call_name_repeated", "tool_call_name_repeated"]
+
+
 def test_a_piece_of_arguments_is_looked_at_once() -> None:
     looked_at: list[str] = []
 

@@ -254,12 +254,18 @@ class LogprobsRefusalDoneEvent(_DoneEvent):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, match_args=False)
 class _ToolCallEvent(_Event):
-    name: str
     index: int
     id: str | None
     choice_index: int
+    _names: list[str]
+    _named: int
     _pieces: list[str]
     _end: int
+
+    @property
+    def name(self) -> str:
+        """The function's name as far as it came; joined at each reading."""
+        return "".join(self._names[: self._named])
 
     @property
     def arguments(self) -> str:
@@ -272,7 +278,6 @@ class FunctionToolCallArgumentsDeltaEvent(_ToolCallEvent):
     """A call begins, or a piece of its arguments came; the input of a ``custom`` tool counts as its arguments.
 
     Attributes:
-        name: The function's name as far as it came.
         index: The call's place among the calls of its choice, whatever the wire's own index says.
         id: The call's id; None where none has come.
         arguments_delta: The piece; ``""`` only where the call begins without one.
@@ -475,15 +480,18 @@ class _CallTrack:
         if self._begun and not delta:
             return False
         self._begun = True
+        names = call.names
         events.append(
             FunctionToolCallArgumentsDeltaEvent(
-                call.name, self._place, call.id, self._index, call.arguments, end, delta
+                self._place, call.id, self._index, names, len(names), call.arguments, end, delta
             )
         )
         return True
 
     def add_done(self, events: list[StreamEvent]) -> None:
-        call = self._call
+        call, names = self._call, self._call.names
         events.append(
-            FunctionToolCallArgumentsDoneEvent(call.name, self._place, call.id, self._index, call.arguments, self._seen)
+            FunctionToolCallArgumentsDoneEvent(
+                self._place, call.id, self._index, names, len(names), call.arguments, self._seen
+            )
         )

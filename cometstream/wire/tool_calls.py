@@ -28,7 +28,7 @@ class ToolCallState:
 
     Attributes:
         id: Its id; None until one came.
-        name: Its function's name; ``""`` until one came.
+        names: Pieces of its function's name: one as a rule.
         arguments: Pieces of the arguments' JSON text.
         type: ``"function"``, or a kind the provider adds.
         ids_vary: Another id came for it: its gateway makes a new one for every fragment, so that ids prove nothing.
@@ -39,29 +39,40 @@ class ToolCallState:
         "_depth",
         "_escaped",
         "_in_string",
+        "_named",
         "_scanned",
         "arguments",
         "extra",
         "function_extra",
         "id",
         "ids_vary",
-        "name",
+        "names",
         "type",
     )
 
     def __init__(self) -> None:
         self.id: str | None = None
-        self.name = ""
+        self.names: list[str] = []
         self.arguments: list[str] = []
         self.type = ""
         self.ids_vary = False
         self.extra: dict[str, Any] = {}
         self.function_extra: dict[str, Any] = {}
+        self._named = 0
         self._scanned = 0
         self._begun = False
         self._depth = 0
         self._in_string = False
         self._escaped = False
+
+    @property
+    def name(self) -> str:
+        """Its function's name, ``""`` until one came; joined at each reading."""
+        return "".join(self.names)
+
+    def is_named(self, name: str) -> bool:
+        """Whether `name` is the whole name; the pieces are joined only for one that is as long."""
+        return len(name) == self._named and name == self.name
 
     def add(self, fragment: dict[str, Any], note: Callable[[str], None]) -> None:
         """Add a fragment that is known to belong to this call."""
@@ -107,7 +118,7 @@ class ToolCallState:
         elif not value:
             note("tool_call_id_empty")
         elif self.id is None:
-            if self.name or self.arguments:
+            if self.names or self.arguments:
                 note("tool_call_id_late")
             self.id = value
         elif value == self.id:
@@ -119,15 +130,16 @@ class ToolCallState:
     def _add_name(self, value: object, note: Callable[[str], None]) -> None:
         if not isinstance(value, str):
             note("tool_call_malformed")
-        elif value == self.name:
-            if value:
-                note("tool_call_name_repeated")
-        elif self.name and value:
-            # A piece lost would call another tool.
-            note("tool_call_name_in_pieces")
-            self.name += value
+        elif not value:
+            pass
+        elif self.is_named(value):
+            note("tool_call_name_repeated")
         else:
-            self.name = value or self.name
+            if self.names:
+                # A piece lost would call another tool.
+                note("tool_call_name_in_pieces")
+            self.names.append(value)
+            self._named += len(value)
 
     def has_arguments(self) -> bool:
         """Whether anything but white space came as arguments."""
@@ -254,9 +266,9 @@ class _Claim:
         other_id = bool(self.id and call.id and self.id != call.id) and not call.ids_vary
         if not self.name:
             return other_id and not indexed and call.has_arguments() and call.is_whole()
-        if not call.name:
+        if not call.names:
             return False
-        if self.name != call.name:
+        if not call.is_named(self.name):
             return other_id or not indexed or call.has_arguments()
         # The same tool again: a second call once the first has all it needs, else the name repeated.
         return (other_id or self.brings_arguments) and call.has_arguments() and call.is_whole()
