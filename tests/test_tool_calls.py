@@ -172,6 +172,29 @@ def test_a_name_in_pieces_that_comes_again_whole_is_the_name_once() -> None:
     assert notes == ["tool_call_name_in_pieces", "tool_call_name_repeated", "tool_call_name_repeated"]
 
 
+def test_objects_that_a_provider_adds_are_merged_into_one_of_the_calls_own() -> None:
+    first = {"index": 0, "extra_content": {"a": 1, "b": 1}}
+    second = {"index": 0, "extra_content": {"b": 2, "c": [3]}, "other": {"d": 4}}
+    call = ToolCallState()
+    call.add(first, lambda _: None)
+    merged = call.extra["extra_content"]
+    early = call.build("generated")
+    call.add(second, lambda _: None)
+    assert call.extra["extra_content"] is merged, "a copy for each fragment costs the square"
+    assert call.build("generated")["extra_content"] == {"a": 1, "b": 2, "c": [3]}
+    assert call.build("generated")["other"] == {"d": 4}
+    assert first["extra_content"] == {"a": 1, "b": 1}, "the chunk is its reader's"
+    assert second["extra_content"] == {"b": 2, "c": [3]}
+    assert early["extra_content"] == {"a": 1, "b": 1}, "and so is what was built"
+
+
+def test_an_object_and_another_value_under_one_name_replace_one_another() -> None:
+    call = ToolCallState()
+    for value in ({"a": 1}, "text", {"b": 2}, None):
+        call.add({"x": value}, lambda _: None)
+    assert call.build("generated")["x"] == {"b": 2}
+
+
 def test_a_piece_of_arguments_is_looked_at_once() -> None:
     looked_at: list[str] = []
 

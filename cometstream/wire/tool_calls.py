@@ -90,7 +90,7 @@ class ToolCallState:
                 if isinstance(value, str) and not self.type:
                     self.type = value
             else:
-                self.extra[key] = {**self.extra[key], **value} if _both_dicts(self.extra.get(key), value) else value
+                self._add_extra(key, value)
 
     def add_function(self, function: dict[str, Any], note: Callable[[str], None]) -> None:
         """Add the ``function`` part of a fragment: name, and pieces of the arguments."""
@@ -111,6 +111,16 @@ class ToolCallState:
                 self._add_name(value, note)
             else:
                 self.function_extra[key] = value
+
+    def _add_extra(self, key: str, value: Any) -> None:
+        if not isinstance(value, dict):
+            self.extra[key] = value
+            return
+        known = self.extra.get(key)
+        if isinstance(known, dict):
+            known.update(value)
+        else:
+            self.extra[key] = dict(value)  # what came is the chunk's, and its reader has it
 
     def _add_id(self, value: object, note: Callable[[str], None]) -> None:
         if not isinstance(value, str):
@@ -179,7 +189,9 @@ class ToolCallState:
             call["custom"] = {"name": self.name, "input": "".join(self.arguments), **self.function_extra}
         else:
             call["function"] = self.build_function()
-        return {**call, **self.extra}
+        # Copies: what was built must not change when more comes.
+        extra = {key: dict(value) if isinstance(value, dict) else value for key, value in self.extra.items()}
+        return {**call, **extra}
 
 
 class ToolCallFold:
@@ -277,7 +289,3 @@ class _Claim:
 def _continues(fragment: dict[str, Any]) -> bool:
     function = fragment.get("function")
     return isinstance(function, dict) and "name" not in function
-
-
-def _both_dicts(first: object, second: object) -> bool:
-    return isinstance(first, dict) and isinstance(second, dict)
