@@ -29,6 +29,7 @@ class ToolCallState:
     Attributes:
         id: Its id; None until one came.
         names: Pieces of its function's name: one as a rule.
+        place: Its place among the calls of its choice.
         arguments: Pieces of the arguments' JSON text.
         type: ``"function"``, or a kind the provider adds.
         ids_vary: Another id came for it: its gateway makes a new one for every fragment, so that ids prove nothing.
@@ -47,10 +48,12 @@ class ToolCallState:
         "id",
         "ids_vary",
         "names",
+        "place",
         "type",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, place: int = 0) -> None:
+        self.place = place
         self.id: str | None = None
         self.names: list[str] = []
         self.arguments: list[str] = []
@@ -200,13 +203,16 @@ class ToolCallFold:
     Attributes:
         calls: The calls in order of their first fragment.
         last: The call that the last fragment went to.
+        visits: The places of the calls that fragments went to, in their order; fragments of one call that follow one another
+            are one visit.
     """
 
-    __slots__ = ("_by_id", "_by_index", "calls", "last")
+    __slots__ = ("_by_id", "_by_index", "calls", "last", "visits")
 
     def __init__(self) -> None:
         self.calls: list[ToolCallState] = []
         self.last: ToolCallState | None = None
+        self.visits: list[int] = []
         self._by_index: dict[int, ToolCallState] = {}
         self._by_id: dict[str, ToolCallState] = {}
 
@@ -220,7 +226,9 @@ class ToolCallFold:
         call.add(fragment, note)
         if call.id is not None:
             self._by_id.setdefault(call.id, call)
-        self.last = call
+        if call is not self.last:
+            self.last = call
+            self.visits.append(call.place)
 
     def _find(self, fragment: dict[str, Any], note: Callable[[str], None]) -> ToolCallState:
         index = int_or_none(fragment.get("index"))
@@ -228,7 +236,7 @@ class ToolCallFold:
             note("tool_call_index_missing")
         call = self._belongs_to(_Claim(fragment), index, note)
         if call is None:
-            call = ToolCallState()
+            call = ToolCallState(len(self.calls))
             self.calls.append(call)
         if index is not None:
             self._by_index[index] = call
