@@ -304,6 +304,21 @@ def test_each_choice_has_its_own_events() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("index", "read"),
+    [(1, 1), ("1", 1), (1.0, 1), (-1.0, -1), (True, 0), (None, 0), ("one", 0), ([1], 0), (1e40, 0), (float("inf"), 0)],
+)
+def test_a_choices_index_is_read_alike_by_view_accumulator_and_events(index: object, read: int) -> None:
+    one = ChatCompletionChunk({"choices": [{"index": index, "delta": {"content": "x"}}]})
+    accumulator = Accumulator()
+    events = EventFold(accumulator)
+    accumulator.add(one)
+    assert [values(event) for event in events.add(one)[1:]] == [("content.delta", "x", "x", read)]
+    assert one.choices[0].index == read
+    assert accumulator.completion.choices[0].index == read
+    accumulator.completion.to_json()
+
+
 def test_a_choice_named_twice_in_a_chunk_is_told_once() -> None:
     twice = ChatCompletionChunk({"choices": [{"delta": {"content": "a"}}, {"index": True, "delta": {"content": "b"}}]})
     assert told(twice) == [("content.delta", "ab", "ab", 0)]

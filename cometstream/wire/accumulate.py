@@ -10,10 +10,10 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ProtocolError
-from cometstream.wire.chunks import ChatCompletionChunk, delta_of, reasoning_field, split_parts
+from cometstream.wire.chunks import ChatCompletionChunk, Choice, delta_of, reasoning_field, split_parts
 from cometstream.wire.completion import ChatCompletion
 from cometstream.wire.tool_calls import ToolCallFold, ToolCallState
-from cometstream.wire.view import text_or_none
+from cometstream.wire.view import int_or_none, text_or_none
 
 if TYPE_CHECKING:
     from cometstream.wire.stencil import Repeats
@@ -284,8 +284,8 @@ class Accumulator:
     def _add_choice(self, choice: dict[str, Any]) -> bool:
         index = choice.get("index")
         if type(index) is not int:
-            self.note("choice_index_missing")
-            index = 0
+            self.note("choice_index_missing" if int_or_none(index) is None else "choice_index_malformed")
+            index = Choice(choice).index
         state = self.choices.get(index)
         if state is None:
             state = self.choices[index] = ChoiceState(index)
