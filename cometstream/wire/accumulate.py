@@ -135,7 +135,7 @@ class Accumulator:
     Attributes:
         choices: The state of each choice, by its index.
         normalizations: What was normalised so far, each kind with its count.
-        errored: A choice ended with ``finish_reason: "error"``, which is an error and no end.
+        errored: A choice ended with ``finish_reason: "error"``, or holds an error: that is no end.
     """
 
     __slots__ = (
@@ -297,9 +297,12 @@ class Accumulator:
             has_content = False
             if "delta" in choice:
                 self.note("delta_null")
+        before = state.finish_reason
         for key, value in choice.items():
             if value is not None and key != "delta" and key != "index":
                 self._add_choice_field(state, key, value)
+        if self.errored and choice.get("error") and state.finish_reason != "error":
+            state.finish_reason = before  # beside an error it ends nothing: a call must not be taken for whole
         if self.strict:
             for kind in state.bent_at_the_end():
                 self.note(kind)
@@ -331,6 +334,8 @@ class Accumulator:
             self.note("message_in_chunk")
         else:
             state.extra[key] = value
+            if key == "error" and value:
+                self.errored = True
 
     def _add_delta(self, state: ChoiceState, delta: Any) -> bool:
         if type(delta) is not dict:

@@ -8,7 +8,7 @@ import orjson
 
 from cometstream.errors import ProtocolError
 from cometstream.wire.chunks import ChatCompletionChunk
-from cometstream.wire.error_body import ErrorBody, excerpt, parse_error, read_error
+from cometstream.wire.error_body import ErrorBody, excerpt, failed_choice, parse_error, read_error
 from cometstream.wire.json_text import MAX_DEPTH, is_too_deep, parse_lenient
 from cometstream.wire.sse import Event
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cometstream.wire.stencil import Stencil
 
-__all__ = ["DONE", "Done", "Frame", "read_frame"]
+__all__ = ["DONE", "Done", "Frame", "chunk_beside", "read_frame"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
 _SHALLOW: Final = 2 * MAX_DEPTH
@@ -67,7 +67,13 @@ def read_frame(
         return _irregular(event, note)
     if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(raw):
         raise ProtocolError(f"an event's data is nested too deeply: {_shown(data)}", raw=data)
-    if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
+    if (
+        type(raw) is dict
+        and "choices" in raw
+        and "error" not in raw
+        and type(event) is Event
+        and failed_choice(raw["choices"]) is None
+    ):
         if stencil is not None:
             stencil.missed(data, raw)
         return ChatCompletionChunk(raw)
@@ -79,11 +85,23 @@ def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatComplet
     if raw is None:
         note("data_null")
         return None
-    if event.event == "error" or (isinstance(raw, dict) and (raw.get("error") or raw.get("object") == "error")):
+    if event.event == "error" or (isinstance(raw, dict) and _is_error(raw)):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if not isinstance(raw, dict):
         raise ProtocolError(f"an event's data is JSON but no object: {_shown(event.data)}", raw=event.data)
     return ChatCompletionChunk(raw)
+
+
+def _is_error(raw: dict[str, Any]) -> bool:
+    return bool(raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")))
+
+
+def chunk_beside(error: ErrorBody) -> ChatCompletionChunk | None:
+    """Return the chunk that an error came in, where it carries content or usage that must not be lost with it."""
+    if not isinstance(error.raw, dict):
+        return None
+    chunk = ChatCompletionChunk(error.raw)
+    return chunk if chunk.has_content() or chunk.usage is not None else None
 
 
 def _irregular(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
