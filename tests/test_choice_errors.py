@@ -1,4 +1,4 @@
-"""An error that a choice holds: an error frame wherever it stands, and what came in the same chunk is not lost."""
+"""Errors where no error frame has them: inside a choice, and without a name; what came in the same chunk is not lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cometstream.wire.accumulate import Accumulator
 from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.error_body import ErrorBody, failed_choice, read_error
 from cometstream.wire.frames import chunk_beside, read_frame
-from cometstream.wire.sse import Event
+from cometstream.wire.sse import Event, SSEParser
 from cometstream.wire.stencil import Stencil
 
 BAD_GATEWAY = {"code": 502, "message": "bad gateway"}
@@ -157,3 +157,43 @@ def test_other_finish_reasons_stay_as_they_came(earlier: str | None, beside: str
     assert accumulator.completion.finish_reason == kept
     assert accumulator.errored
     assert not accumulator.finished
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "error"),
+    [
+        (b'{"code":429,"msg":"m"}', b"", ErrorBody("m", "429", status=429)),
+        (b'{"code":"400","message":"m","data":null}', b"", ErrorBody("m", "400", status=400)),
+        (b'{"code":1113,"msg":"m","success":false}', b"ping", ErrorBody("m", "1113")),
+        (b'{"code":"InvalidParameter","message":"m","request_id":"r"}', b"", ErrorBody("m", "InvalidParameter")),
+        (b'{"code":"model_not_found","message":"m"}', b"", ErrorBody("m", "model_not_found", status=404)),
+        (b'{"code":500,"msg":"m","x":NaN}', b"", ErrorBody("m", "500", status=500)),
+    ],
+)
+def test_a_code_and_a_message_alone_are_an_error(data: bytes, kind: bytes, error: ErrorBody) -> None:
+    (event,) = SSEParser().feed(b"event: " + kind + b"\ndata: " + data + b"\n\n")
+    assert isinstance(event, Event)
+    assert read_frame(event, lambda _: None) == error
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"code": 0, "msg": "m"},
+        {"code": 200, "message": "m"},
+        {"code": "0", "message": "m"},
+        {"code": "", "message": "m"},
+        {"code": "OK", "message": "m"},
+        {"code": True, "message": "m"},
+        {"code": None, "message": "m"},
+        {"code": 429},
+        {"code": 429, "message": ""},
+        {"code": 429, "message": {"role": "assistant"}},
+        {"message": "m"},
+        {"code": 429, "message": "m", "choices": []},
+        {"code": 429, "message": "m", "usage": {"total_tokens": 3}},
+        {"code": 429, "message": "m", "id": "c1"},
+    ],
+)
+def test_a_code_is_no_error_where_that_is_not_certain(raw: dict[str, Any]) -> None:
+    assert frame_of(raw) == ChatCompletionChunk(raw)

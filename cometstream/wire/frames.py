@@ -11,6 +11,7 @@ from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.error_body import ErrorBody, excerpt, failed_choice, parse_error, read_error
 from cometstream.wire.json_text import MAX_DEPTH, is_too_deep, parse_lenient
 from cometstream.wire.sse import Event
+from cometstream.wire.view import int_or_none, text_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,12 @@ __all__ = ["DONE", "Done", "Frame", "chunk_beside", "read_frame"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
 _SHALLOW: Final = 2 * MAX_DEPTH
+
+# What a chunk has, and an error without a name has not.
+_OF_A_CHUNK: Final = frozenset({"choices", "id", "usage"})
+
+# Codes in words that say that all is well.
+_FINE: Final = frozenset({"ok", "success"})
 
 
 class Done:
@@ -93,7 +100,22 @@ def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatComplet
 
 
 def _is_error(raw: dict[str, Any]) -> bool:
-    return bool(raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")))
+    if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")):
+        return True
+    # A body of some HTTP error, sent as an event: {"code": 429, "msg": "slower"}.
+    return (
+        _OF_A_CHUNK.isdisjoint(raw)
+        and bool(text_or_none(raw.get("message")) or text_or_none(raw.get("msg")))
+        and _is_error_code(raw.get("code"))
+    )
+
+
+def _is_error_code(code: object) -> bool:
+    """Whether a code that stands alone says that something failed: as a number it does so from 400 on, like HTTP's."""
+    number = int_or_none(code)
+    if number is None:
+        return isinstance(code, str) and code != "" and code.lower() not in _FINE
+    return number >= 400
 
 
 def chunk_beside(error: ErrorBody) -> ChatCompletionChunk | None:
