@@ -22,6 +22,9 @@ from cometstream.wire.events import (
     RefusalDeltaEvent,
     StreamEvent,
 )
+from cometstream.wire.frames import read_frame
+from cometstream.wire.sse import Event
+from cometstream.wire.stencil import Stencil
 
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **choice: Any) -> ChatCompletionChunk:
@@ -244,6 +247,18 @@ def test_a_call_without_arguments_begins_and_is_done() -> None:
     ]
 
 
+def test_a_name_in_pieces_is_told_as_far_as_it_came() -> None:
+    assert told(
+        calls(call(id="a", name="get_", arguments=" ")),
+        calls(call(id="a", name="time", arguments=" ")),
+        chunk(finish="stop"),
+    ) == [
+        (f"{CALL}.delta", "get_", 0, "a", " ", " ", 0),
+        (f"{CALL}.delta", "get_time", 0, "a", "  ", " ", 0),
+        (f"{CALL}.done", "get_time", 0, "a", "  ", 0),
+    ]
+
+
 def test_a_custom_tools_input_comes_as_arguments() -> None:
     fragment = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
     assert told(chunk({"tool_calls": [fragment]})) == [(f"{CALL}.delta", "sh", 0, "c", "ls", "ls", 0)]
@@ -287,6 +302,21 @@ def test_each_choice_has_its_own_events() -> None:
         ("content.done", "ab", 0),
         (f"{CALL}.delta", "f", 0, None, "", "", 0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("index", "read"),
+    [(1, 1), ("1", 1), (1.0, 1), (-1.0, -1), (True, 0), (None, 0), ("one", 0), ([1], 0), (1e40, 0), (float("inf"), 0)],
+)
+def test_a_choices_index_is_read_alike_by_view_accumulator_and_events(index: object, read: int) -> None:
+    one = ChatCompletionChunk({"choices": [{"index": index, "delta": {"content": "x"}}]})
+    accumulator = Accumulator()
+    events = EventFold(accumulator)
+    accumulator.add(one)
+    assert [values(event) for event in events.add(one)[1:]] == [("content.delta", "x", "x", read)]
+    assert one.choices[0].index == read
+    assert accumulator.completion.choices[0].index == read
+    accumulator.completion.to_json()
 
 
 def test_a_choice_named_twice_in_a_chunk_is_told_once() -> None:
@@ -366,6 +396,51 @@ def test_the_cost_of_a_chunk_does_not_grow_with_the_answer() -> None:
     last = kept[-1]
     assert isinstance(last, FunctionToolCallArgumentsDoneEvent)
     assert last.arguments == "z" * 1000
+
+
+def test_the_cost_of_a_chunk_does_not_grow_with_the_calls_before_it() -> None:
+    accumulator = Accumulator()
+    state = accumulator.choices[0] = ChoiceState(0)
+    counted = state.tool_calls.calls = CountingList()
+    events = EventFold(accumulator)
+    kept = []
+    for place in range(500):
+        for piece in ("{", "}"):
+            one = calls(call(index=place, id=str(place), name="f", arguments=piece))
+            accumulator.add(one)
+            kept += [event for event in events.add(one) if not isinstance(event, ChunkEvent)]
+    assert counted.taken <= 1000
+    assert len(kept) == 500 * 3 - 1
+    assert len(state.tool_calls.visits) == 500
+
+
+def test_calls_that_come_again_while_another_reader_reads_are_told_to_both() -> None:
+    accumulator = Accumulator()
+    both = [EventFold(accumulator), EventFold(accumulator)]
+    chunks = [
+        calls(call(index=0, id="a", name="f", arguments="1"), call(index=1, id="b", name="g", arguments="2")),
+        calls(call(index=0, arguments="3"), call(index=1, arguments="4"), call(index=0, arguments="5")),
+    ]
+    told_to = []
+    for one in chunks:
+        accumulator.add(one)
+        told_to.append([[values(event) for event in events.add(one)[1:]] for events in both])
+    assert told_to[0][0] == told_to[0][1]
+    assert told_to[1][0] == told_to[1][1]
+    assert [one[4:6] for one in told_to[1][0]] == [("135", "35"), ("24", "4")]
+
+
+def test_arguments_that_a_stencil_reads_are_told_too() -> None:
+    accumulator, stencil = Accumulator(), Stencil()
+    events = EventFold(accumulator)
+    said = []
+    for number in range(40):
+        data = b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"%d,"}}]}}]}' % number
+        one = read_frame(Event(data), accumulator.note, stencil)
+        assert isinstance(one, ChatCompletionChunk)
+        accumulator.add(one)
+        said += [event.arguments_delta for event in events.add(one)[1:]]
+    assert said == [f"{number}," for number in range(40)]
 
 
 def test_events_are_equal_by_what_they_say() -> None:

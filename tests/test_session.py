@@ -37,6 +37,7 @@ from cometstream import (
     UsageError,
 )
 from cometstream.testing import DONE, MODELS, MockResponse, Reply, SimulatedServer, chunk
+from cometstream.wire.models import Model
 from cometstream.wire.providers import WARNED
 
 COMPLETION: dict[str, Any] = {
@@ -621,6 +622,21 @@ async def test_models_takes_a_list_however_it_is_wrapped(document: Any, ids: lis
 async def test_models_lists_what_the_server_has() -> None:
     async with serving() as (_, session):
         assert tuple(model.id for model in await session.models()) == MODELS
+
+
+@pytest.mark.parametrize(
+    ("raw", "fields"),
+    [
+        ({"id": "a", "object": "model", "created": 1, "owned_by": "b"}, ("a", "model", 1, "b")),
+        ({"id": "a", "created": "yesterday"}, ("a", "model", None, None)),
+        ({"id": 7, "object": None, "created": "7", "owned_by": ["b"]}, ("", "model", 7, None)),
+        ({"created": True, "owned_by": None}, ("", "model", None, None)),
+    ],
+)
+def test_a_models_fields_have_their_types_whatever_came(raw: dict[str, Any], fields: tuple[Any, ...]) -> None:
+    model = Model(raw)
+    assert (model.id, model.object, model.created, model.owned_by) == fields
+    assert model.raw == raw
 
 
 @pytest.mark.parametrize(

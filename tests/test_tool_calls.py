@@ -142,6 +142,59 @@ def test_the_cost_of_a_fragment_does_not_grow_with_its_call(name: str | None) ->
     assert four_times < 5 * once
 
 
+class Counting(list[str]):
+    """Counts the pieces that are taken out."""
+
+    taken = 0
+
+    def __iter__(self) -> Any:
+        self.taken += len(self)
+        return super().__iter__()
+
+
+def test_a_name_in_pieces_is_not_joined_for_each_of_them() -> None:
+    call = ToolCallState()
+    names = call.names = Counting()
+    notes: list[str] = []
+    for number in range(1000):
+        call.add_function({"name": f"_{number}"}, notes.append)
+    assert names.taken < 1000
+    assert notes == ["tool_call_name_in_pieces"] * 999
+    assert call.name == "".join(f"_{number}" for number in range(1000))
+
+
+def test_a_name_in_pieces_that_comes_again_whole_is_the_name_once() -> None:
+    call = ToolCallState()
+    notes: list[str] = []
+    for piece in ("get_", "", "time", "get_time", "get_time"):
+        call.add_function({"name": piece}, notes.append)
+    assert call.name == "get_time"
+    assert notes == ["tool_call_name_in_pieces", "tool_call_name_repeated", "tool_call_name_repeated"]
+
+
+def test_objects_that_a_provider_adds_are_merged_into_one_of_the_calls_own() -> None:
+    first = {"index": 0, "extra_content": {"a": 1, "b": 1}}
+    second = {"index": 0, "extra_content": {"b": 2, "c": [3]}, "other": {"d": 4}}
+    call = ToolCallState()
+    call.add(first, lambda _: None)
+    merged = call.extra["extra_content"]
+    early = call.build("generated")
+    call.add(second, lambda _: None)
+    assert call.extra["extra_content"] is merged, "a copy for each fragment costs the square"
+    assert call.build("generated")["extra_content"] == {"a": 1, "b": 2, "c": [3]}
+    assert call.build("generated")["other"] == {"d": 4}
+    assert first["extra_content"] == {"a": 1, "b": 1}, "the chunk is its reader's"
+    assert second["extra_content"] == {"b": 2, "c": [3]}
+    assert early["extra_content"] == {"a": 1, "b": 1}, "and so is what was built"
+
+
+def test_an_object_and_another_value_under_one_name_replace_one_another() -> None:
+    call = ToolCallState()
+    for value in ({"a": 1}, "text", {"b": 2}, None):
+        call.add({"x": value}, lambda _: None)
+    assert call.build("generated")["x"] == {"b": 2}
+
+
 def test_a_piece_of_arguments_is_looked_at_once() -> None:
     looked_at: list[str] = []
 

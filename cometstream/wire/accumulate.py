@@ -10,10 +10,10 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ProtocolError
-from cometstream.wire.chunks import ChatCompletionChunk, delta_of, reasoning_field, split_parts
+from cometstream.wire.chunks import ChatCompletionChunk, Choice, delta_of, reasoning_field, split_parts
 from cometstream.wire.completion import ChatCompletion
 from cometstream.wire.tool_calls import ToolCallFold, ToolCallState
-from cometstream.wire.view import text_or_none
+from cometstream.wire.view import int_or_none, text_or_none
 
 if TYPE_CHECKING:
     from cometstream.wire.stencil import Repeats
@@ -136,7 +136,7 @@ class Accumulator:
     Attributes:
         choices: The state of each choice, by its index.
         normalizations: What was normalised so far, each kind with its count.
-        errored: A choice ended with ``finish_reason: "error"``, which is an error and no end.
+        errored: A choice ended with ``finish_reason: "error"``, or holds an error: that is no end.
     """
 
     __slots__ = (
@@ -287,8 +287,8 @@ class Accumulator:
     def _add_choice(self, choice: dict[str, Any]) -> bool:
         index = choice.get("index")
         if type(index) is not int:
-            self.note("choice_index_missing")
-            index = 0
+            self.note("choice_index_missing" if int_or_none(index) is None else "choice_index_malformed")
+            index = Choice(choice).index
         state = self.choices.get(index)
         if state is None:
             state = self.choices[index] = ChoiceState(index)
@@ -300,9 +300,12 @@ class Accumulator:
             has_content = False
             if "delta" in choice:
                 self.note("delta_null")
+        before = state.finish_reason
         for key, value in choice.items():
             if value is not None and key != "delta" and key != "index":
                 self._add_choice_field(state, key, value)
+        if self.errored and choice.get("error") and state.finish_reason != "error":
+            state.finish_reason = before  # beside an error it ends nothing: a call must not be taken for whole
         if self.strict:
             for kind in state.bent_at_the_end():
                 self.note(kind)
@@ -334,6 +337,8 @@ class Accumulator:
             self.note("message_in_chunk")
         else:
             state.extra[key] = value
+            if key == "error" and value:
+                self.errored = True
 
     def _add_delta(self, state: ChoiceState, delta: Any) -> bool:
         if type(delta) is not dict:

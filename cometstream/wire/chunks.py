@@ -280,7 +280,10 @@ class Choice(View):
     def index(self) -> int:
         """Which of the ``n`` choices this is; 0 where the gateway left it out."""
         index = self._raw.get("index")
-        return index if type(index) is int else 0
+        if type(index) is int:
+            return index
+        index = int_or_none(index) or 0
+        return index if -(1 << 63) <= index < 1 << 64 else 0  # what 64 bits do not hold cannot be written as JSON
 
     @property
     def delta(self) -> ChoiceDelta:

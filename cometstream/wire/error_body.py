@@ -29,7 +29,15 @@ from cometstream.wire.view import text_or_none
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RETRYABLE_STATUSES", "ErrorBody", "ErrorContext", "is_unknown_model", "parse_error", "read_error"]
+__all__ = [
+    "RETRYABLE_STATUSES",
+    "ErrorBody",
+    "ErrorContext",
+    "failed_choice",
+    "is_unknown_model",
+    "parse_error",
+    "read_error",
+]
 
 # 52x are Cloudflare's own, 529 is a provider's "overloaded".
 RETRYABLE_STATUSES: Final = frozenset({408, 409, 429, *range(500, 600)})
@@ -137,21 +145,32 @@ def parse_error(body: bytes) -> ErrorBody:
 def read_error(parsed: Any) -> ErrorBody | None:
     """Read a parsed JSON value as an error.
 
-    ``{"error": {...}}``, ``{"error": "text"}``, ``{"detail": ...}`` and ``{"message": ...}`` are known; None for anything else.
+    ``{"error": {...}}``, ``{"error": "text"}``, both also inside a choice, ``{"detail": ...}`` and ``{"message": ...}`` are
+    known; None for anything else.
     """
     if isinstance(parsed, list) and len(parsed) == 1:
         return read_error(parsed[0])
     if not isinstance(parsed, dict):
         return ErrorBody(parsed, raw=parsed) if isinstance(parsed, str) and parsed else None
-    error = parsed.get("error")
+    told_by = parsed if parsed.get("error") else failed_choice(parsed.get("choices")) or parsed
+    error = told_by.get("error")
     if isinstance(error, dict) and error:
         return _from_fields(error, parsed)
     if isinstance(error, (str, list)) and error:
-        return _from_fields({**parsed, "message": error if isinstance(error, str) else _compact(error)}, parsed)
+        return _from_fields({**told_by, "message": error if isinstance(error, str) else _compact(error)}, parsed)
     for key in ("message", "detail", "msg", "error_msg"):
         message = parsed.get(key)
         if message:
             return _from_fields({**parsed, "message": message}, parsed)
+    return None
+
+
+def failed_choice(choices: object) -> dict[str, Any] | None:
+    """Return the first of a chunk's choices that holds an error; None where none does, as nearly always."""
+    if type(choices) is list:
+        for choice in choices:
+            if type(choice) is dict and "error" in choice and choice["error"]:
+                return choice
     return None
 
 

@@ -254,12 +254,18 @@ class LogprobsRefusalDoneEvent(_DoneEvent):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, match_args=False)
 class _ToolCallEvent(_Event):
-    name: str
     index: int
     id: str | None
     choice_index: int
+    _names: list[str]
+    _named: int
     _pieces: list[str]
     _end: int
+
+    @property
+    def name(self) -> str:
+        """The function's name as far as it came; joined at each reading."""
+        return "".join(self._names[: self._named])
 
     @property
     def arguments(self) -> str:
@@ -272,7 +278,6 @@ class FunctionToolCallArgumentsDeltaEvent(_ToolCallEvent):
     """A call begins, or a piece of its arguments came; the input of a ``custom`` tool counts as its arguments.
 
     Attributes:
-        name: The function's name as far as it came.
         index: The call's place among the calls of its choice, whatever the wire's own index says.
         id: The call's id; None where none has come.
         arguments_delta: The piece; ``""`` only where the call begins without one.
@@ -327,8 +332,8 @@ StreamEvent: TypeAlias = (
 class EventFold:
     """Tells what each chunk added to an accumulator, as events.
 
-    It compares lengths, so a chunk costs what is new in it and a look at each call of its choices. A fold made when chunks
-    were added already begins where they ended.
+    It compares lengths, so a chunk costs what is new in it. A fold made when chunks were added already begins where they
+    ended.
 
     Args:
         accumulator: The accumulator that the chunks are added to.
@@ -354,7 +359,17 @@ class EventFold:
 class _ChoiceFold:
     """How far the events of one choice have come."""
 
-    __slots__ = ("_answer", "_calls", "_content", "_logprobs", "_open_calls", "_reasoning", "_refusal", "_state")
+    __slots__ = (
+        "_answer",
+        "_calls",
+        "_content",
+        "_logprobs",
+        "_open_calls",
+        "_reasoning",
+        "_refusal",
+        "_state",
+        "_visits",
+    )
 
     def __init__(self, state: ChoiceState) -> None:
         index = state.index
@@ -366,6 +381,7 @@ class _ChoiceFold:
         self._logprobs: set[str] = set()
         self._calls: list[_CallTrack] = []
         self._open_calls: dict[int, _CallTrack] = {}
+        self._visits = 0  # of calls, which need no second look
 
     def add_events(self, events: list[StreamEvent]) -> None:
         state = self._state
@@ -400,10 +416,16 @@ class _ChoiceFold:
                 self._answer.append(_Track(tokens, index, list, LogprobsRefusalDeltaEvent, LogprobsRefusalDoneEvent))
 
     def _add_calls(self, events: list[StreamEvent]) -> None:
-        for place, call in enumerate(self._state.tool_calls.calls):
+        calls = self._state.tool_calls
+        visited = calls.visits[self._visits :]
+        if not visited:
+            return
+        # The last visit may go on.
+        self._visits = len(calls.visits) - 1
+        for place in visited if len(visited) == 1 else sorted(set(visited)):
             if place == len(self._calls):
                 self._end_calls(events)
-                self._calls.append(_CallTrack(call, place, self._state.index))
+                self._calls.append(_CallTrack(calls.calls[place], place, self._state.index))
             track = self._calls[place]
             if track.add_delta(events):
                 self._open_calls[place] = track
@@ -475,15 +497,18 @@ class _CallTrack:
         if self._begun and not delta:
             return False
         self._begun = True
+        names = call.names
         events.append(
             FunctionToolCallArgumentsDeltaEvent(
-                call.name, self._place, call.id, self._index, call.arguments, end, delta
+                self._place, call.id, self._index, names, len(names), call.arguments, end, delta
             )
         )
         return True
 
     def add_done(self, events: list[StreamEvent]) -> None:
-        call = self._call
+        call, names = self._call, self._call.names
         events.append(
-            FunctionToolCallArgumentsDoneEvent(call.name, self._place, call.id, self._index, call.arguments, self._seen)
+            FunctionToolCallArgumentsDoneEvent(
+                self._place, call.id, self._index, names, len(names), call.arguments, self._seen
+            )
         )

@@ -8,19 +8,26 @@ import orjson
 
 from cometstream.errors import ProtocolError
 from cometstream.wire.chunks import ChatCompletionChunk
-from cometstream.wire.error_body import ErrorBody, excerpt, parse_error, read_error
+from cometstream.wire.error_body import ErrorBody, excerpt, failed_choice, parse_error, read_error
 from cometstream.wire.json_text import MAX_DEPTH, is_too_deep, parse_lenient
 from cometstream.wire.sse import Event
+from cometstream.wire.view import int_or_none, text_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cometstream.wire.stencil import Stencil
 
-__all__ = ["DONE", "Done", "Frame", "read_frame"]
+__all__ = ["DONE", "Done", "Frame", "chunk_beside", "read_frame"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
 _SHALLOW: Final = 2 * MAX_DEPTH
+
+# What a chunk has, and an error without a name has not.
+_OF_A_CHUNK: Final = frozenset({"choices", "id", "usage"})
+
+# Codes in words that say that all is well.
+_FINE: Final = frozenset({"ok", "success"})
 
 
 class Done:
@@ -67,7 +74,13 @@ def read_frame(
         return _irregular(event, note)
     if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(raw):
         raise ProtocolError(f"an event's data is nested too deeply: {_shown(data)}", raw=data)
-    if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
+    if (
+        type(raw) is dict
+        and "choices" in raw
+        and "error" not in raw
+        and type(event) is Event
+        and failed_choice(raw["choices"]) is None
+    ):
         if stencil is not None:
             stencil.missed(data, raw)
         return ChatCompletionChunk(raw)
@@ -79,11 +92,38 @@ def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatComplet
     if raw is None:
         note("data_null")
         return None
-    if event.event == "error" or (isinstance(raw, dict) and (raw.get("error") or raw.get("object") == "error")):
+    if event.event == "error" or (isinstance(raw, dict) and _is_error(raw)):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if not isinstance(raw, dict):
         raise ProtocolError(f"an event's data is JSON but no object: {_shown(event.data)}", raw=event.data)
     return ChatCompletionChunk(raw)
+
+
+def _is_error(raw: dict[str, Any]) -> bool:
+    if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")):
+        return True
+    # A body of some HTTP error, sent as an event: {"code": 429, "msg": "slower"}.
+    return (
+        _OF_A_CHUNK.isdisjoint(raw)
+        and bool(text_or_none(raw.get("message")) or text_or_none(raw.get("msg")))
+        and _is_error_code(raw.get("code"))
+    )
+
+
+def _is_error_code(code: object) -> bool:
+    """Whether a code that stands alone says that something failed: as a number it does so from 400 on, like HTTP's."""
+    number = int_or_none(code)
+    if number is None:
+        return isinstance(code, str) and code != "" and code.lower() not in _FINE
+    return number >= 400
+
+
+def chunk_beside(error: ErrorBody) -> ChatCompletionChunk | None:
+    """Return the chunk that an error came in, where it carries content or usage that must not be lost with it."""
+    if not isinstance(error.raw, dict):
+        return None
+    chunk = ChatCompletionChunk(error.raw)
+    return chunk if chunk.has_content() or chunk.usage is not None else None
 
 
 def _irregular(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cometstream.wire.view import View, text_or_none
+from cometstream.wire.view import View, int_or_none, text_or_none
 
 __all__ = ["Model"]
 
@@ -25,7 +25,7 @@ class Model(View):
     @property
     def created(self) -> int | None:
         """Unix time in seconds, where the endpoint tells it."""
-        return self._raw.get("created")
+        return int_or_none(self._raw.get("created"))
 
     @property
     def owned_by(self) -> str | None:

@@ -28,7 +28,8 @@ class ToolCallState:
 
     Attributes:
         id: Its id; None until one came.
-        name: Its function's name; ``""`` until one came.
+        names: Pieces of its function's name: one as a rule.
+        place: Its place among the calls of its choice.
         arguments: Pieces of the arguments' JSON text.
         type: ``"function"``, or a kind the provider adds.
         ids_vary: Another id came for it: its gateway makes a new one for every fragment, so that ids prove nothing.
@@ -39,29 +40,42 @@ class ToolCallState:
         "_depth",
         "_escaped",
         "_in_string",
+        "_named",
         "_scanned",
         "arguments",
         "extra",
         "function_extra",
         "id",
         "ids_vary",
-        "name",
+        "names",
+        "place",
         "type",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, place: int = 0) -> None:
+        self.place = place
         self.id: str | None = None
-        self.name = ""
+        self.names: list[str] = []
         self.arguments: list[str] = []
         self.type = ""
         self.ids_vary = False
         self.extra: dict[str, Any] = {}
         self.function_extra: dict[str, Any] = {}
+        self._named = 0
         self._scanned = 0
         self._begun = False
         self._depth = 0
         self._in_string = False
         self._escaped = False
+
+    @property
+    def name(self) -> str:
+        """Its function's name, ``""`` until one came; joined at each reading."""
+        return "".join(self.names)
+
+    def is_named(self, name: str) -> bool:
+        """Whether `name` is the whole name; the pieces are joined only for one that is as long."""
+        return len(name) == self._named and name == self.name
 
     def add(self, fragment: dict[str, Any], note: Callable[[str], None]) -> None:
         """Add a fragment that is known to belong to this call."""
@@ -79,7 +93,7 @@ class ToolCallState:
                 if isinstance(value, str) and not self.type:
                     self.type = value
             else:
-                self.extra[key] = {**self.extra[key], **value} if _both_dicts(self.extra.get(key), value) else value
+                self._add_extra(key, value)
 
     def add_function(self, function: dict[str, Any], note: Callable[[str], None]) -> None:
         """Add the ``function`` part of a fragment: name, and pieces of the arguments."""
@@ -101,13 +115,23 @@ class ToolCallState:
             else:
                 self.function_extra[key] = value
 
+    def _add_extra(self, key: str, value: Any) -> None:
+        if not isinstance(value, dict):
+            self.extra[key] = value
+            return
+        known = self.extra.get(key)
+        if isinstance(known, dict):
+            known.update(value)
+        else:
+            self.extra[key] = dict(value)  # what came is the chunk's, and its reader has it
+
     def _add_id(self, value: object, note: Callable[[str], None]) -> None:
         if not isinstance(value, str):
             note("tool_call_malformed")
         elif not value:
             note("tool_call_id_empty")
         elif self.id is None:
-            if self.name or self.arguments:
+            if self.names or self.arguments:
                 note("tool_call_id_late")
             self.id = value
         elif value == self.id:
@@ -119,15 +143,16 @@ class ToolCallState:
     def _add_name(self, value: object, note: Callable[[str], None]) -> None:
         if not isinstance(value, str):
             note("tool_call_malformed")
-        elif value == self.name:
-            if value:
-                note("tool_call_name_repeated")
-        elif self.name and value:
-            # A piece lost would call another tool.
-            note("tool_call_name_in_pieces")
-            self.name += value
+        elif not value:
+            pass
+        elif self.is_named(value):
+            note("tool_call_name_repeated")
         else:
-            self.name = value or self.name
+            if self.names:
+                # A piece lost would call another tool.
+                note("tool_call_name_in_pieces")
+            self.names.append(value)
+            self._named += len(value)
 
     def has_arguments(self) -> bool:
         """Whether anything but white space came as arguments."""
@@ -167,7 +192,9 @@ class ToolCallState:
             call["custom"] = {"name": self.name, "input": "".join(self.arguments), **self.function_extra}
         else:
             call["function"] = self.build_function()
-        return {**call, **self.extra}
+        # Copies: what was built must not change when more comes.
+        extra = {key: dict(value) if isinstance(value, dict) else value for key, value in self.extra.items()}
+        return {**call, **extra}
 
 
 class ToolCallFold:
@@ -176,13 +203,16 @@ class ToolCallFold:
     Attributes:
         calls: The calls in order of their first fragment.
         last: The call that the last fragment went to.
+        visits: The places of the calls that fragments went to, in their order; fragments of one call that follow one another
+            are one visit.
     """
 
-    __slots__ = ("_by_id", "_by_index", "calls", "last")
+    __slots__ = ("_by_id", "_by_index", "calls", "last", "visits")
 
     def __init__(self) -> None:
         self.calls: list[ToolCallState] = []
         self.last: ToolCallState | None = None
+        self.visits: list[int] = []
         self._by_index: dict[int, ToolCallState] = {}
         self._by_id: dict[str, ToolCallState] = {}
 
@@ -196,7 +226,9 @@ class ToolCallFold:
         call.add(fragment, note)
         if call.id is not None:
             self._by_id.setdefault(call.id, call)
-        self.last = call
+        if call is not self.last:
+            self.last = call
+            self.visits.append(call.place)
 
     def _find(self, fragment: dict[str, Any], note: Callable[[str], None]) -> ToolCallState:
         index = int_or_none(fragment.get("index"))
@@ -204,7 +236,7 @@ class ToolCallFold:
             note("tool_call_index_missing")
         call = self._belongs_to(_Claim(fragment), index, note)
         if call is None:
-            call = ToolCallState()
+            call = ToolCallState(len(self.calls))
             self.calls.append(call)
         if index is not None:
             self._by_index[index] = call
@@ -254,9 +286,9 @@ class _Claim:
         other_id = bool(self.id and call.id and self.id != call.id) and not call.ids_vary
         if not self.name:
             return other_id and not indexed and call.has_arguments() and call.is_whole()
-        if not call.name:
+        if not call.names:
             return False
-        if self.name != call.name:
+        if not call.is_named(self.name):
             return other_id or not indexed or call.has_arguments()
         # The same tool again: a second call once the first has all it needs, else the name repeated.
         return (other_id or self.brings_arguments) and call.has_arguments() and call.is_whole()
@@ -265,7 +297,3 @@ class _Claim:
 def _continues(fragment: dict[str, Any]) -> bool:
     function = fragment.get("function")
     return isinstance(function, dict) and "name" not in function
-
-
-def _both_dicts(first: object, second: object) -> bool:
-    return isinstance(first, dict) and isinstance(second, dict)
