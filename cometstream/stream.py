@@ -29,8 +29,8 @@ from cometstream.wire.accumulate import Accumulator
 from cometstream.wire.body import BodyReader
 from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.completion import ChatCompletion, completion_as_chunk
-from cometstream.wire.error_body import ErrorBody, ErrorContext, excerpt, read_error
-from cometstream.wire.frames import Done, Frame, read_frame
+from cometstream.wire.error_body import ErrorBody, ErrorContext, excerpt, failed_choice, read_error
+from cometstream.wire.frames import Done, Frame, chunk_beside, read_frame
 from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event
 from cometstream.wire.stencil import Stencil
 
@@ -365,6 +365,9 @@ class ChatStream:
         if isinstance(frame, ChatCompletionChunk):
             self._hold(Frame(event, frame))
         elif isinstance(frame, ErrorBody):
+            beside = chunk_beside(frame)
+            if beside is not None and (self._started or beside.has_content()):
+                self._hold(Frame(event, beside))
             self._fail_by_frame(frame)
         elif isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
@@ -509,7 +512,7 @@ class ChatStream:
     def _take_document(self, document: Any) -> None:
         """The answer is one JSON document: a completion, a single chunk, or an error."""
         choices = document.get("choices") if isinstance(document, dict) else None
-        if isinstance(choices, list) and not document.get("error"):
+        if isinstance(choices, list) and not document.get("error") and failed_choice(choices) is None:
             chunk = ChatCompletionChunk(document)
             if any(isinstance(choice, dict) and "message" in choice for choice in choices):
                 self._document = ChatCompletion(document, {"json_body": 1} if self._streamed else None)
@@ -520,7 +523,7 @@ class ChatStream:
             return
         body = read_error(document)
         if body is not None:
-            self._fail_by_frame(body)
+            self._take(Event(self._body.head), body)
         else:
             self._failure = ProtocolError(
                 f"the answer is JSON, but neither a completion nor an error: {self._head()}", raw=self._body.head

@@ -18,7 +18,7 @@ from cometstream.wire.body import BodyReader
 from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.completion import ChatCompletion, completion_as_chunk
 from cometstream.wire.error_body import ErrorBody, ErrorContext, read_error
-from cometstream.wire.frames import Done, read_frame
+from cometstream.wire.frames import Done, chunk_beside, read_frame
 from cometstream.wire.sse import Comment, Event
 from cometstream.wire.stencil import Stencil
 from cometstream.wire.think import ThinkSplitter
@@ -53,6 +53,9 @@ class Reading:
         if isinstance(frame, ChatCompletionChunk):
             self.add(frame)
         elif isinstance(frame, ErrorBody):
+            beside = chunk_beside(frame)
+            if beside is not None and (self.started or beside.has_content()):
+                self.started = self.accumulator.add(beside) or self.started
             self.fail(frame)
         elif isinstance(frame, Done):
             self.done = True
