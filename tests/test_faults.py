@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import sys
 
 import pytest
 import virtual_clock
@@ -27,7 +28,17 @@ CELLS = [(row, way) for row in TABLE for way in row.by]
 
 
 def each(cells: list[tuple[Row, str]]) -> pytest.MarkDecorator:
-    params = [pytest.param(row, way, id=f"{row.fault}, {row.moment}, {way}") for row, way in cells]
+    # asyncio before 3.11 leaves the transport of a connection unclosed whose records do not decrypt.
+    unclosed = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+    params = [
+        pytest.param(
+            row,
+            way,
+            id=f"{row.fault}, {row.moment}, {way}",
+            marks=[unclosed] if row.fault == "TLS bad record" and sys.version_info < (3, 11) else [],
+        )
+        for row, way in cells
+    ]
     return pytest.mark.parametrize(("row", "way"), params)
 
 

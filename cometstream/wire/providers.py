@@ -110,9 +110,12 @@ def warn_parameters(
     if not isinstance(model, str):
         return
     family, limits = _limits(model)
-    for parameter, (exceeds, advice) in limits.items():
-        value = body.get(parameter)
-        if value is not None and (family, parameter) not in seen and exceeds(value):
+    for parameter, value in body.items():
+        limit = limits.get(parameter)
+        if limit is None or value is None or (family, parameter) in seen:
+            continue
+        exceeds, advice = limit
+        if exceeds(value):
             seen.add((family, parameter))
             message = f"{parameter}: {advice} (model {model!r}); the request is sent as it is"
             warnings.warn(message, ParameterWarning, stacklevel=stacklevel + 1)
