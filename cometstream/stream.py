@@ -523,7 +523,8 @@ class ChatStream:
             return
         body = read_error(document)
         if body is not None:
-            self._take(Event(self._body.head), body)
+            beside = chunk_beside(body)
+            self._take(Event(b"" if beside is None else beside.to_json().encode()), body)
         else:
             self._failure = ProtocolError(
                 f"the answer is JSON, but neither a completion nor an error: {self._head()}", raw=self._body.head

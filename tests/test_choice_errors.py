@@ -6,11 +6,14 @@ from typing import Any
 
 import orjson
 import pytest
+from serving import CHAT, serving
 from wire_reading import read_wire
 
 from cometstream.errors import InternalServerError, StreamServerError
+from cometstream.testing import Reply
 from cometstream.wire.accumulate import Accumulator
 from cometstream.wire.chunks import ChatCompletionChunk
+from cometstream.wire.completion import ChatCompletion
 from cometstream.wire.error_body import ErrorBody, failed_choice, read_error
 from cometstream.wire.frames import chunk_beside, read_frame
 from cometstream.wire.sse import Event, SSEParser
@@ -197,3 +200,20 @@ def test_a_code_and_a_message_alone_are_an_error(data: bytes, kind: bytes, error
 )
 def test_a_code_is_no_error_where_that_is_not_certain(raw: dict[str, Any]) -> None:
     assert frame_of(raw) == ChatCompletionChunk(raw)
+
+
+async def test_a_relayed_document_with_an_error_inside_is_relayed_whole() -> None:
+    text = "Hello " * 300
+    choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop", "error": {"code": 502, "message": "x"}}
+    async with serving(Reply.json({"choices": [choice]}), retry=None) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            events = SSEParser().feed(b"".join([piece async for piece in stream.relay()]))
+    first = orjson.loads(next(event for event in events if isinstance(event, Event)).data)
+    assert first["choices"][0]["message"]["content"] == text
+
+
+@pytest.mark.parametrize(("index", "read"), [("1", 1), (2.0, 2), (True, 0), ("one", 0), (None, 0), (1e30, 0)])
+def test_the_index_of_a_choice_of_a_document_is_read_as_a_chunks(index: Any, read: int) -> None:
+    choice = {"index": index, "message": {"content": "a"}, "delta": {"content": "a"}}
+    assert ChatCompletion({"choices": [choice]}).choices[0].index == read
+    assert ChatCompletionChunk({"choices": [choice]}).choices[0].index == read

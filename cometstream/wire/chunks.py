@@ -29,6 +29,7 @@ __all__ = [
     "arguments_text",
     "delta_of",
     "finish_reason_of",
+    "index_of",
     "reasoning_field",
     "reasoning_of",
     "split_parts",
@@ -66,6 +67,12 @@ def arguments_text(value: object) -> str | None:
 def finish_reason_of(choice: dict[str, Any]) -> str | None:
     """Return why a choice ended, or None while it goes on: ``""`` is none, ``finishReason`` is accepted."""
     return text_or_none(choice.get("finish_reason")) or text_or_none(choice.get("finishReason")) or None
+
+
+def index_of(choice: dict[str, Any]) -> int:
+    """Return which of the ``n`` choices this is; 0 where the gateway left it out or wrote what is no number."""
+    index = int_or_none(choice.get("index")) or 0
+    return index if -(1 << 63) <= index < 1 << 64 else 0  # what 64 bits do not hold cannot be written as JSON
 
 
 def delta_of(choice: dict[str, Any]) -> Any:
@@ -280,10 +287,7 @@ class Choice(View):
     def index(self) -> int:
         """Which of the ``n`` choices this is; 0 where the gateway left it out."""
         index = self._raw.get("index")
-        if type(index) is int:
-            return index
-        index = int_or_none(index) or 0
-        return index if -(1 << 63) <= index < 1 << 64 else 0  # what 64 bits do not hold cannot be written as JSON
+        return index if type(index) is int else index_of(self._raw)
 
     @property
     def delta(self) -> ChoiceDelta:

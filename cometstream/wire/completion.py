@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from cometstream.errors import ProtocolError
-from cometstream.wire.chunks import CompletionUsage, arguments_text, finish_reason_of, reasoning_of, split_parts
+from cometstream.wire.chunks import (
+    CompletionUsage,
+    arguments_text,
+    finish_reason_of,
+    index_of,
+    reasoning_of,
+    split_parts,
+)
 from cometstream.wire.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.wire.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
 
@@ -192,8 +199,7 @@ class CompletionChoice(View):
     @property
     def index(self) -> int:
         """Which of the ``n`` choices this is."""
-        index = self._raw.get("index")
-        return index if type(index) is int else 0
+        return index_of(self._raw)
 
     @property
     def message(self) -> ChatCompletionMessage:
