@@ -94,16 +94,25 @@ class Connection:
         self.served += 1
 
     async def _receive(self) -> None:
+        # What came in one segment with the end of the handshake waits below TLS already.
+        if self._tls is not None and self._decrypt():
+            return
         data = await self.receive_raw()
         if self._tls is None:
             self._arrived += data
             return
         self._incoming.write(data)
+        self._decrypt()
+
+    def _decrypt(self) -> bool:
+        assert self._tls is not None
+        size = len(self._arrived)
         try:
             while data := self._tls.read(_READ):
                 self._arrived += data
         except ssl.SSLWantReadError:
             pass
+        return len(self._arrived) > size
 
     async def until_gone(self) -> None:
         """Send nothing more, and wait until the client leaves."""
