@@ -172,7 +172,7 @@ class Accumulator:
             ProtocolError: Only if ``strict``.
         """
         self._completion = None
-        repeats = chunk._repeats
+        repeats: Repeats | None = chunk._repeats
         if repeats is None:
             self._repeats = None
             return self._add(chunk._raw)

@@ -6,15 +6,12 @@ the documented shape would; ``raw`` and ``to_dict()`` keep what came.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from cometstream.wire.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.wire.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
-
-if TYPE_CHECKING:
-    from cometstream.wire.stencil import Repeats
 
 __all__ = [
     "ChatCompletionChunk",
@@ -311,7 +308,7 @@ class ChatCompletionChunk(View):
 
     __slots__ = ("_repeats", "_text")
 
-    _repeats: Repeats | None  # what it has in common with the chunks around it, and the text that it adds to that
+    _repeats: Any  # what it has in common with the chunks around it, a `stencil.Repeats`, and the text that it adds to that
     _text: str
 
     def __init__(self, raw: dict[str, Any]) -> None:
