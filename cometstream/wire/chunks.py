@@ -308,7 +308,9 @@ class ChatCompletionChunk(View):
 
     __slots__ = ("_repeats", "_text")
 
-    _repeats: Any  # what it has in common with the chunks around it, a `stencil.Repeats`, and the text that it adds to that
+    _repeats: (
+        Any  # what it has in common with the chunks around it, a `stencil.Repeats`, and the text that it adds to that
+    )
     _text: str
 
     def __init__(self, raw: dict[str, Any]) -> None:
