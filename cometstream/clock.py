@@ -145,8 +145,8 @@ class ReadClock:
             came: Bytes that came with it. Any are the last look of a clock that is due by now: were it to wait for a quiet
                 moment, a server that sends without a pause would never let it fire.
         """
-        if not self._waiting:
-            return
+        if not self._waiting or self.progress:
+            return  # it has ended: with the content that came, if not before
         now = self._time()
         self._waiting = False
         self._left -= now - self._began

@@ -411,3 +411,17 @@ def test_the_time_that_reading_keep_alives_takes_is_the_clocks_too(
     assert error is not None
     assert error.clock == ("content_idle" if started else "first_content")
     assert 20 <= seconds < 25
+
+
+def test_a_slow_caller_gets_what_waits_though_total_ran_out_between_two_chunks_of_one_read() -> None:
+    async def main() -> int:
+        reply = Reply.sse(frame(TEXT) + frame(EMPTY)).forever(frame(TEXT), 1.0)
+        async with serving(reply, retry=None, timeouts=Timeouts(total=20)) as (_, session):
+            async with session.stream(**CHAT) as stream:
+                await stream.__anext__()
+                await asyncio.sleep(50)
+                with pytest.raises(APITimeoutError, match="total"):
+                    await stream.until_done()
+            return stream.metrics.chunks
+
+    assert virtual_clock.run(main()) > 40
