@@ -32,7 +32,7 @@ PLAIN = [case for case in CASES if case.is_plain]
 HTTP = [case for case in CASES if "split_thinking" not in case.cometstream]
 
 # Longer bodies are cut at some of their offsets only.
-SMALL = 5000
+SMALL = 11_000
 
 # What an error is called in the catalogue, and here.
 KINDS = {
