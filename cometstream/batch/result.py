@@ -1,0 +1,72 @@
+"""What a batch tells: one result a row, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cometstream.attempt import Outcome, StreamMetrics
+    from cometstream.errors import CometError
+    from cometstream.wire.completion import ChatCompletion
+
+__all__ = ["BatchProgress", "BatchResult"]
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """How one row of a batch ended.
+
+    Attributes:
+        index: The row's place among the requests, from 0.
+        custom_id: The caller's own name for it; None where the request has none.
+        request: The request as the caller gave it.
+        completion: The answer; of one that broke off, what came in the last attempt. None where nothing did.
+        error: What the last attempt died of, or why none was made; None where the answer is whole.
+        outcome: As a stream's: ``complete``, ``unterminated``, ``truncated``, ``error``; ``cancelled`` for a row that was not run
+            to its end because the batch was ended before, so that it is worth running again.
+        attempts: Requests sent.
+        metrics: The last attempt's; None where none was made.
+    """
+
+    index: int
+    custom_id: str | None
+    request: Any
+    completion: ChatCompletion | None
+    error: CometError | None
+    outcome: Outcome
+    attempts: int
+    metrics: StreamMetrics | None
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """How far a batch has come; counts of rows, unless told otherwise.
+
+    Attributes:
+        done: Rows that ended with outcome ``complete``.
+        failed: Rows that ended otherwise, but for the cancelled.
+        running: Requests on their way.
+        waiting: Rows that were read and wait for a place, a rate limit or their next attempt.
+        retries: Attempts beyond the first of each row.
+        prompt_tokens: Input tokens that the server reported.
+        completion_tokens: Output tokens that the server reported.
+        cost: Money spent, from a reported ``usage.cost`` or the caller's ``price``; None where neither told of any row.
+        concurrency: Requests that may be on their way at a time now.
+        concurrency_reason: Why it is what it is.
+        elapsed: Seconds since the first row was read.
+        total: How many rows there are; None where the requests have no length.
+    """
+
+    done: int
+    failed: int
+    running: int
+    waiting: int
+    retries: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    concurrency: int
+    concurrency_reason: str
+    elapsed: float
+    total: int | None
