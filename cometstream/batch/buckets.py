@@ -26,10 +26,11 @@ class Pace:
         The generic cell rate algorithm, ITU-T I.371.
     """
 
-    __slots__ = ("_due", "rate")
+    __slots__ = ("_due", "lateness", "rate")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
+        self.lateness = _LATENESS
         self._due = now
 
     @classmethod
@@ -44,8 +45,7 @@ class Pace:
 
     def take(self, now: float) -> None:
         """Count one that starts now, due or not."""
-        late = now - self._due
-        self._due = (now - _LATENESS if late > _LATENESS else self._due) + 1.0 / self.rate
+        self._due = max(self._due, now - self.lateness) + 1.0 / self.rate
 
 
 class TokenBucket:

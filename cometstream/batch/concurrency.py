@@ -121,14 +121,6 @@ class AdaptiveConcurrency:
         if self._adapts:
             self._back_off(0.8, now, "answers became slower")
 
-    def refused(self, now: float, reason: str) -> None:
-        """A rate limit was met, which the rates keep from now on: what was on its way then is enough to grow from."""
-        self.in_flight -= 1
-        if self._adapts and self._threshold == float("inf"):
-            self._window = float(min(max(self.in_flight, _START), self.limit))
-            self._settle()
-            self._set(int(self._window), reason, now)
-
     def out_of_files(self, now: float) -> None:
         """The process can open no more connections: stay below what was open."""
         self.in_flight -= 1

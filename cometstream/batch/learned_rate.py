@@ -30,12 +30,13 @@ _LONGEST_REST: Final = 30.0
 _LONGEST_OBEYED: Final = 3600.0
 # A block of more seconds than this (or two requests' time) is a window's.
 _SHORT_BLOCK: Final = 5.0
-# Requests within a minute from which their number says something.
-_FEWEST: Final = 4
-
 # Where the rate settles below what was found, and what it may fall to for one episode.
 _BELOW: Final = 0.95
 _DEEPEST: Final = 0.5
+# And where the rate was not used: a burst was refused, not the rate.
+_UNUSED: Final = 0.8
+# A minute with less than this share of the rate just before the refusal was no steady one.
+_STEADY: Final = 0.8
 # A rate of less than one a minute could not be told from none.
 _SLOWEST: Final = 1 / _MINUTE
 
@@ -51,9 +52,13 @@ _FASTEST: Final = math.log(2) / 15
 # Seconds between two looks at it. It grows only while so much of it is used: what nobody asks for teaches nothing.
 _LOOK: Final = 1.0
 _USED: Final = 0.7
+# Seconds in which the rate returns to what the minute before an episode had, where less was taken just before it: a sliding
+# window gives back what an uneven minute took of it, unevenly.
+_RETURN: Final = 15.0
 # In the first minute after the first refusal the limit is searched for: two episodes in a row that agree end the search.
 _SEARCH: Final = 60.0
 _SEARCH_REST: Final = 3.0
+_SEARCH_GROWTH: Final = math.log(2) / 6
 _AGREE: Final = 0.15
 
 # Seconds that a refusal takes to come, before one is known; a request that was not refused after three times as long was taken.
@@ -70,10 +75,12 @@ class LearnedRate:
     others follow when it was not refused.
 
     Args:
+        first: When the model's first request was sent.
         now: Seconds on the caller's clock.
     """
 
     __slots__ = (
+        "_aim",
         "_budget",
         "_earlier",
         "_found",
@@ -87,13 +94,14 @@ class LearnedRate:
         "_rest",
         "_rest_began",
         "_resting",
-        "_searching_until",
+        "_search_ends",
+        "_searching",
         "_settled",
         "_taken_since",
         "_until",
     )
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, first: float, now: float) -> None:
         self._pace: Pace | None = None
         self._until = now
         self._resting = False
@@ -103,14 +111,16 @@ class LearnedRate:
         self._probe_until: float | None = None
         self._refusal_takes = _REFUSAL_TAKES
         self._refused_at = now
-        self._taken_since = float("-inf")
+        self._taken_since = first
         self._earlier = math.inf
         self._found: tuple[float, float] | None = None
         self._settled = now
         self._looked = now
         self._grown = 0.0
+        self._aim = 0.0
         self._budget = 0.0
-        self._searching_until = now + _SEARCH
+        self._searching = True
+        self._search_ends = now + _SEARCH
 
     @property
     def is_known(self) -> bool:
@@ -180,7 +190,7 @@ class LearnedRate:
             self._end_episode()
         self._earlier = math.inf if self._pace is None else self._pace.rate
         self._refused_at = sent_at
-        self._rest = _FIRST_REST
+        self._rest = max(_FIRST_REST, min(1.0 / self._earlier, _FIRST_REST * 8))
         self._count(sent)
         self._begin_rest(retry_after, now)
         return True
@@ -200,11 +210,11 @@ class LearnedRate:
         """Find what the server took before the episode: in the whole minute, and in the seconds just before."""
         at = self._refused_at
         minute = sent.count(_MINUTE, at)
-        if minute < _FEWEST:
+        if minute < 1.0:
             self._found = None
             return
         # Some 20 requests, to be no accident; not from before the last episode, when the server was in another state.
-        seconds = min(max(20.0 / self._earlier, 15.0), _MINUTE, max(at - self._taken_since, 1.0))
+        seconds = min(max(20.0 / self._earlier, 3.0), _MINUTE, max(at - self._taken_since, 1.0))
         self._found = (minute / _MINUTE, sent.rate(seconds, at))
 
     def _end_episode(self) -> None:
@@ -216,15 +226,28 @@ class LearnedRate:
             return
         minute, latest = self._found
         short = taken_at - self._refused_at < max(_SHORT_BLOCK, 2.0 / minute)
-        found = latest if short else minute
-        if taken_at < self._searching_until:
+        if not short:
+            found = minute
+        elif minute < latest * _STEADY:
+            # The rate was rising, so that the minute holds too few.
+            found = latest
+        else:
+            found = min(minute, latest)
+        earlier = self._earlier
+        if self._searching:
             self._budget = 0.0
-            if self._earlier < math.inf and abs(found - self._earlier) <= self._earlier * _AGREE:
-                self._searching_until = taken_at
+            agrees = earlier < math.inf and abs(found - earlier) <= earlier * _AGREE
+            self._searching = short and not agrees and taken_at < self._search_ends
         self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
-        rate = max(min(found, self._earlier) * _BELOW, _SLOWEST)
-        if self._earlier < math.inf:
-            rate = max(rate, self._earlier * _DEEPEST)
+        rate = max(min(found, earlier) * _BELOW, _SLOWEST)
+        self._aim = rate
+        if earlier < math.inf:
+            used = latest >= earlier * _USED
+            rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
+            if self._pace is not None and short and not used:
+                self._pace.lateness /= 2
+        if short:
+            self._aim = max(rate, min(minute, earlier) * _BELOW)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
             self._pace.take(taken_at)
@@ -232,13 +255,15 @@ class LearnedRate:
             self._pace.rate = rate
 
     def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:
-        searching = now < self._searching_until
+        searching = self._searching
+        if pace.rate < self._aim and now - self._settled >= _SEARCH_REST:
+            pace.rate += (self._aim - pace.rate) * min(seconds / _RETURN, 1.0)
         if now - self._settled < (_SEARCH_REST if searching else _REST):
             return
         if sent.rate(min(max(5.0, 10.0 / pace.rate), _MINUTE), now) < pace.rate * _USED:
             return
         if searching:
-            growth = _FASTEST
+            growth = _SEARCH_GROWTH
         elif self._budget < 0.0 and self._grown == 0.0:
             return
         else:

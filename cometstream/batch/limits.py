@@ -50,6 +50,7 @@ class _Model:
     __slots__ = (
         "announced_requests",
         "announced_tokens",
+        "first",
         "free",
         "in_flight",
         "input",
@@ -72,6 +73,7 @@ class _Model:
         self.announced_tokens: AnnouncedLimit | None = None
         self.learned: LearnedRate | None = None
         self.free = rpm is None and tpm is None
+        self.first = now
         self.sent = TrailingMinute()
         self.latency = LatencyWatch()
         self.in_flight = 0
@@ -122,7 +124,7 @@ class _Model:
 
     def rest(self, now: float) -> LearnedRate:
         if self.learned is None:
-            self.learned = LearnedRate(now)
+            self.learned = LearnedRate(self.first, now)
             self.free = False
         return self.learned
 
@@ -298,7 +300,7 @@ class Limits:
             learned = model.rest(now)
             learned.refused(ticket.number, ticket.time, wish, now, model.sent)
             if learned.is_known:
-                concurrency.refused(now, f"429 from {model.name}")
+                concurrency.ended()
             else:
                 concurrency.erred(ticket.time, now, f"429 from {model.name}")
             return
