@@ -47,6 +47,11 @@ class Pace:
         """Count one that starts now, due or not."""
         self._due = max(self._due, now - self.lateness) + 1.0 / self.rate
 
+    def settle(self, rate: float, taken_at: float) -> None:
+        """Change the rate, as if it had held when the last one was taken at `taken_at`."""
+        self.rate = rate
+        self._due = taken_at + 1.0 / rate
+
 
 class TokenBucket:
     """Tokens a minute, refilled evenly and one second's worth deep.

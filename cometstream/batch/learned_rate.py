@@ -35,8 +35,6 @@ _BELOW: Final = 0.95
 _DEEPEST: Final = 0.5
 # And where the rate was not used: a burst was refused, not the rate.
 _UNUSED: Final = 0.8
-# A minute with less than this share of the rate just before the refusal was no steady one.
-_STEADY: Final = 0.8
 # A rate of less than one a minute could not be told from none.
 _SLOWEST: Final = 1 / _MINUTE
 
@@ -55,6 +53,8 @@ _USED: Final = 0.7
 # Seconds in which the rate returns to what the minute before an episode had, where less was taken just before it: a sliding
 # window gives back what an uneven minute took of it, unevenly.
 _RETURN: Final = 15.0
+# Below this share of it, the rate is still on its way there, and a refusal says nothing of it.
+_ON_ITS_WAY: Final = 0.9
 # In the first minute after the first refusal the limit is searched for: two episodes in a row that agree end the search.
 _SEARCH: Final = 60.0
 _SEARCH_REST: Final = 3.0
@@ -213,8 +213,9 @@ class LearnedRate:
         if minute < 1.0:
             self._found = None
             return
-        # Some 20 requests, to be no accident; not from before the last episode, when the server was in another state.
-        seconds = min(max(20.0 / self._earlier, 3.0), _MINUTE, max(at - self._taken_since, 1.0))
+        # Enough requests to be no accident, but none from before the last episode, when the server was in another state.
+        seconds = max(20.0 / self._earlier, 3.0) if self._searching else max(40.0 / self._earlier, 10.0)
+        seconds = min(seconds, _MINUTE, max(at - self._taken_since, 1.0))
         self._found = (minute / _MINUTE, sent.rate(seconds, at))
 
     def _end_episode(self) -> None:
@@ -226,13 +227,7 @@ class LearnedRate:
             return
         minute, latest = self._found
         short = taken_at - self._refused_at < max(_SHORT_BLOCK, 2.0 / minute)
-        if not short:
-            found = minute
-        elif minute < latest * _STEADY:
-            # The rate was rising, so that the minute holds too few.
-            found = latest
-        else:
-            found = min(minute, latest)
+        found = latest if short else minute
         earlier = self._earlier
         if self._searching:
             self._budget = 0.0
@@ -240,19 +235,20 @@ class LearnedRate:
             self._searching = short and not agrees and taken_at < self._search_ends
         self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
         rate = max(min(found, earlier) * _BELOW, _SLOWEST)
-        self._aim = rate
-        if earlier < math.inf:
-            used = latest >= earlier * _USED
-            rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
-            if self._pace is not None and short and not used:
-                self._pace.lateness /= 2
-        if short:
-            self._aim = max(rate, min(minute, earlier) * _BELOW)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
-            self._pace.take(taken_at)
         else:
-            self._pace.rate = rate
+            used = latest >= earlier * _USED
+            rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
+            if short and not used:
+                self._pace.lateness /= 2
+        if not short:
+            self._aim = rate
+        elif earlier < self._aim * _ON_ITS_WAY:
+            self._aim = max(min(self._aim, minute * _BELOW), rate)
+        else:
+            self._aim = max(min(earlier, minute) * _BELOW, rate)
+        self._pace.settle(rate, taken_at)
 
     def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:
         searching = self._searching
