@@ -47,10 +47,10 @@ class Pace:
         """Count one that starts now, due or not."""
         self._due = max(self._due, now - self.lateness) + 1.0 / self.rate
 
-    def settle(self, rate: float, taken_at: float) -> None:
-        """Change the rate, as if it had held when the last one was taken at `taken_at`."""
+    def settle(self, rate: float, due: float) -> None:
+        """Change the rate, and when the next is due."""
         self.rate = rate
-        self._due = taken_at + 1.0 / rate
+        self._due = due
 
 
 class TokenBucket:

@@ -141,7 +141,7 @@ class LearnedRate:
             wait = self._probe_until - now
             if wait > TICK:
                 return wait
-            self._end_episode()
+            self._end_episode(now)
         return 0.0 if self._pace is None else self._pace.wait(now)
 
     def start(self, number: int, now: float, sent: TrailingMinute) -> None:
@@ -187,7 +187,7 @@ class LearnedRate:
             self._begin_rest(retry_after, now)
             return False
         if self._probe_until is not None:
-            self._end_episode()
+            self._end_episode(now)
         self._earlier = math.inf if self._pace is None else self._pace.rate
         self._refused_at = sent_at
         self._rest = max(_FIRST_REST, min(1.0 / self._earlier, _FIRST_REST * 8))
@@ -197,7 +197,8 @@ class LearnedRate:
 
     def pause(self, seconds: float, now: float) -> None:
         """Rest for so long, without learning from it."""
-        self._found = None
+        if not self._resting:
+            self._found = None
         self._begin_rest(max(seconds, self._until - now), now)
 
     def _begin_rest(self, retry_after: float | None, now: float) -> None:
@@ -218,7 +219,7 @@ class LearnedRate:
         seconds = min(seconds, _MINUTE, max(at - self._taken_since, 1.0))
         self._found = (minute / _MINUTE, sent.rate(seconds, at))
 
-    def _end_episode(self) -> None:
+    def _end_episode(self, now: float) -> None:
         """The request that went ahead was taken: what was found becomes the rate."""
         taken_at, self._probe_until = self._taken_since, None
         self._settled = taken_at
@@ -226,29 +227,30 @@ class LearnedRate:
         if self._found is None:
             return
         minute, latest = self._found
-        short = taken_at - self._refused_at < max(_SHORT_BLOCK, 2.0 / minute)
-        found = latest if short else minute
         earlier = self._earlier
+        short = taken_at - self._refused_at < max(_SHORT_BLOCK, 2.0 / minute)
+        used = latest >= earlier * _USED
+        if not short:
+            found = minute
+        elif self._searching and used and earlier < math.inf:
+            found = earlier  # the latest seconds lag behind a rate that grows so fast
+        else:
+            found = latest
         if self._searching:
             self._budget = 0.0
-            agrees = earlier < math.inf and abs(found - earlier) <= earlier * _AGREE
+            agrees = earlier < math.inf and abs(latest - earlier) <= earlier * _AGREE
             self._searching = short and not agrees and taken_at < self._search_ends
         self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
         rate = max(min(found, earlier) * _BELOW, _SLOWEST)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
         else:
-            used = latest >= earlier * _USED
             rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
             if short and not used:
                 self._pace.lateness /= 2
-        if not short:
-            self._aim = rate
-        elif earlier < self._aim * _ON_ITS_WAY:
-            self._aim = max(min(self._aim, minute * _BELOW), rate)
-        else:
-            self._aim = max(min(earlier, minute) * _BELOW, rate)
-        self._pace.settle(rate, taken_at)
+        level = self._aim if earlier < self._aim * _ON_ITS_WAY else earlier * _BELOW
+        self._aim = max(min(level, minute * _BELOW), rate) if short else rate
+        self._pace.settle(rate, max(taken_at + 1.0 / rate, now))
 
     def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:
         searching = self._searching
