@@ -42,7 +42,8 @@ _SLOWEST: Final = 1 / _MINUTE
 # of 30 a minute could pay for nothing otherwise.
 _EARNED: Final = 0.015
 _FORGIVEN: Final = 240.0
-# Seconds at rest after an episode, and the growth after it: 3 % a minute, twice as fast after every 30 s, at most doubling in 15 s.
+# Seconds at rest after an episode, and the growth after it: 3 % in the first minute, since a window may object only at its end, then
+# twice as fast after every 30 s, at most doubling in 15 s.
 _REST: Final = 20.0
 _GROWTH: Final = 0.03 / _MINUTE
 _GROWTH_DOUBLES: Final = 30.0
@@ -53,6 +54,8 @@ _USED: Final = 0.7
 # Seconds in which the rate returns to what the minute before an episode had, where less was taken just before it: a sliding
 # window gives back what an uneven minute took of it, unevenly.
 _RETURN: Final = 15.0
+# Requests that a stretch must be long enough for, to be counted.
+_COUNTABLE: Final = 4.0
 # Below this share of it, the rate is still on its way there, and a refusal says nothing of it.
 _ON_ITS_WAY: Final = 0.9
 # In the first minute after the first refusal the limit is searched for: two episodes in a row that agree end the search.
@@ -82,6 +85,7 @@ class LearnedRate:
     __slots__ = (
         "_aim",
         "_budget",
+        "_counted",
         "_earlier",
         "_found",
         "_grown",
@@ -99,6 +103,7 @@ class LearnedRate:
         "_settled",
         "_taken_since",
         "_until",
+        "_was_counted",
     )
 
     def __init__(self, first: float, now: float) -> None:
@@ -119,6 +124,7 @@ class LearnedRate:
         self._grown = 0.0
         self._aim = 0.0
         self._budget = 0.0
+        self._counted = self._was_counted = True
         self._searching = True
         self._search_ends = now + _SEARCH
 
@@ -217,7 +223,12 @@ class LearnedRate:
         # Enough requests to be no accident, but none from before the last episode, when the server was in another state.
         seconds = max(20.0 / self._earlier, 3.0) if self._searching else max(40.0 / self._earlier, 10.0)
         seconds = min(seconds, _MINUTE, max(at - self._taken_since, 1.0))
-        self._found = (minute / _MINUTE, sent.rate(seconds, at))
+        latest = sent.rate(seconds, at)
+        self._counted = seconds * self._earlier >= _COUNTABLE
+        if not self._counted and self._was_counted:
+            # Too short for a count: all that is known is that the rate was too high. Once; it may be far too high.
+            latest = self._earlier
+        self._found = (minute / _MINUTE, latest)
 
     def _end_episode(self, now: float) -> None:
         """The request that went ahead was taken: what was found becomes the rate."""
@@ -227,13 +238,15 @@ class LearnedRate:
         if self._found is None:
             return
         minute, latest = self._found
+        self._was_counted = self._counted
         earlier = self._earlier
         short = taken_at - self._refused_at < max(_SHORT_BLOCK, 2.0 / minute)
         used = latest >= earlier * _USED
         if not short:
             found = minute
-        elif self._searching and used and earlier < math.inf:
-            found = earlier  # the latest seconds lag behind a rate that grows so fast
+        elif earlier < math.inf and used:
+            # The latest seconds lag behind a rate that grew; while it was searched for, by too much to count.
+            found = earlier if self._searching else (latest + earlier) / 2
         else:
             found = latest
         if self._searching:
@@ -265,6 +278,6 @@ class LearnedRate:
         elif self._budget < 0.0 and self._grown == 0.0:
             return
         else:
-            growth = min(_GROWTH * 2.0 ** (self._grown / _GROWTH_DOUBLES), _FASTEST)
+            growth = min(_GROWTH * 2.0 ** (max(self._grown - _MINUTE, 0.0) / _GROWTH_DOUBLES), _FASTEST)
             self._grown += seconds
         pace.rate *= 1.0 + growth * seconds
