@@ -20,6 +20,8 @@ _ONE_WAY = 0.03
 class Server(Protocol):
     """Takes a request, or names the seconds until it would."""
 
+    rpm: float
+
     def takes(self, now: float) -> float:
         """Return 0.0 where the request is taken, else the seconds until there is room."""
 
@@ -104,6 +106,22 @@ class LeakyBucket:
 
 
 @dataclass
+class Queue:
+    """No limit but so many slots: what does not fit waits for its first content."""
+
+    slots: int
+    rpm: float = 0.0
+
+    def takes(self, now: float) -> float:
+        return 0.0
+
+    def ended(self, now: float) -> None: ...
+
+    def first_content(self, random: Random, in_flight: int) -> float:
+        return random.uniform(0.4, 0.6) + 2.5 * max(0, in_flight - self.slots) / self.slots
+
+
+@dataclass
 class Log:
     """What happened in each minute, by the time at which requests were sent."""
 
@@ -122,15 +140,15 @@ class Log:
 class Simulation:
     """An endless batch of one model against one server, for some minutes.
 
-    A request is started as soon as `limits` allow it; one that was refused or failed is replaced by the next. An answer takes 1 to 10 seconds
-    (lognormal) after its first content, that 0.2 to 2.
+    A request is started as soon as `limits` allow it; one that was refused or failed is replaced by the next. First contents
+    take 0.2 to 2 s, what follows is lognormal within `ends_within`.
     """
 
     limits: Limits
     server: Server
     tells: bool = True
     seed: int = 1
-    duration: Callable[[Random], float] = lambda random: min(max(random.lognormvariate(1.2, 0.5), 1.0), 15.0)
+    ends_within: tuple[float, float] = (1.0, 15.0)
     first_content: Callable[[Random, int], float] = lambda random, in_flight: min(random.lognormvariate(-0.5, 0.5), 5.0)
     fails: Callable[[float], CometError | None] = lambda now: None
     log: Log = field(default_factory=Log)
@@ -197,9 +215,10 @@ class Simulation:
         self._count(self.log.taken, sent)
         limits.answered(ticket, {}, self.now)
         first = self.first_content(random, self.in_flight)
-        yield first + self.duration(random)
+        shortest, longest = self.ends_within
+        yield first + min(max(random.lognormvariate(1.2, 0.5), shortest), longest)
         self.server.ended(self.now)
-        limits.completed(ticket, self.now, tokens=90, time_to_first_content=self.now - sent if first < 0 else first)
+        limits.completed(ticket, self.now, tokens=90, time_to_first_content=first)
 
     @staticmethod
     def _count(counts: dict[int, int], sent: float) -> None:
