@@ -38,6 +38,15 @@ class FixedWindow:
     _window: int = -1
     _taken: int = 0
 
+    def announces(self, now: float) -> dict[str, str]:
+        """Return the headers that tell what is left of the window."""
+        reset = 60 - (now - self.offset) % 60
+        return {
+            "x-ratelimit-limit-requests": f"{self.rpm}",
+            "x-ratelimit-remaining-requests": f"{self.rpm - self._taken}",
+            "x-ratelimit-reset-requests": f"{reset:.3f}s",
+        }
+
     def takes(self, now: float) -> float:
         window = math.floor((now - self.offset) / 60)
         if window != self._window:
@@ -94,6 +103,14 @@ class LeakyBucket:
     _level: float = math.inf
     _seen: float = 0.0
 
+    def announces(self, now: float) -> dict[str, str]:
+        """Return the headers that tell what is left of the bucket, and when it will be full, as OpenAI does."""
+        return {
+            "x-ratelimit-limit-requests": f"{self.burst:.0f}",
+            "x-ratelimit-remaining-requests": f"{self._level:.0f}",
+            "x-ratelimit-reset-requests": f"{(self.burst - self._level) * 60 / self.rpm * 1000:.0f}ms",
+        }
+
     def takes(self, now: float) -> float:
         self._level = min(self.burst, self._level + (now - self._seen) * self.rpm / 60)
         self._seen = now
@@ -147,6 +164,7 @@ class Simulation:
     limits: Limits
     server: Server
     tells: bool = True
+    announces: Callable[[float], dict[str, str]] = lambda now: {}
     seed: int = 1
     ends_within: tuple[float, float] = (1.0, 15.0)
     first_content: Callable[[Random, int], float] = lambda random, in_flight: min(random.lognormvariate(-0.5, 0.5), 5.0)
@@ -200,6 +218,7 @@ class Simulation:
         yield _ONE_WAY
         error = self.fails(self.now)
         room = 0.0 if error is not None else self.server.takes(self.now)
+        headers = self.announces(self.now)
         yield _ONE_WAY + random.expovariate(1 / 0.05)
         if error is not None:
             self.log.failed += 1
@@ -213,7 +232,7 @@ class Simulation:
             )
             return
         self._count(self.log.taken, sent)
-        limits.answered(ticket, {}, self.now)
+        limits.answered(ticket, headers, self.now)
         first = self.first_content(random, self.in_flight)
         shortest, longest = self.ends_within
         yield first + min(max(random.lognormvariate(1.2, 0.5), shortest), longest)

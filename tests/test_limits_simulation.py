@@ -53,6 +53,18 @@ def test_a_limit_that_changes_is_followed_within_some_minutes(kind: str, factor:
     assert refused <= 0.03
 
 
+@_TELLS
+@pytest.mark.parametrize("rpm", [60, 600, 6000])
+@pytest.mark.parametrize("kind", ["fixed window", "fixed window, began 37 s ago", "bucket, burst of a minute"])
+def test_a_limit_that_headers_tell_is_used_and_hardly_ever_met(kind: str, rpm: float, tells: bool) -> None:
+    server = _KINDS[kind](rpm)
+    assert isinstance(server, (FixedWindow, LeakyBucket))
+    simulation = Simulation(Limits(now=0.0), server, tells=tells, announces=server.announces)
+    taken, refused = simulation.run(660).of(1, 11)
+    assert taken >= 0.9 * rpm
+    assert refused <= 0.005
+
+
 def test_a_server_s_outage_brings_the_concurrency_down_and_it_recovers() -> None:
     simulation = Simulation(Limits(now=0.0), FixedWindow(10**9), fails=lambda now: None, ends_within=(0.5, 1.0))
     simulation.run(60)
