@@ -26,6 +26,15 @@ def test_no_minute_of_a_capped_pace_holds_more_than_the_cap(rpm: float) -> None:
     assert _most_in_a_minute(taken) <= math.ceil(rpm)
 
 
+def test_what_a_late_start_catches_up_with_is_within_the_cap() -> None:
+    pace, now, count = Pace.of_cap(6000, 0.0), 5.0, 0
+    while now < 65.0:
+        pace.take(now)
+        count += 1
+        now += pace.wait(now)
+    assert count <= 6000
+
+
 @pytest.mark.parametrize("rpm", [60, 600, 6000])
 def test_a_pace_gives_the_cap_to_one_percent(rpm: float) -> None:
     pace, now, count = Pace.of_cap(rpm, 0.0), 0.0, 0

@@ -99,6 +99,27 @@ def test_a_short_block_teaches_what_was_taken_just_before() -> None:
     assert model.learned.rate == pytest.approx(30 * 0.95, rel=0.05)
 
 
+def test_many_refusals_of_one_moment_make_the_next_growth_wait() -> None:
+    def rate_after(refusals: int) -> float:
+        model = _filled(300)
+        model.refuse(model.send(10.0), 10.0, 50.0, 10.1)
+        now = 60.1
+        while now < 150:
+            now += max(model.wait(now), 0.01)
+            model.send(now)
+        numbers = [model.send(now) for _ in range(refusals)]
+        for number in numbers:
+            model.refuse(number, now, 1.0, now + 0.1)
+        while now < 220:
+            now += max(model.wait(now), 0.01)
+            model.send(now)
+        assert model.learned is not None
+        assert model.learned.rate is not None
+        return model.learned.rate
+
+    assert rate_after(1) > rate_after(20) * 1.01
+
+
 def test_where_nothing_was_taken_nothing_is_learned_but_the_rest() -> None:
     model = _Model()
     model.refuse(model.send(0.0), 0.0, None, 0.1)

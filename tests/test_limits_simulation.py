@@ -54,7 +54,7 @@ def test_a_limit_that_changes_is_followed_within_some_minutes(kind: str, factor:
 
 
 @_TELLS
-@pytest.mark.parametrize("rpm", [60, 600, 6000])
+@pytest.mark.parametrize("rpm", [60, 900])
 @pytest.mark.parametrize("kind", ["fixed window", "fixed window, began 37 s ago", "bucket, burst of a minute"])
 def test_a_limit_that_headers_tell_is_used_and_hardly_ever_met(kind: str, rpm: float, tells: bool) -> None:
     server = _KINDS[kind](rpm)

@@ -31,7 +31,7 @@ _LONGEST_REST: Final = 15.0
 _LONGEST_OBEYED: Final = 3600.0
 # A block of more seconds than this (or two requests' time) is a window's.
 _SHORT_BLOCK: Final = 5.0
-# Where the rate settles below what was found, and what it may fall to for one episode.
+# Where the rate settles below what was found, and what it may fall to for one short block: a few seconds' count is rough.
 _BELOW: Final = 0.95
 _DEEPEST: Final = 0.5
 # And where the rate was not used: a burst was refused, not the rate.
@@ -258,9 +258,9 @@ class LearnedRate:
         rate = max(min(found, earlier) * _BELOW, _SLOWEST)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
-        else:
+        elif short:
             rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
-            if short and not used:
+            if not used:
                 self._pace.lateness /= 2
         level = self._aim if earlier < self._aim * _ON_ITS_WAY else earlier * _BELOW
         self._aim = max(min(level, minute * _BELOW), rate) if short else rate
