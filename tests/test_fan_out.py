@@ -582,7 +582,7 @@ async def test_how_many_ran_at_a_time_can_be_read() -> None:
         server.always(echo)
         async with fan_out(session, requests(200), model=MODEL, pace=0.0) as batch:
             await collect_rest(batch)
-        assert [change.concurrency for change in batch.history][0] == 16
+        assert batch.history[0].concurrency == 16
         assert batch.history[-1].concurrency == batch.progress.concurrency > 16
         assert batch.history[-1].reason == batch.progress.concurrency_reason == "growing"
 
