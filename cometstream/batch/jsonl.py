@@ -7,7 +7,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -55,7 +55,7 @@ class InputRow(NamedTuple):
 
 
 @contextmanager
-def open_input(path: str) -> Iterator[BinaryIO]:
+def open_input(path: str) -> Iterator[io.BufferedIOBase]:
     """Open a file of JSON lines, compressed or not.
 
     Raises:
@@ -69,7 +69,7 @@ def open_input(path: str) -> Iterator[BinaryIO]:
         yield unpacked(raw, path)
 
 
-def unpacked(raw: io.BufferedReader, name: str) -> BinaryIO:
+def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedIOBase:
     """Return what `raw` holds: itself, or what is compressed in it; its first bytes tell, not its name.
 
     Raises:
@@ -84,7 +84,7 @@ def unpacked(raw: io.BufferedReader, name: str) -> BinaryIO:
     return gzip.GzipFile(fileobj=raw) if head == _GZIP else raw
 
 
-def read_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+def read_lines(file: io.BufferedIOBase, name: str) -> Iterator[bytes]:
     """Yield the lines; of one that is too long to be a row, the beginning.
 
     Raises:
@@ -168,6 +168,7 @@ def _parse(line: bytes, problems: list[str]) -> Any:
 
 def _unpack(value: dict[str, Any], problems: list[str]) -> tuple[str | None, dict[str, Any]]:
     """Return a row's name and its body."""
+    body: Any
     custom_id = value.get("custom_id")
     if custom_id is not None and (not isinstance(custom_id, str) or not custom_id):
         problems.append("custom_id: must be a string that is not empty")

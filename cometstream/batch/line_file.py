@@ -171,9 +171,7 @@ class LineFile:
     def _open(self) -> int:
         while True:
             try:
-                fd = os.open(
-                    self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), mode=0o666
-                )
+                fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), mode=0o666)
             except FileNotFoundError:
                 folder = os.path.dirname(self.path)
                 raise LineFileError(f"{self.path} cannot be made: there is no folder {folder}") from None

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from cometstream.batch.line_file import LineFile, LineFileError
+from cometstream.batch.line_file import LineFile
 from cometstream.batch.output_line import bad_row_line, read_output_line, result_line
 from cometstream.batch.row_id import fingerprint, short_digest
 
@@ -190,11 +190,11 @@ class BatchOutput:
             else:
                 self._answered[digest] = fingerprint(line.id)
 
-        for number, text in enumerate(file.read(), 1):
-            try:
+        try:
+            for text in file.read():
                 learn(read_output_line(text))
-            except ValueError as error:
-                raise OutputRefused(_no_output(file, number, str(error))) from None
+        except ValueError as error:
+            raise OutputRefused(_no_output(file, file.lines, str(error))) from None
 
         def is_whole(text: bytes) -> bool:
             try:
