@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from cometstream.batch.line_file import LineFile
+from cometstream.batch.line_file import LineFile, LineFileError
 from cometstream.batch.output_line import bad_row_line, read_output_line, result_line
 from cometstream.batch.row_id import fingerprint, short_digest
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cometstream.batch.output_line import OutputLine
     from cometstream.batch.result import BatchResult
 
-__all__ = ["BatchOutput", "OutputRefused"]
+__all__ = ["BatchOutput", "OutputRefused", "same_file"]
 
 # Seconds between two syncs. A process that dies loses nothing that it wrote; a machine that does, at most so much.
 _SYNC_EVERY: Final = 1.0
@@ -45,6 +45,7 @@ class BatchOutput:
         clock: Seconds, on a clock that only goes forward.
 
     Attributes:
+        path: Where the lines go.
         notes: What was mended, a line each.
         answered: Rows that had a good line when it was opened.
         failed: Rows that had a line of a failure then, and keep it.
@@ -64,13 +65,14 @@ class BatchOutput:
         retry_failed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.path = path
         self.notes: list[str] = []
         self.taken_out = 0
         self._answered: dict[int, int | None] = {}  # of each custom_id a digest, and the line's fingerprint
         self._failed: set[int] = set()
         self._clock = clock
         self._synced = clock()
-        if errors is not None and _same(path, errors):
+        if errors is not None and same_file(path, errors):
             raise OutputRefused(f"{errors} is the output, too: leave --errors out to have all lines in one file")
         with ExitStack() as opened:
             self._files: list[LineFile] = []
@@ -107,7 +109,7 @@ class BatchOutput:
         known = self._answered.get(short_digest(row.custom_id))
         if known is not None and known != fingerprint(row.id):
             raise OutputRefused(
-                f"{self._files[0].path} is an output of another input: it answers custom_id {row.custom_id!r} with another body "
+                f"{self.path} is an output of another input: it answers custom_id {row.custom_id!r} with another body "
                 f"than line {row.line} has; choose another output"
             )
 
@@ -171,8 +173,11 @@ class BatchOutput:
         self._opened.close()
 
     def _append(self, file: LineFile, line: bytes) -> None:
-        file.append(line)
-        self.sync_if_due()
+        try:
+            file.append(line)
+            self.sync_if_due()
+        except LineFileError as error:
+            raise LineFileError(f"{error}; --resume goes on from there") from None
 
     def _take_over(self, file: LineFile, resume: bool, retry_failed: bool) -> None:
         """Learn what a file has, and take out what is to be run again."""
@@ -223,5 +228,6 @@ def _no_output(file: LineFile, number: int, why: str) -> str:
     return f"{file.path}, line {number}: is no line of a batch's output ({why}); choose another output"
 
 
-def _same(first: str, second: str) -> bool:
+def same_file(first: str, second: str) -> bool:
+    """Whether two paths lead to the same file."""
     return os.path.realpath(first) == os.path.realpath(second)
