@@ -69,28 +69,49 @@ class LineFile:
         except OSError as error:
             raise LineFileError(f"{self.path} cannot be read: {_reason(error)}") from None
 
-    def mend(self, is_whole: Callable[[bytes], bool]) -> bool | None:
-        """Mend a last line that has no end: end it where it is whole, else take it out.
+    def torn(self) -> bytes:
+        """Return what stands behind the last line end.
 
-        Returns:
-            None where there was nothing to mend, True where the line was kept, False where it was taken out.
         Raises:
-            LineFileError: It cannot be read or written.
+            LineFileError: It cannot be read.
         """
+        blocks: list[bytes] = []
         try:
-            torn = self._torn()
-            if not torn:
-                return None
-            if is_whole(torn):
+            with open(self.path, "rb") as file:
+                start = self.size
+                while start > 0:
+                    length = min(_BLOCK, start)
+                    start -= length
+                    file.seek(start)
+                    block = file.read(length)
+                    end = block.rfind(b"\n")
+                    blocks.append(block[end + 1 :])
+                    if end >= 0:
+                        break
+        except OSError as error:
+            raise LineFileError(f"{self.path} cannot be read: {_reason(error)}") from None
+        return b"".join(reversed(blocks))
+
+    def mend(self, *, whole: bool) -> None:
+        """Mend a last line that has no end.
+
+        Args:
+            whole: End it; else it is taken out.
+
+        Raises:
+            LineFileError: The file cannot be written.
+        """
+        torn = self.torn()
+        try:
+            if whole:
                 self._write(b"\n")
                 self.lines += 1
-                return True
-            os.ftruncate(self._fd, self.size - len(torn))
+            else:
+                os.ftruncate(self._fd, self.size - len(torn))
+                self.size -= len(torn)
+                self._dirty = True
         except OSError as error:
             raise LineFileError(f"{self.path} cannot be mended: {_reason(error)}") from None
-        self.size -= len(torn)
-        self._dirty = True
-        return False
 
     def append(self, line: bytes) -> None:
         """Write a line and its end in one go; where that fails, nothing of it stays.
@@ -213,22 +234,6 @@ class LineFile:
                 os.ftruncate(self._fd, self.size)
         except OSError:
             pass  # the error that is on its way says enough; `mend` does it before the next run
-
-    def _torn(self) -> bytes:
-        """Return what stands behind the last line end."""
-        blocks: list[bytes] = []
-        with open(self.path, "rb") as file:
-            start = self.size
-            while start > 0:
-                length = min(_BLOCK, start)
-                start -= length
-                file.seek(start)
-                block = file.read(length)
-                end = block.rfind(b"\n")
-                blocks.append(block[end + 1 :])
-                if end >= 0:
-                    break
-        return b"".join(reversed(blocks))
 
 
 def _lock(fd: int, path: str) -> None:

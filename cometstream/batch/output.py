@@ -37,19 +37,19 @@ class OutputRefused(Exception):
 class BatchOutput:
     """The output of a batch, for ``with``: a line for each row, failures in a file of their own where one is given.
 
+    Opening it reads what is there and changes nothing; `begin` does, once it is known that this run is to go on.
+
     Args:
         path: Where the lines go.
         errors: Where the lines of failed rows go; None is the same file.
         resume: Go on with what is there; else the files must be empty.
-        retry_failed: Take the lines of failed rows out first.
+        retry_failed: Take the lines of failed rows out, and go on with what is left.
         clock: Seconds, on a clock that only goes forward.
 
     Attributes:
         path: Where the lines go.
-        notes: What was mended, a line each.
         answered: Rows that had a good line when it was opened.
         failed: Rows that had a line of a failure then, and keep it.
-        taken_out: Lines of failed rows that were taken out.
 
     Raises:
         LineFileError: A file cannot be opened or written, or another run has it.
@@ -66,8 +66,7 @@ class BatchOutput:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
-        self.notes: list[str] = []
-        self.taken_out = 0
+        self._retry_failed = retry_failed
         self._answered: dict[int, int | None] = {}  # of each custom_id a digest, and the line's fingerprint
         self._failed: set[int] = set()
         self._clock = clock
@@ -81,8 +80,14 @@ class BatchOutput:
                     self._files.append(LineFile(name))
                     opened.callback(self._files[-1].close)
             for file in self._files:
+                name = file.path
                 if file.regular and file.size:
-                    self._take_over(file, resume or retry_failed, retry_failed)
+                    if not (resume or retry_failed):
+                        raise OutputRefused(
+                            f"{name} is not empty: go on with it by --resume, also run its failed rows again by "
+                            "--retry-failed, or choose another output"
+                        )
+                    self._learn(file)
             self._opened = opened.pop_all()
         self.answered = len(self._answered)
         self.failed = len(self._failed - self._answered.keys())
@@ -123,17 +128,40 @@ class BatchOutput:
         Raises:
             OutputRefused: A row is not.
         """
-        if all(digest in digests for digest in self._answered):
+        unknown = {digest for digest in self._answered if digest not in digests}
+        if not unknown:
             return
+        where = "its last line answers a row that is none"
         for file in self._files:
             for number, line in enumerate(file.read(), 1):
                 custom_id = read_output_line(line).custom_id
-                digest = short_digest(custom_id)
-                if digest in self._answered and digest not in digests:
-                    raise OutputRefused(
-                        f"{file.path} is an output of another input: its line {number} answers {custom_id!r}, which is no row of "
-                        f"{source}; choose another output"
-                    )
+                if short_digest(custom_id) in unknown:
+                    where = f"line {number} of {file.path} answers {custom_id!r}, which is no row"
+                    unknown.clear()
+        raise OutputRefused(f"{self.path} is an output of another input: {where} of {source}; choose another output")
+
+    def begin(self) -> list[str]:
+        """Mend what a crash left, and take out what is to be run again.
+
+        Returns:
+            What was mended, a line each.
+        Raises:
+            LineFileError: A file cannot be written; what is in it is safe.
+        """
+        told: list[str] = []
+        for file in self._files:
+            torn = file.torn() if file.regular else b""
+            if torn:
+                whole = _is_output_line(torn)
+                file.mend(whole=whole)
+                told.append(
+                    f"{file.path}: the last line had no end, and got one"
+                    if whole
+                    else f"{file.path}: the last line was cut off, and is taken out; its row runs again"
+                )
+            if self._retry_failed and file.regular and any(read_output_line(text).failed for text in file.read()):
+                file.keep(lambda text: not read_output_line(text).failed)
+        return told
 
     def write(self, row: InputRow, result: BatchResult) -> None:
         """Write a row's result.
@@ -179,53 +207,39 @@ class BatchOutput:
         except LineFileError as error:
             raise LineFileError(f"{error}; --resume goes on from there") from None
 
-    def _take_over(self, file: LineFile, resume: bool, retry_failed: bool) -> None:
-        """Learn what a file has, and take out what is to be run again."""
-        if not resume:
-            raise OutputRefused(
-                f"{file.path} is not empty: go on with it by --resume, also run its failed rows again by --retry-failed, "
-                "or choose another output"
-            )
-        failed: list[int] = []
+    def _learn(self, file: LineFile) -> None:
+        """Learn which rows a file has lines of.
 
-        def learn(line: OutputLine) -> None:
-            digest = short_digest(line.custom_id)
-            if line.failed:
-                failed.append(digest)
-            else:
-                self._answered[digest] = fingerprint(line.id)
-
+        Raises:
+            OutputRefused: It is no output of a batch.
+        """
+        torn = file.torn()
         try:
             for text in file.read():
-                learn(read_output_line(text))
+                self._learn_line(read_output_line(text))
+            if _is_output_line(torn):
+                self._learn_line(read_output_line(torn))
+            elif not file.lines and not torn.startswith(_BEGINNING[: len(torn)]):
+                raise ValueError("does not begin as one")
         except ValueError as error:
-            raise OutputRefused(_no_output(file, file.lines, str(error))) from None
+            raise OutputRefused(
+                f"{file.path}, line {file.lines or 1}: is no line of a batch's output ({error}); choose another output"
+            ) from None
 
-        def is_whole(text: bytes) -> bool:
-            try:
-                learn(read_output_line(text))
-            except ValueError:
-                if not file.lines and not text.startswith(_BEGINNING[: len(text)]):
-                    raise OutputRefused(_no_output(file, 1, "does not begin as one")) from None
-                return False
-            return True
-
-        mended = file.mend(is_whole)
-        if mended is not None:
-            self.notes.append(
-                f"{file.path}: the last line had no end, and got one"
-                if mended
-                else f"{file.path}: the last line was cut off, and was taken out; its row runs again"
-            )
-        if retry_failed and failed:
-            file.keep(lambda text: not read_output_line(text).failed)
-            self.taken_out += len(failed)
-        else:
-            self._failed.update(failed)
+    def _learn_line(self, line: OutputLine) -> None:
+        digest = short_digest(line.custom_id)
+        if not line.failed:
+            self._answered[digest] = fingerprint(line.id)
+        elif not self._retry_failed:
+            self._failed.add(digest)
 
 
-def _no_output(file: LineFile, number: int, why: str) -> str:
-    return f"{file.path}, line {number}: is no line of a batch's output ({why}); choose another output"
+def _is_output_line(text: bytes) -> bool:
+    try:
+        read_output_line(text)
+    except ValueError:
+        return False
+    return True
 
 
 def same_file(first: str, second: str) -> bool:

@@ -27,7 +27,7 @@ __all__ = ["batch"]
 _DEMO_MODEL: Final = "gpt-5.4"
 
 
-def _concurrency(context: click.Context, parameter: click.Parameter, value: str) -> int | str:
+def _concurrency(context: click.Context, parameter: click.Parameter, value: Any) -> int | str:
     """Return ``"auto"``, or a number of 1 or more."""
     return value if value == "auto" else click.IntRange(min=1).convert(value, parameter, context)
 

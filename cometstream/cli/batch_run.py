@@ -94,6 +94,7 @@ class BatchRun:
         self._due: int | None = None  # rows to be run; None where that is not known
         self._pending: dict[str, InputRow] = {}  # handed out, and without their line yet
         self._written = 0
+        self._bad_written = 0
         self._failures: Counter[str] = Counter()
         self._batch: FanOut | None = None
         self._draining = False
@@ -102,28 +103,17 @@ class BatchRun:
         self._reason: Exception | None = None  # told when what is under way has ended
 
     def check(self) -> None:
-        """Check a file as a whole, before anything is sent; list its bad lines.
+        """Check a file as a whole and list its bad lines; then make the output ready. Nothing is sent, or changed before that.
 
         Raises:
+            LineFileError: The output cannot be written.
             InputFailed: It cannot be read, or has bad lines and the run is strict.
             OutputRefused: The output is one of another input.
         """
-        for note in self._output.notes:
-            say(note)
-        if not isinstance(self._rows, FileInput):
-            return
-        reader = self._rows.reader()
-        self._due = 0
-        for row in self._rows.read(reader):
-            if row.problems:
-                self._bad.add(row)
-            else:
-                self._output.check_same(row)
-                self._due += not self._output.has(row)
-        self._bad.sum_up()
-        self._output.check_known(reader.digests, self._rows.name)
-        if self._strict and self._bad.count:
-            raise InputFailed(f"{self._rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
+        if isinstance(self._rows, FileInput):
+            self._check_file(self._rows)
+        for mended in self._output.begin():
+            say(mended)
 
     async def main(self, opening: AbstractAsyncContextManager[CometSession]) -> None:
         """Run the rows that have no line yet.
@@ -173,7 +163,7 @@ class BatchRun:
         Raises:
             Interrupted: A signal ended it before its end.
         """
-        failed = sum(self._failures.values()) + self._bad.count + self._output.failed
+        failed = sum(self._failures.values()) + self._bad_written + self._output.failed
         if failed:
             say(f"{failed:,} rows failed: their lines say why; --retry-failed runs them again")
         left = self._left()
@@ -183,6 +173,20 @@ class BatchRun:
                 raise Interrupted
             return ExitCode.ROWS_LEFT
         return ExitCode.ROWS_FAILED if failed else ExitCode.OK
+
+    def _check_file(self, rows: FileInput) -> None:
+        reader = rows.reader()
+        self._due = 0
+        for row in rows.read(reader):
+            if row.problems:
+                self._bad.add(row)
+            else:
+                self._output.check_same(row)
+                self._due += not self._output.has(row)
+        self._bad.sum_up()
+        self._output.check_known(reader.digests, rows.name)
+        if self._strict and self._bad.count:
+            raise InputFailed(f"{rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
 
     async def _read(self, batch: FanOut, view: BatchView) -> None:
         watch = asyncio.create_task(self._watch(batch, view))
@@ -257,6 +261,7 @@ class BatchRun:
                 self._start_no_more()
         if not self._output.has(row):
             self._output.write_bad(row)
+            self._bad_written += 1
 
     def _start_no_more(self) -> None:
         self._rows.end()
