@@ -14,6 +14,8 @@ The way of a token::
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cometstream.attempt import StreamMetrics, StreamResponse
 from cometstream.errors import (
     APIConnectionError,
@@ -53,6 +55,9 @@ from cometstream.wire.models import Model
 from cometstream.wire.providers import ParameterWarning
 from cometstream.wire.sse import SSEParser, encode_event
 
+if TYPE_CHECKING:
+    from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
+
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
@@ -60,6 +65,8 @@ __all__ = [
     "Accumulator",
     "AuthenticationError",
     "BadRequestError",
+    "BatchProgress",
+    "BatchResult",
     "ChatCompletion",
     "ChatCompletionChunk",
     "ChatCompletionMessage",
@@ -70,8 +77,10 @@ __all__ = [
     "CometError",
     "CometSession",
     "CompletionUsage",
+    "ConcurrencyChange",
     "ConfigurationError",
     "EmptyStreamError",
+    "FanOut",
     "InternalServerError",
     "InvalidRequestError",
     "Model",
@@ -93,4 +102,16 @@ __all__ = [
     "UsageError",
     "__version__",
     "encode_event",
+    "fan_out",
 ]
+
+_OF_BATCH = frozenset({"BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"})
+
+
+def __getattr__(name: str) -> object:
+    # Programs that send one request at a time do not wait for the import of what runs many.
+    if name in _OF_BATCH:
+        import cometstream.batch
+
+        return getattr(cometstream.batch, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -197,10 +197,12 @@ class Endpoint:
                 f"no connection to {base_url} within {connect:g} s (timeouts.connect)", clock="connect"
             )
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return APIConnectionError(
+            none_left = APIConnectionError(
                 "no file descriptor is left for another connection: raise the limit (`ulimit -n 65536`) or set max_connections",
                 retryable=False,
             )
+            none_left.errno = error.errno
+            return none_left
         if isinstance(error, aiohttp.ClientProxyConnectionError):
             return APIConnectionError(f"the proxy {proxy} cannot be reached: {what}")
         if isinstance(error, aiohttp.ClientConnectorCertificateError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,8 +113,13 @@ class RetryPolicy:
                 raise ConfigurationError(f"retry.{name}: {value!r} is no time; use seconds, 0 or more")
 
     @classmethod
-    def of(cls, value: RetryPolicy | int | None) -> RetryPolicy:
-        """Return the policy that a caller's ``retry`` stands for: a policy, a number of retries, or None for none."""
+    def of(cls, value: RetryPolicy | int | None, base: RetryPolicy | None = None) -> RetryPolicy:
+        """Return the policy that a caller's ``retry`` stands for: a policy, a number of retries, or None for none.
+
+        Args:
+            value: What the caller gave.
+            base: Where all but the number is from; None for the defaults.
+        """
         if isinstance(value, RetryPolicy):
             return value
         if value is None:
@@ -123,7 +128,7 @@ class RetryPolicy:
             raise ConfigurationError(
                 f"retry: {value!r} is none; use a RetryPolicy, a number of retries, or None for none"
             )
-        return cls(max_retries=value)
+        return cls(max_retries=value) if base is None else replace(base, max_retries=value)
 
     def allows(self, error: CometError) -> bool:
         """Whether `error` is of a kind that another attempt may mend."""

@@ -24,7 +24,7 @@ from cometstream.wire.request import is_json_list
 from cometstream.wire.view import View, list_of_dicts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -97,6 +97,7 @@ class CometSession:
         self._proxy = find_proxy(self.base_url) if client is None else None
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
+        self._on_close: set[Callable[[], None]] = set()
 
     def __repr__(self) -> str:
         return f"<CometSession {self.base_url}{' closed' if self._closed else ''}>"
@@ -117,8 +118,24 @@ class CometSession:
             The pool is closed all the same.
         """
         self._closed = True
+        while self._on_close:
+            self._on_close.pop()()
         if self._client is not None and self._owns_client:
             await self._client.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `aclose` was called: nothing can be sent any more."""
+        return self._closed
+
+    def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have `aclose` call something first, such as what ends work that goes on over this session.
+
+        Returns:
+            What takes it back.
+        """
+        self._on_close.add(callback)
+        return lambda: self._on_close.discard(callback)
 
     def stream(
         self,

@@ -198,3 +198,9 @@ def test_no_wish_raises(value: str) -> None:
     for name in ("retry-after", "retry-after-ms"):
         wish = retry_after(CIMultiDict({name: value}), MORNING)
         assert wish is None or wish >= 0
+
+
+def test_a_number_of_retries_leaves_the_rest_of_the_base() -> None:
+    base = RetryPolicy(max_retries=9, initial_delay=3.0)
+    assert RetryPolicy.of(2, base) == RetryPolicy(max_retries=2, initial_delay=3.0)
+    assert RetryPolicy.of(None, base).max_retries == 0

@@ -691,3 +691,14 @@ async def test_a_body_whose_framing_breaks_holds_nobody_up(status: int) -> None:
         with pytest.raises(CometError) as caught:
             await asyncio.wait_for(session.models(), 4)
     assert isinstance(caught.value, APIConnectionError if status == 200 else APIStatusError)
+
+
+async def test_what_goes_on_over_a_session_is_told_first_when_it_closes() -> None:
+    told: list[str] = []
+    session = CometSession(api_key=KEY)
+    session.on_close(lambda: told.append(f"closed: {session.closed}"))
+    session.on_close(lambda: told.append("never"))()
+    assert not session.closed
+    await session.aclose()
+    await session.aclose()
+    assert told == ["closed: True"]

@@ -1,7 +1,20 @@
-"""Batch: many requests through one session, each answer streamed, nothing lost."""
+"""Batch: many requests through one session, each answer streamed, nothing lost.
+
+::
+
+    fan_out.py     fan_out(), and the batch that a caller reads
+    rows.py        the rows of a running batch: started, sent again, told of
+    schedule.py    which row is next
+    source.py      pulls the requests from whatever they come from
+    limits.py      what may start, and when
+    result.py      what is told of a row, and of the whole
+    price.py       what a row cost
+"""
 
 from __future__ import annotations
 
+from cometstream.batch.fan_out import FanOut, fan_out
+from cometstream.batch.limits import ConcurrencyChange
 from cometstream.batch.result import BatchProgress, BatchResult
 
-__all__ = ["BatchProgress", "BatchResult"]
+__all__ = ["BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"]

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cometstream.attempt import Outcome, StreamMetrics
+    from cometstream.batch.price import Cost
     from cometstream.errors import CometError
+    from cometstream.wire.chunks import CompletionUsage
     from cometstream.wire.completion import ChatCompletion
 
-__all__ = ["BatchProgress", "BatchResult"]
+__all__ = ["BatchProgress", "BatchResult", "Tally"]
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,53 @@ class BatchProgress:
     concurrency_reason: str
     elapsed: float
     total: int | None
+
+
+class Tally:
+    """Counts what a batch did so far.
+
+    Args:
+        cost: Tells what an answer cost.
+
+    Attributes:
+        done: Rows that ended with outcome ``complete``.
+        failed: Rows that ended otherwise, but for the cancelled.
+        retries: Attempts beyond the first of each row.
+        prompt_tokens: Input tokens that the server reported.
+        completion_tokens: Output tokens that the server reported.
+        tokens: Tokens of all attempts, as reported; of whole answers without a report, as expected.
+        cost: Money spent; None where nobody told of any row.
+    """
+
+    __slots__ = ("_cost_of", "completion_tokens", "cost", "done", "failed", "prompt_tokens", "retries", "tokens")
+
+    def __init__(self, cost: Cost) -> None:
+        self._cost_of = cost.of
+        self.done = self.failed = self.retries = 0
+        self.prompt_tokens = self.completion_tokens = self.tokens = 0
+        self.cost: float | None = None
+
+    def attempt(self, model: str, usage: CompletionUsage | None, expected: int) -> None:
+        """Count an attempt.
+
+        Args:
+            model: Whose price applies.
+            usage: What the server reported.
+            expected: Tokens to count where it reported nothing.
+        """
+        if usage is None:
+            self.tokens += expected
+            return
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.tokens += usage.total_tokens or usage.prompt_tokens + usage.completion_tokens
+        cost = self._cost_of(model, usage)
+        if cost is not None:
+            self.cost = (self.cost or 0.0) + cost
+
+    def row(self, outcome: Outcome) -> None:
+        """Count a row that has ended."""
+        if outcome == "complete":
+            self.done += 1
+        elif outcome != "cancelled":
+            self.failed += 1

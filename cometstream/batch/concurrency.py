@@ -1,0 +1,163 @@
+"""How many requests may be on their way at a time: grows while all is well, backs off at the first sign of congestion."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["AdaptiveConcurrency", "ConcurrencyChange"]
+
+# Where "auto" begins: enough to see something in the first second, few enough for any key.
+_START: Final = 16
+# The share of failures from which they are congestion and no accident, as an average over about 16 outcomes: three in a row, or one in
+# seven for long. Where it stands after a step down: one more failure steps down again, a success does not.
+_CONGESTED: Final = 0.15
+_AFTER_STEP: Final = 0.12
+_WEIGHT: Final = 1 / 16
+# Changes that are kept; 1,000 are hours of a batch.
+_HISTORY: Final = 1000
+# Growth within so many seconds is one entry of the history.
+_ONE_ENTRY: Final = 1.0
+
+
+class ConcurrencyChange(NamedTuple):
+    """One change of the concurrency.
+
+    Attributes:
+        time: Seconds on the clock that was passed in.
+        concurrency: Requests that may be on their way at a time from then on.
+        reason: Why, as one short phrase.
+    """
+
+    time: float
+    concurrency: int
+    reason: str
+
+
+class AdaptiveConcurrency:
+    """Additive increase, multiplicative decrease, with a doubling start.
+
+    A decrease counts only requests that were sent after the one before, so that there is one a round trip. Growth needs use: an answer
+    counts only where nearly all places were taken.
+
+    Args:
+        fixed: A number that never changes; None to adapt.
+        ceiling: What it never exceeds.
+        now: Seconds on the caller's clock.
+
+    Source:
+        RFC 5681 (slow start, congestion avoidance), with shares of failures in the place of single losses.
+    """
+
+    __slots__ = (
+        "_adapts",
+        "_ceiling",
+        "_changes",
+        "_errors",
+        "_step",
+        "_stepped",
+        "_succeeded",
+        "_threshold",
+        "_window",
+        "in_flight",
+        "limit",
+        "reason",
+    )
+
+    def __init__(self, *, fixed: int | None, ceiling: int, now: float) -> None:
+        self._adapts = fixed is None
+        self._ceiling = ceiling
+        self.limit = min(_START, ceiling) if fixed is None else fixed
+        self.reason = "starting" if fixed is None else "fixed"
+        self.in_flight = 0
+        self._window = float(self.limit)
+        self._threshold = float("inf")
+        self._step = 1.0
+        self._errors = 0.0
+        self._stepped = float("-inf")
+        self._succeeded = True
+        self._changes: deque[ConcurrencyChange] = deque(maxlen=_HISTORY)
+        self._changes.append(ConcurrencyChange(now, self.limit, self.reason))
+
+    @property
+    def history(self) -> Sequence[ConcurrencyChange]:
+        """The latest changes, oldest first."""
+        return self._changes
+
+    def succeeded(self, now: float) -> None:
+        """A request that was on its way has ended well."""
+        in_flight = self.in_flight
+        self.in_flight = in_flight - 1
+        if not self._adapts:
+            return
+        self._succeeded = True
+        if self._errors:
+            self._errors -= self._errors * _WEIGHT
+        limit = self.limit
+        if limit >= self._ceiling or in_flight < limit - (limit >> 3) or self._errors >= _CONGESTED:
+            return
+        window = self._window
+        window += 1.0 if window < self._threshold else self._step / window
+        self._window = window = min(window, float(self._ceiling))
+        if window >= limit + 1:
+            self._set(int(window), "growing", now)
+
+    def erred(self, sent: float, now: float, reason: str) -> None:
+        """A request that was sent at `sent` has failed in a way that too much load explains."""
+        self.in_flight -= 1
+        if not self._adapts:
+            return
+        self._errors += (1.0 - self._errors) * _WEIGHT
+        if self._errors >= _CONGESTED and sent >= self._stepped:
+            # With nothing but failures since the last step the server is down: there is no use in halving ten times.
+            self._back_off(0.5 if self._succeeded else 0.25, now, reason)
+            self._errors = _AFTER_STEP
+
+    def slower(self, now: float) -> None:
+        """Answers began later than they used to: a queue has grown at the server."""
+        if self._adapts:
+            self._back_off(0.8, now, "answers became slower")
+
+    def out_of_files(self, now: float) -> None:
+        """The process can open no more connections: stay below what was open."""
+        self.in_flight -= 1
+        if self._adapts and self.in_flight < self._ceiling:
+            self._ceiling = max(1, self.in_flight - self.in_flight // 10)
+            if self.limit > self._ceiling:
+                self._window = float(self._ceiling)
+                self._settle()
+                self._set(self._ceiling, "out of file descriptors", now)
+
+    def ended(self) -> None:
+        """A request that was on its way has ended in a way that says nothing of the load."""
+        self.in_flight -= 1
+
+    def is_newer(self, sent: float) -> bool:
+        """Whether a request that was sent at `sent` has seen the latest decrease."""
+        return sent >= self._stepped
+
+    def _back_off(self, factor: float, now: float, reason: str) -> None:
+        self._window = max(1.0, self._window * factor)
+        if self._succeeded:
+            # Only the first step of a series says where it went well; from below it, growth doubles again.
+            self._settle()
+        self._succeeded = False
+        self._stepped = now
+        if int(self._window) != self.limit:
+            self._set(int(self._window), reason, now)
+
+    def _settle(self) -> None:
+        self._threshold = max(self._window, 2.0)
+        self._step = max(1.0, self._threshold / 16)
+
+    def _set(self, limit: int, reason: str, now: float) -> None:
+        last = self._changes[-1]
+        if last.reason == reason == "growing" and now - last.time < _ONE_ENTRY:
+            self._changes[-1] = ConcurrencyChange(last.time, limit, reason)
+        else:
+            self._changes.append(ConcurrencyChange(now, limit, reason))
+        self.limit = limit
+        self.reason = reason

@@ -1,0 +1,272 @@
+"""What refusals teach: how long a model's queue must rest, and at which rate its server takes requests.
+
+A server that hides a limit behind 429s is one of three kinds: a fixed window (all or nothing until it ends), a sliding window, or a
+bucket that leaks. A refusal alone does not say which. What can be counted is how many requests were taken in the minute before it,
+and how long nothing was taken after it: a long block means a window, and the minute's count is its limit; after a short one the
+rate just before the refusal is what the server takes. Requests then go out evenly a little below that, so that no kind refuses them.
+
+Whether the limit has risen can only be seen by meeting it again, and each meeting costs refusals. They are paid from a budget that
+taken requests earn; until it is there the rate rests, then it grows slowly, and ever faster where nothing objects.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from cometstream.batch.buckets import TICK, Pace
+
+if TYPE_CHECKING:
+    from cometstream.batch.buckets import TrailingMinute
+
+__all__ = ["LearnedRate"]
+
+_MINUTE: Final = 60.0
+
+# Seconds of rest where the server names none, doubled while each newly sent request is refused.
+_FIRST_REST: Final = 0.5
+_LONGEST_REST: Final = 30.0
+# A Retry-After beyond an hour is looked at once an hour.
+_LONGEST_OBEYED: Final = 3600.0
+# A block of more seconds than this (or two requests' time) is a window's.
+_SHORT_BLOCK: Final = 5.0
+# Where the rate settles below what was found, and what it may fall to for one episode.
+_BELOW: Final = 0.95
+_DEEPEST: Final = 0.5
+# And where the rate was not used: a burst was refused, not the rate.
+_UNUSED: Final = 0.8
+# A minute with less than this share of the rate just before the refusal was no steady one.
+_STEADY: Final = 0.8
+# A rate of less than one a minute could not be told from none.
+_SLOWEST: Final = 1 / _MINUTE
+
+# Refusals that a taken request pays for: half of the 3 % that a user should ever see. A debt is forgiven after four minutes: a limit
+# of 30 a minute could pay for nothing otherwise.
+_EARNED: Final = 0.015
+_FORGIVEN: Final = 240.0
+# Seconds at rest after an episode, and the growth after it: 3 % a minute, twice as fast after every 30 s, at most doubling in 15 s.
+_REST: Final = 20.0
+_GROWTH: Final = 0.03 / _MINUTE
+_GROWTH_DOUBLES: Final = 30.0
+_FASTEST: Final = math.log(2) / 15
+# Seconds between two looks at it. It grows only while so much of it is used: what nobody asks for teaches nothing.
+_LOOK: Final = 1.0
+_USED: Final = 0.7
+# Seconds in which the rate returns to what the minute before an episode had, where less was taken just before it: a sliding
+# window gives back what an uneven minute took of it, unevenly.
+_RETURN: Final = 15.0
+# In the first minute after the first refusal the limit is searched for: two episodes in a row that agree end the search.
+_SEARCH: Final = 60.0
+_SEARCH_REST: Final = 3.0
+_SEARCH_GROWTH: Final = math.log(2) / 6
+_AGREE: Final = 0.15
+
+# Seconds that a refusal takes to come, before one is known; a request that was not refused after three times as long was taken.
+_REFUSAL_TAKES: Final = 0.25
+_TAKEN_AFTER: Final = 3.0
+_LONGEST_PROBE: Final = 2.0
+
+
+class LearnedRate:
+    """The rests and the rate of one model, from its first refusal on.
+
+    Requests come as their running number and the time at which they were sent. An *episode* begins with the refusal of a request that
+    was sent after the last rest; those that were on their way by then belong to it. After a rest one request goes ahead, and the
+    others follow when it was not refused.
+
+    Args:
+        first: When the model's first request was sent.
+        now: Seconds on the caller's clock.
+    """
+
+    __slots__ = (
+        "_aim",
+        "_budget",
+        "_earlier",
+        "_found",
+        "_grown",
+        "_looked",
+        "_pace",
+        "_probe",
+        "_probe_until",
+        "_refusal_takes",
+        "_refused_at",
+        "_rest",
+        "_rest_began",
+        "_resting",
+        "_search_ends",
+        "_searching",
+        "_settled",
+        "_taken_since",
+        "_until",
+    )
+
+    def __init__(self, first: float, now: float) -> None:
+        self._pace: Pace | None = None
+        self._until = now
+        self._resting = False
+        self._rest = _FIRST_REST
+        self._rest_began = float("-inf")
+        self._probe = -1
+        self._probe_until: float | None = None
+        self._refusal_takes = _REFUSAL_TAKES
+        self._refused_at = now
+        self._taken_since = first
+        self._earlier = math.inf
+        self._found: tuple[float, float] | None = None
+        self._settled = now
+        self._looked = now
+        self._grown = 0.0
+        self._aim = 0.0
+        self._budget = 0.0
+        self._searching = True
+        self._search_ends = now + _SEARCH
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a rate, or will be when the rest is over."""
+        return self._pace is not None or self._found is not None
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second that the server seems to take; None while nothing was learned."""
+        return None if self._pace is None else self._pace.rate
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next request may start; 0.0 for now."""
+        if self._resting:
+            wait = self._until - now
+            return wait if wait > TICK else 0.0
+        if self._probe_until is not None:
+            wait = self._probe_until - now
+            if wait > TICK:
+                return wait
+            self._end_episode()
+        return 0.0 if self._pace is None else self._pace.wait(now)
+
+    def start(self, number: int, now: float, sent: TrailingMinute) -> None:
+        """A request starts, whether or not it waited."""
+        pace = self._pace
+        if self._resting:
+            if now >= self._until - TICK:
+                self._resting = False
+                self._probe = number
+                takes = min(self._refusal_takes * _TAKEN_AFTER, _LONGEST_PROBE)
+                self._probe_until = now + takes
+                self._taken_since = now
+        elif pace is not None and self._probe_until is None:
+            self._budget = min(self._budget + _EARNED, 1.0)
+            if now - self._looked >= _LOOK:
+                self._grow(pace, min(now - self._looked, 2.0 / pace.rate + _LOOK), now, sent)
+                self._looked = now
+        if pace is not None:
+            pace.take(now)
+
+    def refused(self, number: int, sent_at: float, retry_after: float | None, now: float, sent: TrailingMinute) -> bool:
+        """A request was refused; return whether that begins an episode.
+
+        Args:
+            number: The request's running number.
+            sent_at: When it was sent.
+            retry_after: Seconds that the server asks to wait; None for no wish.
+            now: Seconds on the caller's clock.
+            sent: The requests that were sent and not refused, this one no more among them.
+        """
+        self._budget -= 1.0
+        if sent_at < self._rest_began or (self._resting and sent_at <= self._rest_began):
+            # It was on its way when the rest began.
+            if self._resting:
+                if retry_after is not None:
+                    self._until = max(self._until, now + min(retry_after, _LONGEST_OBEYED))
+                self._count(sent)
+            return False
+        self._refusal_takes += (now - sent_at - self._refusal_takes) / 4
+        if number == self._probe:
+            # The block goes on.
+            self._rest = min(self._rest * 2, _LONGEST_REST)
+            self._begin_rest(retry_after, now)
+            return False
+        if self._probe_until is not None:
+            self._end_episode()
+        self._earlier = math.inf if self._pace is None else self._pace.rate
+        self._refused_at = sent_at
+        self._rest = max(_FIRST_REST, min(1.0 / self._earlier, _FIRST_REST * 8))
+        self._count(sent)
+        self._begin_rest(retry_after, now)
+        return True
+
+    def pause(self, seconds: float, now: float) -> None:
+        """Rest for so long, without learning from it."""
+        self._found = None
+        self._begin_rest(max(seconds, self._until - now), now)
+
+    def _begin_rest(self, retry_after: float | None, now: float) -> None:
+        self._resting = True
+        self._probe_until = None
+        self._rest_began = now
+        self._until = now + (self._rest if retry_after is None else min(retry_after, _LONGEST_OBEYED))
+
+    def _count(self, sent: TrailingMinute) -> None:
+        """Find what the server took before the episode: in the whole minute, and in the seconds just before."""
+        at = self._refused_at
+        minute = sent.count(_MINUTE, at)
+        if minute < 1.0:
+            self._found = None
+            return
+        # Some 20 requests, to be no accident; not from before the last episode, when the server was in another state.
+        seconds = min(max(20.0 / self._earlier, 3.0), _MINUTE, max(at - self._taken_since, 1.0))
+        self._found = (minute / _MINUTE, sent.rate(seconds, at))
+
+    def _end_episode(self) -> None:
+        """The request that went ahead was taken: what was found becomes the rate."""
+        taken_at, self._probe_until = self._taken_since, None
+        self._settled = taken_at
+        self._grown = 0.0
+        if self._found is None:
+            return
+        minute, latest = self._found
+        short = taken_at - self._refused_at < max(_SHORT_BLOCK, 2.0 / minute)
+        if not short:
+            found = minute
+        elif minute < latest * _STEADY:
+            # The rate was rising, so that the minute holds too few.
+            found = latest
+        else:
+            found = min(minute, latest)
+        earlier = self._earlier
+        if self._searching:
+            self._budget = 0.0
+            agrees = earlier < math.inf and abs(found - earlier) <= earlier * _AGREE
+            self._searching = short and not agrees and taken_at < self._search_ends
+        self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
+        rate = max(min(found, earlier) * _BELOW, _SLOWEST)
+        self._aim = rate
+        if earlier < math.inf:
+            used = latest >= earlier * _USED
+            rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
+            if self._pace is not None and short and not used:
+                self._pace.lateness /= 2
+        if short:
+            self._aim = max(rate, min(minute, earlier) * _BELOW)
+        if self._pace is None:
+            self._pace = Pace(rate, taken_at)
+            self._pace.take(taken_at)
+        else:
+            self._pace.rate = rate
+
+    def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:
+        searching = self._searching
+        if pace.rate < self._aim and now - self._settled >= _SEARCH_REST:
+            pace.rate += (self._aim - pace.rate) * min(seconds / _RETURN, 1.0)
+        if now - self._settled < (_SEARCH_REST if searching else _REST):
+            return
+        if sent.rate(min(max(5.0, 10.0 / pace.rate), _MINUTE), now) < pace.rate * _USED:
+            return
+        if searching:
+            growth = _SEARCH_GROWTH
+        elif self._budget < 0.0 and self._grown == 0.0:
+            return
+        else:
+            growth = min(_GROWTH * 2.0 ** (self._grown / _GROWTH_DOUBLES), _FASTEST)
+            self._grown += seconds
+        pace.rate *= 1.0 + growth * seconds

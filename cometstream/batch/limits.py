@@ -1,0 +1,364 @@
+"""When the next request of a batch may start: rates and pauses of each model, and how many may be on their way.
+
+No I/O and no clock: the time is passed in, as seconds of one clock that never goes back. The parts stand beside this: `buckets` (the
+caller's caps), `ratelimit_headers` and `announced` (what the server tells), `learned_rate` (what its refusals teach), `latency` and
+`concurrency` (how many at a time), `tokens` (the estimate).
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from cometstream.batch.announced import AnnouncedLimit
+from cometstream.batch.buckets import Pace, TokenBucket, TrailingMinute
+from cometstream.batch.concurrency import AdaptiveConcurrency, ConcurrencyChange
+from cometstream.batch.latency import LatencyWatch
+from cometstream.batch.learned_rate import LearnedRate
+from cometstream.batch.ratelimit_headers import read_requests, read_tokens
+from cometstream.batch.tokens import estimate_input, estimate_output, estimate_tokens
+from cometstream.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ConfigurationError,
+    EmptyStreamError,
+    StreamServerError,
+    StreamTruncatedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cometstream.errors import CometError
+
+__all__ = ["MAX_CONCURRENCY", "ConcurrencyChange", "Limits", "Ticket", "estimate_tokens"]
+
+# What "auto" never exceeds: a thousand sockets are near the usual limit of open files (1,024), and no key is known that takes more.
+MAX_CONCURRENCY: Final = 1000
+
+# Models that are remembered: a batch has a handful, but its rows are not ours.
+_MODELS: Final = 4096
+# How far an average moves towards each new value.
+_WEIGHT: Final = 1 / 16
+
+
+class _Model:
+    """What is known of one model."""
+
+    __slots__ = (
+        "announced_requests",
+        "announced_tokens",
+        "first",
+        "free",
+        "in_flight",
+        "input",
+        "latency",
+        "learned",
+        "name",
+        "pace",
+        "sent",
+        "started",
+        "token_bucket",
+        "tokens_started",
+        "total",
+    )
+
+    def __init__(self, name: str, rpm: float | None, tpm: float | None, now: float) -> None:
+        self.name = name
+        self.pace = None if rpm is None else Pace.of_cap(rpm, now)
+        self.token_bucket = None if tpm is None else TokenBucket(tpm, now)
+        self.announced_requests: AnnouncedLimit | None = None
+        self.announced_tokens: AnnouncedLimit | None = None
+        self.learned: LearnedRate | None = None
+        self.free = rpm is None and tpm is None
+        self.first = now
+        self.sent = TrailingMinute()
+        self.latency = LatencyWatch()
+        self.in_flight = 0
+        self.started = 0
+        self.tokens_started = 0
+        self.input: float | None = None
+        self.total: float | None = None
+
+    def wait(self, tokens: int, now: float) -> float:
+        wait = 0.0
+        if self.pace is not None:
+            wait = self.pace.wait(now)
+        if self.token_bucket is not None:
+            wait = max(wait, self.token_bucket.wait(tokens, now))
+        if self.learned is not None:
+            wait = max(wait, self.learned.wait(now))
+        if self.announced_requests is not None:
+            wait = max(wait, self.announced_requests.wait(1, self.started, now))
+        if self.announced_tokens is not None:
+            wait = max(wait, self.announced_tokens.wait(tokens, self.tokens_started, now))
+        return wait
+
+    def take(self, tokens: int, now: float) -> None:
+        if self.pace is not None:
+            self.pace.take(now)
+        if self.token_bucket is not None:
+            self.token_bucket.take(tokens, now)
+        if self.learned is not None:
+            self.learned.start(self.started, now, self.sent)
+
+    def read(self, ticket: Ticket, headers: Mapping[str, str], now: float) -> None:
+        allowance = read_requests(headers)
+        if allowance is not None:
+            if self.announced_requests is None:
+                self.announced_requests = AnnouncedLimit()
+                self.free = False
+            self.announced_requests.told(allowance, ticket.number, now)
+        allowance = read_tokens(headers)
+        if allowance is not None:
+            if self.announced_tokens is None:
+                self.announced_tokens = AnnouncedLimit()
+                self.free = False
+            self.announced_tokens.told(allowance, ticket.tokens_up_to, now)
+
+    def give_back(self, tokens: int, now: float) -> None:
+        if self.token_bucket is not None:
+            self.token_bucket.take(-tokens, now)
+
+    def rest(self, now: float) -> LearnedRate:
+        if self.learned is None:
+            self.learned = LearnedRate(self.first, now)
+            self.free = False
+        return self.learned
+
+
+class Ticket:
+    """One request that is on its way; every ticket is given back once, by ``completed``, ``failed`` or ``cancelled``.
+
+    Attributes:
+        tokens: What was taken for it.
+        time: When it started.
+        number: Its running number within its model, from 1.
+        tokens_up_to: Tokens that were started within its model up to and with it.
+    """
+
+    __slots__ = ("_model", "number", "time", "tokens", "tokens_up_to")
+
+    def __init__(self, model: _Model, tokens: int, time: float) -> None:
+        self._model = model
+        self.tokens = tokens
+        self.time = time
+        self.number = model.started
+        self.tokens_up_to = model.tokens_started
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+
+class Limits:
+    """What a batch may send, and when.
+
+    Ask ``wait`` before each request, ``start`` it when that is 0.0 and fewer than ``concurrency`` are on their way, and tell how it went on.
+    A wait may become shorter or longer with each answer, so ask again after one.
+
+    Args:
+        concurrency: Requests that may be on their way at a time, over all models; ``"auto"`` starts at 16, doubles until the first sign of
+            congestion, and then adapts.
+        rpm: Requests a minute that no model may exceed; None for no cap. They are spaced evenly, a twentieth of a second's worth at once
+            at most: a burst of more breaks a server's own window.
+        tpm: Tokens a minute, likewise; a second's worth at once.
+        now: Seconds on the caller's clock.
+        max_concurrency: What ``"auto"`` never exceeds. 1,000, near the usual limit of open files.
+
+    Raises:
+        ConfigurationError: One of them cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int | Literal["auto"] = "auto",
+        rpm: float | None = None,
+        tpm: float | None = None,
+        now: float,
+        max_concurrency: int = MAX_CONCURRENCY,
+    ) -> None:
+        if concurrency != "auto" and not _is_count(concurrency):
+            raise ConfigurationError(f"concurrency: {concurrency!r} is no number of requests; use 1 or more, or 'auto'")
+        if not _is_count(max_concurrency):
+            raise ConfigurationError(f"max_concurrency: {max_concurrency!r} is no number of requests; use 1 or more")
+        for name, value in (("rpm", rpm), ("tpm", tpm)):
+            if value is not None and not _is_rate(value):
+                raise ConfigurationError(f"{name}: {value!r} is no rate; use a number above 0, or None for no cap")
+        self._rpm = rpm
+        self._tpm = tpm
+        self._concurrency = AdaptiveConcurrency(
+            fixed=None if concurrency == "auto" else concurrency, ceiling=max_concurrency, now=now
+        )
+        self._models: dict[str, _Model] = {}
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that may be on their way at a time, all models together."""
+        return self._concurrency.limit
+
+    @property
+    def reason(self) -> str:
+        """Why it is so many, as one short phrase."""
+        return self._concurrency.reason
+
+    @property
+    def history(self) -> Sequence[ConcurrencyChange]:
+        """How the concurrency has changed, oldest first; the latest 1,000 changes."""
+        return self._concurrency.history
+
+    def rate(self, model: str) -> float | None:
+        """Return the requests a minute that the model's refusals have taught; None where there were none."""
+        known = self._models.get(model)
+        learned = None if known is None or known.learned is None else known.learned.rate
+        return None if learned is None else learned * 60.0
+
+    def estimate(self, model: str, body: Mapping[str, Any]) -> int:
+        """Return about how many tokens a request takes, from its size and what the model's answers took so far; at least 1."""
+        known = self._model(model, 0.0)
+        size = estimate_input(body)
+        known.input = size if known.input is None else known.input + (size - known.input) * _WEIGHT
+        typical = None if known.total is None else max(known.total - known.input, 1.0)
+        return size + estimate_output(body, typical)
+
+    def wait(self, model: str, tokens: int, now: float) -> float:
+        """Return the seconds until a request of this model and size may start; 0.0 for now. Concurrency is not in it.
+
+        A request of more tokens than a cap ever allows at once starts when the bucket is full.
+        """
+        known = self._models.get(model)
+        if known is None or known.free:
+            return 0.0 if known is not None else self._model(model, now).wait(tokens, now)
+        return known.wait(tokens, now)
+
+    def start(self, model: str, tokens: int, now: float) -> Ticket:
+        """Take what a request needs, whether or not it is there, and return its ticket."""
+        known = self._models.get(model) or self._model(model, now)
+        known.in_flight += 1
+        known.started += 1
+        known.tokens_started += tokens
+        known.sent.add(now, 1)
+        if not known.free:
+            known.take(tokens, now)
+        self._concurrency.in_flight += 1
+        return Ticket(known, tokens, now)
+
+    def answered(self, ticket: Ticket, headers: Mapping[str, str], now: float) -> None:
+        """A 2xx head has come.
+
+        Args:
+            ticket: The request's.
+            headers: The answer's, case-insensitive; ``x-ratelimit-*`` are read.
+            now: Seconds on the caller's clock.
+        """
+        ticket._model.read(ticket, headers, now)
+
+    def completed(self, ticket: Ticket, now: float, *, tokens: int | None, time_to_first_content: float | None) -> None:
+        """A whole answer has come.
+
+        Args:
+            ticket: The request's.
+            now: Seconds on the caller's clock.
+            tokens: Input and output that the server reported; None leaves the estimate.
+            time_to_first_content: Seconds; None leaves it out of the latency.
+        """
+        model, concurrency = ticket._model, self._concurrency
+        model.in_flight -= 1
+        if tokens is not None:
+            model.total = tokens if model.total is None else model.total + (tokens - model.total) * _WEIGHT
+            model.give_back(ticket.tokens - tokens, now)
+        concurrency.succeeded(now)
+        if (
+            time_to_first_content is not None
+            and concurrency.is_newer(ticket.time)
+            and model.latency.add(time_to_first_content)
+        ):
+            concurrency.slower(now)
+
+    def failed(self, ticket: Ticket, error: CometError, now: float) -> None:
+        """A request has failed: refused, cut, timed out, or at fault itself.
+
+        Args:
+            ticket: The request's.
+            error: What it died of; its kind decides what is learned.
+            now: Seconds on the caller's clock.
+        """
+        model, concurrency = ticket._model, self._concurrency
+        model.in_flight -= 1
+        status = getattr(error, "status", None)
+        wish = None
+        if isinstance(error, APIStatusError):
+            wish = error.retry_after
+            model.read(ticket, error.headers, now)
+            model.give_back(ticket.tokens, now)
+        if status == 429 and not _is_quota(error):
+            model.sent.add(ticket.time, -1)
+            learned = model.rest(now)
+            learned.refused(ticket.number, ticket.time, wish, now, model.sent)
+            if learned.is_known:
+                concurrency.ended()
+            else:
+                concurrency.erred(ticket.time, now, f"429 from {model.name}")
+            return
+        if status == 503 and wish is not None:
+            model.rest(now).pause(wish, now)
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            concurrency.out_of_files(now)
+        else:
+            reason = _congestion(error, status)
+            if reason is None:
+                concurrency.ended()
+            else:
+                concurrency.erred(ticket.time, now, reason)
+
+    def cancelled(self, ticket: Ticket, now: float) -> None:
+        """A request was given up; what it took stays taken, since the server may have begun."""
+        ticket._model.in_flight -= 1
+        self._concurrency.ended()
+
+    def _model(self, name: str, now: float) -> _Model:
+        known = self._models.get(name)
+        if known is None:
+            if len(self._models) >= _MODELS:
+                self._forget_one()
+            known = self._models[name] = _Model(name, self._rpm, self._tpm, now)
+        return known
+
+    def _forget_one(self) -> None:
+        """Forget the model that was met first and has nothing on its way."""
+        for name, model in self._models.items():
+            if not model.in_flight:
+                del self._models[name]
+                return
+
+
+def _congestion(error: CometError, status: int | None) -> str | None:
+    """Return how a failure reads that too much load explains; None where it says nothing of that."""
+    if isinstance(error, APITimeoutError):
+        return None if error.clock == "total" else "timeouts"
+    if isinstance(error, APIConnectionError):
+        return "connection errors"
+    if isinstance(error, (StreamTruncatedError, EmptyStreamError)):
+        return "answers were cut"
+    if isinstance(error, StreamServerError) and status is None:
+        return "errors inside answers"
+    if status is not None and (status >= 500 or status in (408, 409)) and not _is_quota(error):
+        return f"status {status}"
+    return None
+
+
+def _is_quota(error: CometError) -> bool:
+    # A code that says what is wrong for good ("insufficient_quota") makes the error one that no wait mends.
+    return error.code is not None and not error.retryable
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -1,0 +1,59 @@
+"""What a row cost: as the server reported it, or by the caller's own prices; never guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
+
+from cometstream.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cometstream.wire.chunks import CompletionUsage
+
+__all__ = ["Cost", "Price"]
+
+Price: TypeAlias = "tuple[float, float] | Mapping[str, tuple[float, float]]"
+"""What a million input and a million output tokens cost, for all models or by model."""
+
+_MILLION: Final = 1_000_000
+
+
+class Cost:
+    """Tells what one answer cost.
+
+    Args:
+        price: The caller's prices; None where there are none.
+
+    Raises:
+        ConfigurationError: The prices are none.
+    """
+
+    def __init__(self, price: Price | None) -> None:
+        by_model = price if isinstance(price, Mapping) else {}
+        for pair in by_model.values() if isinstance(price, Mapping) else () if price is None else (price,):
+            if not _is_pair(pair):
+                raise ConfigurationError(
+                    f"price: {pair!r} is none; use what a million input and a million output tokens cost, as in (1.25, 10), "
+                    "or a mapping from models to such pairs"
+                )
+        self._by_model: Mapping[str, tuple[float, float]] = by_model
+        self._price = None if price is None or isinstance(price, Mapping) else price
+
+    def of(self, model: str, usage: CompletionUsage) -> float | None:
+        """Return what these tokens cost; None where neither the server nor the caller tells."""
+        reported = usage.to_dict().get("cost")
+        if _is_amount(reported):
+            return float(reported)
+        price = self._by_model.get(model, self._price)
+        if price is None:
+            return None
+        return (usage.prompt_tokens * price[0] + usage.completion_tokens * price[1]) / _MILLION
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_amount, value))
+
+
+def _is_amount(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -1,0 +1,376 @@
+"""The rows of a running batch: started as the limits allow, sent again where it helps, told of one by one.
+
+There is no task that watches: whatever changes what may start (a row's end, a result that was taken, a request that arrived, a
+timer) calls `_pump`, which starts what it can and sets the timer for what it cannot yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from cometstream.batch.result import BatchProgress, BatchResult, Tally
+from cometstream.batch.schedule import Row, Schedule, retry_delay
+from cometstream.batch.source import NOTHING, Source
+from cometstream.errors import CometError, InvalidRequestError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Iterable
+
+    from cometstream.attempt import Outcome, StreamMetrics
+    from cometstream.batch.limits import Limits, Ticket
+    from cometstream.batch.price import Cost
+    from cometstream.policy import RetryPolicy
+    from cometstream.session import CometSession
+    from cometstream.wire.completion import ChatCompletion
+
+__all__ = ["NOT_SENT", "Rows"]
+
+NOT_SENT: Final = frozenset({"timeouts", "retry", "headers", "pace", "on_incomplete", "fallback_models"})
+"""Arguments of ``CometSession.stream`` that are no parameters of the wire: a row has none of its own."""
+
+# Rows that may be in hand beside a few for each place: those that wait for another attempt hold no place, and a handful of bad
+# ones is not to keep the good ones from starting.
+_IN_HAND: Final = 256
+
+# The shortest time to wait for a limit, so that rounding does not make the loop spin.
+_SOON: Final = 0.001
+
+
+class Rows:
+    """All rows of one batch; see ``fan_out`` for the arguments.
+
+    Args:
+        options: What each row's stream is opened with.
+
+    Attributes:
+        limits: What may start, and when.
+        ended: Nothing is on its way any more, and nothing will be.
+    """
+
+    def __init__(
+        self,
+        session: CometSession,
+        requests: Iterable[Any] | AsyncIterable[Any],
+        *,
+        limits: Limits,
+        retry: RetryPolicy,
+        options: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        ordered: bool,
+        max_tokens_total: int | None,
+        cost: Cost,
+        on_progress: Callable[[BatchProgress], object] | None,
+    ) -> None:
+        self.limits = limits
+        self.ended = False
+        self._session = session
+        self._source = Source(requests, self._pump)
+        self._schedule = Schedule(limits.wait)
+        self._retry = retry
+        self._options = options
+        self._defaults = defaults
+        self._ordered = ordered
+        self._max_tokens = math.inf if max_tokens_total is None else max_tokens_total
+        self._tally = Tally(cost)
+        self._on_progress = on_progress
+        self._loop = asyncio.get_running_loop()
+        self._began: float | None = None
+        self._left: float | None = None
+        self._running: dict[Row, asyncio.Task[CometError | None]] = {}
+        self._expected = 0  # tokens, of what is on its way
+        self._ready: deque[BatchResult] = deque()
+        self._parked: dict[int, BatchResult] = {}  # done before their turn
+        self._in_turn = 0
+        self._pulled = 0
+        self._yielded = 0
+        self._reader: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._draining = False
+        self._pumping = False
+        self._forget_session: Callable[[], None] | None = None
+        self._failure: Exception | None = None  # raised once every result was taken
+
+    def start(self) -> None:
+        """Begin to pull and to send; a second call does nothing."""
+        if self._began is None and not self.ended:
+            self._began = self._loop.time()
+            if self._session.closed:
+                self._session_closed()
+                return
+            self._forget_session = self._session.on_close(self._session_closed)
+            self._pump()
+
+    async def result(self) -> BatchResult:
+        """Return the next result; see ``FanOut.__anext__``."""
+        self.start()
+        while not self._ready:
+            if self.ended:
+                if self._failure is not None:
+                    raise self._failure
+                raise StopAsyncIteration
+            if self._reader is not None and not self._reader.done():
+                raise UsageError("another task is reading this batch: one reader at a time")
+            self._reader = self._loop.create_future()
+            await self._reader  # a read that is cancelled cancels it, and is none any more
+        self._yielded += 1
+        result = self._ready.popleft()
+        self._pump()
+        return result
+
+    def drain(self) -> None:
+        """Start nothing more; see ``FanOut.drain``."""
+        if not self.ended and not self._draining:
+            self._start_no_more()
+            self.start()
+            self._pump()
+
+    def abandon(self) -> None:
+        """End every request, without waiting for their ends."""
+        self._end()
+        if not self._loop.is_closed():
+            self._source.cancel()
+            for task in self._running.values():
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """End every request; see ``FanOut.aclose``."""
+        self.abandon()
+        self._ready.clear()
+        current = asyncio.current_task()
+        left: set[asyncio.Task[Any]] = set(self._running.values())
+        if self._source.task is not None:
+            left.add(self._source.task)
+        left.discard(current)  # an iterator of requests, or on_progress, may end its own batch
+        if left:
+            await asyncio.wait(left)
+
+    @property
+    def progress(self) -> BatchProgress:
+        """How far the batch has come."""
+        tally, began = self._tally, self._began
+        until = self._left if self._left is not None else self._loop.time()
+        return BatchProgress(
+            done=tally.done,
+            failed=tally.failed,
+            running=len(self._running),
+            waiting=len(self._schedule),
+            retries=tally.retries,
+            prompt_tokens=tally.prompt_tokens,
+            completion_tokens=tally.completion_tokens,
+            cost=tally.cost,
+            concurrency=self.limits.concurrency,
+            concurrency_reason=self.limits.reason,
+            elapsed=0.0 if began is None else until - began,
+            total=self._source.total,
+        )
+
+    def _pump(self) -> None:
+        """Start what may start now, and see to it that the rest will be."""
+        if self.ended or self._pumping or self._began is None:
+            return
+        self._pumping = True
+        try:
+            self._start_rows(self._loop.time())
+        except Exception as error:  # of the caller's own: in on_progress, or a warning that is to be an error
+            self._fail(error)
+        finally:
+            self._pumping = False
+
+    def _start_rows(self, now: float) -> None:
+        limits, schedule, running = self.limits, self._schedule, self._running
+        while len(running) < limits.concurrency and len(self._ready) < limits.concurrency:
+            if self._tally.tokens + self._expected >= self._max_tokens:
+                if not running:
+                    self._start_no_more()
+                break
+            row = schedule.next(now)
+            if row is not None:
+                self._send(row, now)
+                continue
+            request = self._source.pull(ask=self._may_pull())
+            if request is NOTHING:
+                self._wake_at(max(schedule.due(now), now + _SOON))
+                break
+            self._take(request)
+        if not running and not schedule and (self._draining or self._source.ended):
+            self._failure = self._source.failure
+            self._end()
+
+    def _start_no_more(self) -> None:
+        self._draining = True
+        for row in self._schedule.clear():
+            self._tell(row, "cancelled", row.error)
+
+    def _may_pull(self) -> bool:
+        places = self.limits.concurrency
+        return (
+            not self._draining
+            and self._schedule.may_look_ahead(_IN_HAND)
+            and self._pulled - self._yielded < _IN_HAND + 4 * places
+        )
+
+    def _take(self, request: Any) -> None:
+        """Make a row of a request; one that cannot be sent is told of at once."""
+        row = Row(self._pulled, None, request)
+        self._pulled += 1
+        try:
+            self._prepare(row)
+        except CometError as error:
+            self._tell(row, "error", error)
+            return
+        if self._draining:  # it was asked for before
+            self._tell(row, "cancelled", None)
+        else:
+            self._schedule.add(row)
+
+    def _prepare(self, row: Row) -> None:
+        """Check the request, and make its first stream ready.
+
+        Raises:
+            InvalidRequestError: It cannot be sent.
+        """
+        request = row.request
+        if not isinstance(request, Mapping):
+            raise InvalidRequestError([f"request: is of type {type(request).__name__}; it must be a dict"])
+        custom_id = request.get("custom_id")
+        if custom_id is not None and not isinstance(custom_id, str):
+            raise InvalidRequestError([f"custom_id: is of type {type(custom_id).__name__}; it must be a string"])
+        row.custom_id = custom_id
+        params = {"model": None, "messages": None, **self._defaults, **request}
+        params.pop("custom_id", None)
+        params.pop("stream", None)  # every answer is streamed, whatever its request says
+        problems = [
+            f"{name}: is no parameter of the wire" for name in params if not isinstance(name, str) or name in NOT_SENT
+        ]
+        if problems:
+            raise InvalidRequestError(problems)
+        params.update(self._options)
+        row.params = params
+        row.stream = self._session.stream(**params)
+        row.model = str(params["model"])
+        row.tokens = self.limits.estimate(row.model, params)
+
+    def _send(self, row: Row, now: float) -> None:
+        if row.attempts:
+            self._tally.retries += 1
+        row.attempts += 1
+        self._expected += row.tokens
+        ticket = self.limits.start(row.model, row.tokens, now)
+        task = self._running[row] = self._loop.create_task(self._attempt(row, ticket))
+        # Not at the end of the coroutine: a task that is cancelled early never begins it.
+        task.add_done_callback(partial(self._attempt_done, row, ticket))
+
+    async def _attempt(self, row: Row, ticket: Ticket) -> CometError | None:
+        """Send the row once and read its answer to its end; return what it died of."""
+        try:
+            if row.stream is None:
+                row.stream = self._session.stream(**row.params)
+            async with row.stream as stream:
+                self.limits.answered(ticket, stream.response.headers, self._loop.time())
+                await stream.until_done()
+        except CometError as error:
+            return error
+        return None
+
+    def _attempt_done(self, row: Row, ticket: Ticket, task: asyncio.Task[CometError | None]) -> None:
+        del self._running[row]
+        self._expected -= row.tokens
+        try:
+            error = None if task.cancelled() else task.result()
+            if not self.ended:
+                self._learn(row, ticket, error)
+        except Exception as caught:  # whatever it is, the reader must not wait for ever
+            self._fail(caught)
+        self._pump()
+
+    def _learn(self, row: Row, ticket: Ticket, error: CometError | None) -> None:
+        """Learn from an attempt, and tell of its row or have it sent again."""
+        now = self._loop.time()
+        stream, row.stream = row.stream, None
+        metrics = None if stream is None else stream.metrics
+        usage = None if metrics is None else metrics.usage
+        self._tally.attempt(row.model, usage, row.tokens if error is None else 0)
+        if stream is not None and metrics is not None and stream.outcome == "complete":
+            tokens = None if usage is None else usage.total_tokens
+            self.limits.completed(ticket, now, tokens=tokens, time_to_first_content=metrics.time_to_first_content)
+            self._tell(row, "complete", None, stream.completion, metrics)
+        elif error is None:
+            self.limits.cancelled(ticket, now)
+            self._tell(row, "cancelled", row.error, None, metrics)
+        else:
+            self.limits.failed(ticket, error, now)
+            row.error = error
+            delay = retry_delay(row, error, self._retry, random.random())
+            if delay is not None and not self._draining:
+                self._schedule.add_retry(row, now + delay)
+                return
+            outcome = stream.outcome if stream is not None and stream.outcome is not None else "error"
+            self._tell(row, outcome if delay is None else "cancelled", error, error.partial, metrics)
+
+    def _tell(
+        self,
+        row: Row,
+        outcome: Outcome,
+        error: CometError | None,
+        completion: ChatCompletion | None = None,
+        metrics: StreamMetrics | None = None,
+    ) -> None:
+        """Hand the row's result to the reader, now or in its turn."""
+        self._tally.row(outcome)
+        result = BatchResult(row.index, row.custom_id, row.request, completion, error, outcome, row.attempts, metrics)
+        if self._ordered:
+            self._parked[row.index] = result
+            while (result_in_turn := self._parked.pop(self._in_turn, None)) is not None:
+                self._in_turn += 1
+                self._ready.append(result_in_turn)
+        else:
+            self._ready.append(result)
+        self._wake_reader()
+        if self._on_progress is not None:
+            try:
+                self._on_progress(self.progress)
+            except Exception as caught:
+                self._fail(caught)
+
+    def _fail(self, error: Exception) -> None:
+        """End the batch; the reader is told once it took every result."""
+        if not self.ended:
+            self._failure = error
+            self.abandon()
+
+    def _session_closed(self) -> None:
+        self._fail(UsageError("the session of this batch is closed: make another CometSession"))
+
+    def _end(self) -> None:
+        """Nothing starts any more."""
+        if self.ended:
+            return
+        self.ended = True
+        self._left = self._loop.time()
+        self._schedule.clear()
+        if self._forget_session is not None:
+            self._forget_session()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _wake_at(self, due: float) -> None:
+        if due == math.inf or (self._timer is not None and self._timer.when() <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._pump()

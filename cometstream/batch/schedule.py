@@ -1,0 +1,198 @@
+"""Which row of a batch starts next: first attempts and retries, model by model. No I/O, the time is passed in."""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from cometstream.errors import (
+    APITimeoutError,
+    EmptyStreamError,
+    ProtocolError,
+    StreamServerError,
+    StreamTruncatedError,
+    StreamUnterminatedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cometstream.errors import CometError
+    from cometstream.policy import RetryPolicy
+    from cometstream.stream import ChatStream
+
+__all__ = ["Row", "Schedule", "retry_delay"]
+
+
+class Row:
+    """One request on its way through the batch.
+
+    Attributes:
+        index: Its place among the requests.
+        custom_id: The caller's own name for it.
+        request: The request as the caller gave it.
+        params: What is sent: the request over the batch's defaults.
+        model: Whose limits apply.
+        tokens: How many tokens it is expected to take.
+        attempts: Attempts made.
+        error: What the last attempt died of.
+        unterminated: An attempt ended without a finish_reason.
+        stream: The next attempt, ready to be entered, or the last one.
+    """
+
+    __slots__ = (
+        "attempts",
+        "custom_id",
+        "error",
+        "index",
+        "model",
+        "params",
+        "request",
+        "stream",
+        "tokens",
+        "unterminated",
+    )
+
+    def __init__(self, index: int, custom_id: str | None, request: Any) -> None:
+        self.index = index
+        self.custom_id = custom_id
+        self.request = request
+        self.params: dict[str, Any] = {}
+        self.model = ""
+        self.tokens = 0
+        self.attempts = 0
+        self.error: CometError | None = None
+        self.unterminated = False
+        self.stream: ChatStream | None = None
+
+
+class _Queue:
+    """The rows of one model that wait for its limits; first attempts and retries take turns, so that neither starves."""
+
+    __slots__ = ("first", "retries", "retry_next")
+
+    def __init__(self) -> None:
+        self.first: deque[Row] = deque()
+        self.retries: deque[Row] = deque()
+        self.retry_next = False
+
+    def _next(self) -> deque[Row]:
+        return self.retries if self.retries and (self.retry_next or not self.first) else self.first
+
+    def head(self) -> Row:
+        return self._next()[0]
+
+    def pop(self) -> Row:
+        rows = self._next()
+        self.retry_next = rows is self.first
+        return rows.popleft()
+
+    def __bool__(self) -> bool:
+        return bool(self.first or self.retries)
+
+
+class Schedule:
+    """The rows that wait.
+
+    Args:
+        wait: Seconds until a request to a model, of so many tokens, may start at the earliest; 0.0 is now.
+    """
+
+    def __init__(self, wait: Callable[[str, int, float], float]) -> None:
+        self._wait = wait
+        self._queues: dict[str, _Queue] = {}
+        self._backing_off: list[tuple[float, int, Row]] = []  # a heap, by the time at which each may try again
+        self._models: set[str] = set()  # two at the most: whether there is more than one
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self._backing_off) + sum(len(queue.first) + len(queue.retries) for queue in self._queues.values())
+
+    def add(self, row: Row) -> None:
+        """Add a row that was never sent."""
+        self._first += 1
+        if len(self._models) < 2:
+            self._models.add(row.model)
+        self._queue(row.model).first.append(row)
+
+    def add_retry(self, row: Row, due: float) -> None:
+        """Add a row that may be sent again from `due` on."""
+        heapq.heappush(self._backing_off, (due, row.index, row))
+
+    def may_look_ahead(self, rows: int) -> bool:
+        """Whether another row is of use: none waits for its first attempt, or a row of another model might not have to wait.
+
+        Args:
+            rows: How many may wait then.
+        """
+        return not self._first or (len(self._models) > 1 and self._first < rows)
+
+    def next(self, now: float) -> Row | None:
+        """Return a row that may start now, and forget it; None where there is none."""
+        backing_off = self._backing_off
+        while backing_off and backing_off[0][0] <= now:
+            row = heapq.heappop(backing_off)[2]
+            self._queue(row.model).retries.append(row)
+        for model, queue in self._queues.items():
+            row = queue.head()
+            if self._wait(model, row.tokens, now) <= 0:
+                queue.pop()
+                if not row.attempts:
+                    self._first -= 1
+                if not queue:
+                    del self._queues[model]
+                return row
+        return None
+
+    def due(self, now: float) -> float:
+        """Return when a row may start, as far as can be told; infinity where none waits."""
+        due = self._backing_off[0][0] if self._backing_off else math.inf
+        for model, queue in self._queues.items():
+            due = min(due, now + self._wait(model, queue.head().tokens, now))
+        return due
+
+    def clear(self) -> Iterator[Row]:
+        """Forget every row; yields them."""
+        queues, backing_off = self._queues, self._backing_off
+        self._queues, self._backing_off, self._first = {}, [], 0
+        for queue in queues.values():
+            yield from queue.first
+            yield from queue.retries
+        for _, _, row in sorted(backing_off):
+            yield row
+
+    def _queue(self, model: str) -> _Queue:
+        return self._queues.setdefault(model, _Queue())
+
+
+def retry_delay(row: Row, error: CometError, policy: RetryPolicy, jitter: float) -> float | None:
+    """Return the seconds after which a row is to be sent again; None where that does not help, or not any more.
+
+    Nobody has seen what came of it, so that an answer which broke off is asked for again whole.
+
+    Args:
+        row: The row; that it ended without a finish_reason is noted in it.
+        error: What its last attempt died of.
+        policy: How often, and how long to wait.
+        jitter: A random number from 0 to 1.
+    """
+    if row.attempts > policy.max_retries:
+        return None
+    if isinstance(error, StreamUnterminatedError):
+        # Once: some honest providers never send a finish_reason.
+        if row.unterminated:
+            return None
+        row.unterminated = True
+    elif not (
+        isinstance(error, (StreamTruncatedError, ProtocolError, EmptyStreamError))
+        or (isinstance(error, StreamServerError) and error.retryable)
+        or (isinstance(error, APITimeoutError) and error.clock == "content_idle")
+        # The batch itself has too much open; by then it has less.
+        or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE))
+        or policy.allows(error)
+    ):
+        return None
+    return policy.delay(row.attempts, error, jitter)

@@ -1,0 +1,103 @@
+"""The requests of a batch, pulled one at a time, and only when one can be started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Iterable, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Final
+
+from cometstream.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+__all__ = ["NOTHING", "Source", "check_requests"]
+
+NOTHING: Final = object()
+"""What `Source.pull` returns where there is no request now."""
+
+
+def check_requests(requests: Any) -> None:
+    """Refuse what is no list or iterator of requests.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
+        raise ConfigurationError(
+            f"requests: {type(requests).__name__} is no list of requests; "
+            "use a list, an iterator or an async iterator of dicts"
+        )
+
+
+class Source:
+    """Pulls from a list, an iterator or an async iterator.
+
+    Args:
+        requests: The requests.
+        arrived: Called when an async iterator has given the request that was asked for, or has ended.
+
+    Attributes:
+        ended: No request is left.
+        failure: What the iterator raised in place of its next request.
+        task: What pulls from an async iterator; None where nothing does.
+        total: How many requests there are; None where that is not known.
+    """
+
+    __slots__ = ("_arrived", "_asked", "_came", "_iterator", "ended", "failure", "task", "total")
+
+    def __init__(self, requests: Iterable[Any] | AsyncIterable[Any], arrived: Callable[[], None]) -> None:
+        self.ended = False
+        self.failure: Exception | None = None
+        self.total = len(requests) if isinstance(requests, Sized) else None
+        self._arrived = arrived
+        self._asked = asyncio.Event()
+        self._came: list[Any] = []
+        self.task: asyncio.Task[None] | None = None
+        self._iterator: Iterator[Any] | AsyncIterator[Any]
+        self._iterator = iter(requests) if isinstance(requests, Iterable) else aiter(requests)
+
+    def pull(self, *, ask: bool) -> Any:
+        """Return the next request, or ``NOTHING``: there is none, or an async iterator was asked for it and will tell.
+
+        Args:
+            ask: Whether to ask for one; else only what was asked for before is returned.
+        """
+        if self._came:
+            return self._came.pop()
+        if self.ended or not ask:
+            return NOTHING
+        if isinstance(self._iterator, AsyncIterable):
+            if self.task is None:
+                self.task = asyncio.create_task(self._pull_when_asked(self._iterator))
+            self._asked.set()
+            return NOTHING
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            self.ended = True
+        except Exception as error:
+            self.ended = True
+            self.failure = error
+        return NOTHING
+
+    async def _pull_when_asked(self, iterator: AsyncIterator[Any]) -> None:
+        """Take one request each time `pull` asks. One task for all of them: one each would cost more than the row's start."""
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                self._came.append(await anext(iterator))
+                self._arrived()
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            self.failure = error
+        self.ended = True
+        self._arrived()
+
+    def cancel(self) -> None:
+        """Pull no more; a request that an async iterator is making is given up."""
+        self.ended = True
+        if self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,92 @@
+"""How many tokens a request will take, before it is sent: rough, and corrected by what the server reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["estimate_input", "estimate_output", "estimate_tokens"]
+
+# UTF-8 bytes of a token: English has 4 to 5 in the common vocabularies, code and Chinese 3.
+_BYTES: Final = 4
+# Tokens around each message, and around the whole.
+_MESSAGE: Final = 4
+# An image of common size in full detail, and in low.
+_IMAGE: Final = 800
+_LOW_DETAIL: Final = 85
+# Base64 characters of a token: audio has about 10 tokens a second (wav of 24 kHz has 64,000 characters then), a PDF page some 600.
+_AUDIO: Final = 6400
+_FILE: Final = 100
+# Output where neither the request nor an earlier answer tells.
+_OUTPUT: Final = 500
+# Values that are looked at in one body: a hundred thousand parts are more than any context holds.
+_MOST: Final = 100_000
+_LARGEST: Final = 10**9
+
+
+def estimate_tokens(body: Mapping[str, Any], typical: float | None) -> int:
+    """Return about how many tokens a request takes, input and output together; at least 1.
+
+    Args:
+        body: The request; whatever is malformed in it counts as nothing.
+        typical: Tokens that an answer of the model typically has; None where that is not known.
+    """
+    return estimate_input(body) + estimate_output(body, typical)
+
+
+def estimate_input(body: Mapping[str, Any]) -> int:
+    """Return about how many tokens the messages, the tools and the schema take."""
+    messages = body.get("messages")
+    tokens = _MESSAGE * (len(messages) + 1) if isinstance(messages, list) else _MESSAGE
+    waiting: list[Any] = [messages, body.get("tools"), body.get("response_format")]
+    size = 0
+    for _ in range(_MOST):
+        if not waiting:
+            break
+        value = waiting.pop()
+        if isinstance(value, str):
+            size += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, dict):
+            media = _media(value)
+            if media is None:
+                waiting.extend(value.values())
+            else:
+                tokens += media
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(value[:_MOST])
+    return tokens + size // _BYTES
+
+
+def estimate_output(body: Mapping[str, Any], typical: float | None) -> int:
+    """Return about how many tokens the answer takes: what is typical, within what the request allows, for each of its choices."""
+    output = _OUTPUT if typical is None else int(min(max(typical, 1.0), _LARGEST))
+    for name in ("max_completion_tokens", "max_tokens"):
+        allowed = _count(body.get(name))
+        if allowed is not None:
+            output = min(output, allowed)
+            break
+    return output * min(_count(body.get("n")) or 1, 128)
+
+
+def _media(part: dict[Any, Any]) -> int | None:
+    """Return the tokens of a part that is no text; None for all else."""
+    kind = part.get("type")
+    if kind == "image_url":
+        image = part.get("image_url")
+        return _LOW_DETAIL if isinstance(image, dict) and image.get("detail") == "low" else _IMAGE
+    if kind == "input_audio":
+        return _length(part.get("input_audio"), "data") // _AUDIO + 1
+    if kind == "file":
+        return _length(part.get("file"), "file_data") // _FILE + 1
+    return None
+
+
+def _length(value: Any, name: str) -> int:
+    text = value.get(name) if isinstance(value, dict) else None
+    return len(text) if isinstance(text, str) else 0
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST else None
