@@ -167,9 +167,8 @@ def _dry_run(rows: FileInput) -> int:
             models[row.request["model"]] += 1
             tokens += estimate_input(row.request)
     stdout = Stdout()
-    stdout.write(
-        f"{rows.name}: {sum(models.values()):,} rows, about {tokens:,} input tokens; {bad.count:,} bad lines\n"
-    )
+    good = sum(models.values())
+    stdout.write(f"{rows.name}: {good:,} good rows, {bad.count:,} bad; about {tokens:,} input tokens\n")
     for model, count in models.most_common():
         stdout.write(f"  {count:,} for {one_line(model)}\n")
     return ExitCode.USAGE if bad.count else ExitCode.OK

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -131,20 +131,26 @@ class StreamInput:
 
     def as_file(self) -> FileInput:
         """Return it as an input that is read to its end, once."""
-        return FileInput(self.name, lambda: nullcontext(unpacked(self._raw, self.name)), model=self._model)
+        return FileInput(self.name, self._open, model=self._model)
 
     def end(self) -> None:
         """Let `rows` come to its end; to be called in the event loop."""
         if self._lines is not None:
             self._lines.put_nowait(None)
 
+    @contextmanager
+    def _open(self) -> Iterator[io.BufferedIOBase]:
+        with self._raw as raw:
+            yield unpacked(raw, self.name)
+
     def _read(self, loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[bytes | InputFailed | None]) -> None:
         last: InputFailed | None = None
         try:
             try:
-                for line in read_lines(unpacked(self._raw, self.name), self.name):
-                    self._places.acquire()
-                    loop.call_soon_threadsafe(lines.put_nowait, line)
+                with self._open() as file:
+                    for line in read_lines(file, self.name):
+                        self._places.acquire()
+                        loop.call_soon_threadsafe(lines.put_nowait, line)
             except InputFailed as error:
                 last = error
             loop.call_soon_threadsafe(lines.put_nowait, last)

@@ -115,12 +115,13 @@ class BatchView:
         """Show what has become of the rows."""
         if self._quiet:
             return
-        table = Table(title=one_line(ending.output), title_justify="left", show_header=False)
+        table = Table(show_header=False)
         table.add_column()
         table.add_column(justify="right")
         for name, value in _figures(progress, ending):
             table.add_row(name, value)
         try:
+            self._console.print(Text(one_line(ending.output)), soft_wrap=True)
             self._console.print(table)
         except OSError:
             self._quiet = True

@@ -100,7 +100,7 @@ class BatchRun:
         self._draining = False
         self._all_read = False
         self._failure: Exception | None = None  # ends everything at once
-        self._reason: Exception | None = None  # told when what is under way has ended
+        self._reason: InputFailed | AuthenticationError | None = None  # told when what is under way has ended
 
     def check(self) -> None:
         """Check a file as a whole and list its bad lines; then make the output ready. Nothing is sent, or changed before that.
@@ -124,8 +124,6 @@ class BatchRun:
         Raises:
             LineFileError: The output cannot be written.
             OutputRefused: It turned out to be one of another input.
-            InputFailed: The input cannot be read on, or has a bad line and the run is strict.
-            AuthenticationError: The key was refused.
         Cancellation:
             Requests under way are ended; their rows are left.
         """
@@ -144,8 +142,6 @@ class BatchRun:
             self._bad.sum_up()
         if self._failure is not None:
             raise self._failure
-        if self._reason is not None:
-            raise self._reason
 
     def drain(self) -> None:
         """Start no more rows; those under way come to their end."""
@@ -162,6 +158,7 @@ class BatchRun:
 
         Raises:
             Interrupted: A signal ended it before its end.
+            AuthenticationError: The key was refused.
         """
         failed = sum(self._failures.values()) + self._bad_written + self._output.failed
         if failed:
@@ -169,6 +166,12 @@ class BatchRun:
         left = self._left()
         if left != 0:
             say(f"{'rows' if left is None else f'{left:,} rows'} are left: the same command with --resume runs them")
+        if isinstance(self._reason, InputFailed):
+            say(str(self._reason))
+            return ExitCode.ERROR
+        if self._reason is not None:
+            raise self._reason
+        if left != 0:
             if self._draining:
                 raise Interrupted
             return ExitCode.ROWS_LEFT
