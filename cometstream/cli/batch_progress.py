@@ -87,14 +87,14 @@ class BatchView:
 
     def __enter__(self) -> Self:
         if self._live is not None:
-            self._live.start()
+            self._try(self._live.start)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.stop()
+            self._try(self._live.stop)
 
     def show(self, progress: BatchProgress) -> None:
         """Show how far it has come; to be called every now and then."""
@@ -102,14 +102,12 @@ class BatchView:
             return
         now = self._clock()
         rates = self._rates(progress, now)
-        try:
-            if self._live is not None:
-                self._live.update(self._picture(progress, rates), refresh=True)
-            elif now - self._told >= _LINE_EVERY:
-                self._told = now
-                say(", ".join([self._count(progress), *_parts(progress, rates), *self._time_left(progress, rates)]))
-        except OSError:
-            self._quiet = True  # nobody reads it; the batch is not the poorer for it
+        if self._live is not None:
+            self._live.update(self._picture(progress, rates))
+            self._try(self._live.refresh)
+        elif now - self._told >= _LINE_EVERY:
+            self._told = now
+            say(", ".join([self._count(progress), *_parts(progress, rates), *self._time_left(progress, rates)]))
 
     def table(self, progress: BatchProgress, ending: Ending) -> None:
         """Show what has become of the rows."""
@@ -120,9 +118,13 @@ class BatchView:
         table.add_column(justify="right")
         for name, value in _figures(progress, ending):
             table.add_row(name, value)
+        title = Text(one_line(ending.output))
+        self._try(lambda: self._console.print(title, table, sep="\n", soft_wrap=True))
+
+    def _try(self, show: Callable[[], object]) -> None:
+        """Show something, or nothing more where nobody can read it: the batch is not the poorer for it."""
         try:
-            self._console.print(Text(one_line(ending.output)), soft_wrap=True)
-            self._console.print(table)
+            show()
         except OSError:
             self._quiet = True
 
