@@ -126,6 +126,17 @@ def test_a_terminal_sees_counts_bar_rates_and_why_the_concurrency_is_what_it_is(
         assert part in text
 
 
+def test_a_terminal_that_cannot_go_back_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    clock = Clock()
+    with BatchView(rows=10, quiet=False, clock=clock, console=terminal()) as view:
+        clock.now += 30
+        view.show(progress(done=5))
+    assert "5 of 10 rows" in capsys.readouterr().err
+
+
 def test_the_terminal_gets_its_cursor_back() -> None:
     console = terminal()
     with BatchView(rows=None, quiet=False, console=console) as view:

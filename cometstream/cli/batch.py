@@ -17,7 +17,7 @@ from cometstream.cli.connection import (
     retries_option,
 )
 from cometstream.cli.exit_codes import EPILOG, ExitCode
-from cometstream.cli.process import Stdout, one_line, run_until_signal
+from cometstream.cli.process import Interrupted, Stdout, one_line, run_until_signal
 
 if TYPE_CHECKING:
     from cometstream.cli.batch_input import FileInput
@@ -144,7 +144,10 @@ def batch(
             )
             run.check()
             session = open_session(base_url=base_url, demo=demo)
-            run_until_signal(run.main(session), signal.SIGINT, signal.SIGTERM, drain=run.drain)
+            try:
+                run_until_signal(run.main(session), signal.SIGINT, signal.SIGTERM, drain=run.drain)
+            except Interrupted:
+                pass  # by the second signal; what is left is told all the same
             return run.exit_code()
     except (InputFailed, OutputRefused) as error:
         raise _Refused(str(error)) from None

@@ -82,7 +82,7 @@ class BatchView:
         self._live: Live | None = None
         self._samples: deque[tuple[float, int, int]] = deque()  # time, rows, tokens
         self._told = clock()
-        if not quiet and self._console.is_terminal:
+        if not quiet and self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
