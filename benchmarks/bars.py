@@ -81,6 +81,22 @@ BARS = (
     Bar(
         "pace=0.5 / hand-written, drip over TLS", _ratio("drip-tls", "cometstream pace=0.5", "hand-written"), 0.55, 0.4
     ),
+    Bar("fan_out / hand-written, 100 streams", _ratio("batch", "cometstream fan_out", "hand-written"), 0.35, 0.3),
+    Bar(
+        "openai with a semaphore / fan_out, 100 streams",
+        _ratio("batch", "openai semaphore", "cometstream fan_out"),
+        12,
+        14,
+        True,
+    ),
+    Bar("fan_out / hand-written, 1,000 streams", _ratio("batch1000", "cometstream fan_out", "hand-written"), 0.55, 0.5),
+    Bar(
+        "openai with a semaphore / fan_out, 1,000 streams",
+        _ratio("batch1000", "openai semaphore", "cometstream fan_out"),
+        8,
+        10,
+        True,
+    ),
     Bar("a short answer / aiohttp post + read", _ratio("short", "cometstream", "post + read"), 1.4, 1.2),
     Bar("a short answer, openai create / cometstream", _ratio("short", "openai create", "cometstream"), 5, 7, True),
     Bar("memory of an open stream / hand-written", _ratio("open5000", "cometstream", "hand-written"), 1.35, 1.15),

@@ -20,6 +20,7 @@ from benchmarks.scenarios import IMPORTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.job import Job
     from benchmarks.scenarios import Measurement, Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,19 +104,30 @@ def measure(scenario: Scenario, line: Measurement, certificate: Certificate) -> 
     Raises:
         ChildFailed: The client failed, or what it read was not what the server sent.
     """
-    env = environment(certificate)
     if line.job is None:
-        return _measure_import(IMPORTS[line.label], env)
-    python = str(LITELLM_PYTHON) if line.job.peer == "litellm" else sys.executable
-    answers = line.job.streams * line.job.requests
-    with load_server(env, certificate.server if line.tls else None, answers) as origin:
-        result = _run([python, "-m", "benchmarks.peers", replace(line.job, origin=origin).to_json()], env)
+        return _measure_import(IMPORTS[line.label], environment(certificate))
+    result = run_job(line.job, certificate, tls=line.tls)
+    if scenario.unit == "stream":
+        return result["bytes_per_stream"] / 1024
+    counted = result["answers"] * (Answer.named(line.job.answer).chunks if scenario.unit == "token" else 1)
+    return result["cpu"] / counted * 1e6
+
+
+def run_job(job: Job, certificate: Certificate, *, tls: bool = False, timeout: float = _TIMEOUT) -> dict[str, float]:
+    """Run a client against a load server of its own, and return what it measured.
+
+    Raises:
+        ChildFailed: The client failed, or what it read was not what the server sent.
+    """
+    env = environment(certificate)
+    python = str(LITELLM_PYTHON) if job.peer == "litellm" else sys.executable
+    answers = job.streams * job.requests
+    with load_server(env, certificate.server if tls else None, answers) as origin:
+        command = [python, "-m", "benchmarks.peers", replace(job, origin=origin).to_json()]
+        result: dict[str, float] = _run(command, env, timeout)
     if result["answers"] != answers:
         raise ChildFailed(f"{result['answers']} answers were read, not {answers}")
-    if scenario.unit == "stream":
-        return float(result["bytes_per_stream"]) / 1024
-    counted = answers * (Answer.named(line.job.answer).chunks if scenario.unit == "token" else 1)
-    return float(result["cpu"]) / counted * 1e6
+    return result
 
 
 def _measure_import(statement: str, env: dict[str, str]) -> float:
@@ -124,12 +136,12 @@ def _measure_import(statement: str, env: dict[str, str]) -> float:
     return min(float(_run(command, env)) for _ in range(_IMPORTS)) * 1e3
 
 
-def _run(command: list[str], env: dict[str, str]) -> Any:
+def _run(command: list[str], env: dict[str, str], timeout: float = _TIMEOUT) -> Any:
     """Run a child and return the last line that it printed, which is JSON."""
     try:
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as late:
-        raise ChildFailed(f"it took longer than {_TIMEOUT:g} s") from late
+        raise ChildFailed(f"it took longer than {timeout:g} s") from late
     if done.returncode != 0:
         raise ChildFailed("\n".join(done.stderr.strip().splitlines()[-3:]) or f"exit code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -13,6 +13,7 @@ IMPORTS = {"import cometstream": "import cometstream", "import aiohttp, orjson, 
 
 _COMET = ("cometstream", "cometstream text()", "cometstream pace=0.1", "cometstream pace=0.5")
 _OPENAI = ("openai create", "openai stream", "openai aiohttp")
+_BATCH = ("hand-written", "cometstream fan_out", "openai semaphore")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,20 @@ def scenarios(*, small: bool) -> list[Scenario]:
             "token",
             "hand-written",
             _peers(("byte counter", "hand-written", *_COMET[:2], "openai create"), burst, streams, loop="uvloop"),
+        ),
+        Scenario(
+            "batch",
+            f"a batch of {streams} rows at a time, each of {drip.chunks} tokens, one every {drip.gap_ms} ms",
+            "token",
+            "hand-written",
+            _peers(_BATCH, drip, streams),
+        ),
+        Scenario(
+            "batch1000",
+            f"the same with {10 * streams} rows at a time",
+            "token",
+            "hand-written",
+            _peers(_BATCH, drip, 10 * streams),
         ),
         Scenario(
             "short",

@@ -31,7 +31,7 @@ from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.completion import ChatCompletion, completion_as_chunk
 from cometstream.wire.error_body import ErrorBody, ErrorContext, excerpt, failed_choice, read_error
 from cometstream.wire.frames import Done, Frame, chunk_beside, read_frame
-from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event
+from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
 from cometstream.wire.stencil import Stencil
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class ChatStream:
         "_on_incomplete",
         "_outcome",
         "_pace",
+        "_parser",
         "_response",
         "_scope",
         "_started",
@@ -153,6 +154,7 @@ class ChatStream:
         self._response: StreamResponse | None = None
         self._arrived: list[Event | Comment]  # what a read made whole, the last first
         self._body: BodyReader
+        self._parser: SSEParser  # the body's
         self._feed: Callable[[bytes], list[Event | Comment]]
         self._stencil: Stencil
         self._reset()
@@ -258,33 +260,35 @@ class ChatStream:
                 event = self._arrived.pop()
                 if isinstance(event, Comment):
                     continue
-                try:
-                    frame = read_frame(event, self._note, self._stencil)
-                except ProtocolError as error:
-                    self._fail(error)
-                    break
-                if type(frame) is not ChatCompletionChunk:
+                frame = self._read_frame(event)
+                if not isinstance(frame, ChatCompletionChunk):
                     self._take(event, frame)
                     continue
-                self._chunks += 1
-                if self._accumulator.add(frame):
-                    clock.progress = True
-                else:
-                    clock.wait_ends(1)
-                return frame
-            if self._waiting or clock.fired is not None or self._accumulator.errored:
+                chunk = frame
+            elif self._waiting or clock.fired is not None or self._accumulator.errored:
                 break
-            self._waiting = True
-            clock.wait_begins()
-            try:
-                data = await self._content.readany()
-            except BaseException as error:
-                self._interrupted(error)
-                break
-            self._waiting = False
-            if clock.every_read:
-                clock.wait_ends(len(data))
-            self._came(data)
+            else:
+                self._waiting = True
+                clock.wait_begins()
+                try:
+                    data = await self._content.readany()
+                except BaseException as error:
+                    self._interrupted(error)
+                    break
+                self._waiting = False
+                if clock.every_read:
+                    clock.wait_ends(len(data))
+                alone = self._stencil.read_alone(data) if self._parser.between and self._flowing else None
+                if alone is None:
+                    self._came(data)
+                    continue
+                chunk = alone
+            self._chunks += 1
+            if self._accumulator.add(chunk):
+                clock.progress = True
+            else:
+                clock.wait_ends(1)
+            return chunk
         while True:
             item = await self._next()
             if isinstance(item, Frame):
@@ -619,6 +623,7 @@ class ChatStream:
         if failure is not None:
             self._reset()
         self._body = BodyReader()
+        self._parser = self._body.parser
         self._feed = self._body.feed
         self._stencil = Stencil()
         response = opened.response

@@ -76,7 +76,8 @@ class CountsAnswers:
     def takes(self, now: float) -> float:
         while self._ended and self._ended[0] <= now - 60:
             self._ended.popleft()
-        return self._ended[0] + 60 - now if len(self._ended) >= self.rpm else 0.0
+        full = len(self._ended) - int(self.rpm)
+        return self._ended[full] + 60 - now if full >= 0 else 0.0
 
     def ended(self, now: float) -> None:
         self._ended.append(now)

@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PRINTED = {
     "stream.py": ["A comet is a small world of ice and dust", "complete stop", "tokens"],
     "tool_calls.py": ['get_weather{"city"', "celsius"],
-    "many_streams.py": ["comets: A comet", "nebulae: "],
+    "batch.py": ["comets: A comet", "nebulae: ", "8 done, 0 failed"],
     "stop_button.py": ["cancelled after"],
 }
 RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]

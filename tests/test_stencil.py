@@ -215,6 +215,49 @@ def test_what_is_not_one_text_is_left_to_the_parser(piece: str) -> None:
     assert cut_from(filled(CONTENT, '"a"')).read(filled(CONTENT, piece)) is None
 
 
+@pytest.mark.parametrize("template", REPEATING.values(), ids=REPEATING)
+def test_an_event_that_arrives_alone_is_read_as_its_data_is(template: str) -> None:
+    stencil = cut_from(filled(template, '"a"'))
+    for piece in PIECES:
+        data = filled(template, json.dumps(piece))
+        chunk = stencil.read_alone(b"data: " + data + b"\n\n")
+        assert chunk is not None
+        assert same(chunk, whole(data))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"",
+        b"data: [DONE]\n\n",
+        *(
+            before + filled(CONTENT, '"b"') + behind
+            for before, behind in (
+                (b"", b""),
+                (b"", b"\n\n"),
+                (b"data:", b"\n\n"),
+                (b"data: ", b""),
+                (b"data: ", b"\n"),
+                (b"data: ", b"\n\r\n"),
+                (b"data: ", b"\n\n\n"),
+                (b": \ndata: ", b"\n\n"),
+                (b"id: 1\ndata: ", b"\n\n"),
+                (b"event: error\ndata: ", b"\n\n"),
+                (b"data: ", b"\nid: 1\n\n"),
+                (b"data: ", b"\n\n" + b"data: " + filled(CONTENT, '"c"') + b"\n\n"),
+            )
+        ),
+        *(
+            b"data: " + filled(CONTENT, piece) + b"\n\n"
+            for piece in ('\n"b"', '"b"\r', '\n\n"b"', '"b"\n\n', ' "b"', '"b" ', '"b\n"', '""', "", '"')
+        ),
+    ],
+)
+def test_other_bytes_that_arrive_alone_are_left_to_the_parser(event: bytes) -> None:
+    assert cut_from(filled(CONTENT, '"a"')).read_alone(event) is None
+    assert Stencil().read_alone(event) is None
+
+
 def test_bytes_that_are_no_utf_8_are_left_to_the_parser() -> None:
     first, other = filled(CONTENT, '"a"'), filled(CONTENT, '"b"')
     assert cut_from(first).read(other.replace(b"b", b"\xff")) is None
@@ -306,6 +349,19 @@ def test_a_chunk_that_a_caller_changes_changes_no_other(template: str) -> None:
         assert same(chunk, whole(data))
         change(chunk.raw)
     assert stencil.read(data) is not None
+
+
+def test_a_chunk_that_a_caller_changes_is_added_up_as_it_is_then() -> None:
+    stencil = cut_from(filled(CONTENT, '"a"'))
+    first, changed = (stencil.read(filled(CONTENT, '"b"')) for _ in range(2))
+    assert first is not None
+    assert changed is not None
+    Accumulator().add(changed)
+    changed.raw["choices"][0]["delta"]["content"] = "changed"
+    accumulator = Accumulator()
+    for chunk in (first, changed):
+        accumulator.add(chunk)
+    assert accumulator.completion.content == "bchanged"
 
 
 def test_an_event_of_another_kind_is_no_chunk_whatever_its_data() -> None:

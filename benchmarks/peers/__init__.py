@@ -2,6 +2,7 @@
 
 A peer is an async context manager made with the base URL of one answer. ``read()`` sends one request, reads the answer chunk by
 chunk, and returns its whole text and the completion tokens of its usage; peers that cannot tell the text return None for it.
+A peer that also has ``read_all()`` is given all requests at once, as a batch.
 Importing a peer imports its client, so that each is imported in its own process only.
 """
 
@@ -11,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from typing_extensions import Self
 
 
@@ -24,6 +27,12 @@ class Peer(Protocol):
     async def read(self) -> tuple[str | None, int | None]: ...
 
 
+class BatchPeer(Peer, Protocol):
+    """A peer that is given all its requests at once."""
+
+    def read_all(self, rows: int, concurrency: int) -> AsyncIterator[tuple[str | None, int | None]]: ...
+
+
 # Label -> module and class.
 PEERS = {
     "byte counter": "floor:ByteCounter",
@@ -35,9 +44,11 @@ PEERS = {
     "cometstream text()": "comet:Text",
     "cometstream pace=0.1": "comet:Pace100",
     "cometstream pace=0.5": "comet:Pace500",
+    "cometstream fan_out": "comet:FannedOut",
     "openai create": "openai_sdk:Create",
     "openai stream": "openai_sdk:Stream",
     "openai aiohttp": "openai_sdk:CreateAiohttp",
+    "openai semaphore": "openai_sdk:Semaphored",
     "litellm": "litellm_sdk:Litellm",
 }
 

@@ -19,7 +19,7 @@ from benchmarks.limits import raise_open_files
 from benchmarks.peers import load
 
 if TYPE_CHECKING:
-    from benchmarks.peers import Peer
+    from benchmarks.peers import BatchPeer, Peer
 
 # Streams that a held job opens in a second: more than a listening socket's queue takes would wait for a second try.
 _OPENED_A_SECOND = 2000
@@ -29,8 +29,11 @@ _IDLE = 0.01
 
 
 async def read_and_check(peer: Peer, answer: Answer) -> None:
-    """Read one answer; its text and usage must be what the server sent."""
-    text, tokens = await peer.read()
+    check(answer, *await peer.read())
+
+
+def check(answer: Answer, text: str | None, tokens: int | None) -> None:
+    """Text and usage must be what the server sent."""
     if text is not None and text != answer.text:
         raise ValueError(f"the text has {len(text)} characters, or others, in place of {len(answer.text)}")
     if tokens is not None and tokens != answer.chunks:
@@ -47,22 +50,40 @@ async def run(job: Job) -> dict[str, float]:
     resident = resident_bytes()
     began, cpu = time.perf_counter(), time.process_time()
     async with cls(f"{job.origin}/{job.answer}/v1") as peer:
-        readers = []
-        for number in range(job.streams):
-            readers.append(asyncio.create_task(read_in_turn(peer, answer, job.requests)))
-            if answer.held and number % 100 == 99:
-                await asyncio.sleep(100 / _OPENED_A_SECOND)
-        if answer.held:
-            await all_held(job)
-            resident = resident_bytes() - resident
-            await control(job, "release")
-        await asyncio.gather(*readers)
+        early = resident
+        if hasattr(peer, "read_all"):
+            early = await read_batch(peer, answer, job)
+        else:
+            readers = []
+            for number in range(job.streams):
+                readers.append(asyncio.create_task(read_in_turn(peer, answer, job.requests)))
+                if answer.held and number % 100 == 99:
+                    await asyncio.sleep(100 / _OPENED_A_SECOND)
+            if answer.held:
+                await all_held(job)
+                resident = resident_bytes() - resident
+                await control(job, "release")
+            await asyncio.gather(*readers)
     return {
         "cpu": time.process_time() - cpu,
         "wall": time.perf_counter() - began,
         "answers": job.streams * job.requests,
         "bytes_per_stream": resident / job.streams if answer.held else 0,
+        "early_bytes": early,
+        "late_bytes": resident_bytes(),
     }
+
+
+async def read_batch(peer: BatchPeer, answer: Answer, job: Job) -> int:
+    """Read all rows of a batch, and return the memory that was taken after a tenth of them."""
+    rows, early, number = job.streams * job.requests, 0, 0
+    async for text, tokens in peer.read_all(rows, job.streams):
+        check(answer, text, tokens)
+        number += 1
+        if number == rows // 10:
+            early = resident_bytes()
+    assert number == rows
+    return early
 
 
 async def read_in_turn(peer: Peer, answer: Answer, requests: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.answers import MESSAGES, MODEL
-from cometstream import CometSession
+from cometstream import CometSession, fan_out
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from typing_extensions import Self
 
     from cometstream import ChatStream
@@ -73,3 +75,16 @@ class Pace500(Chunks):
     """Typed chunks, for a reader that needs them twice a second."""
 
     pace = 0.5
+
+
+class FannedOut(Chunks):
+    """Rows of a batch, whose tokens nobody watches, at its default pace."""
+
+    async def read_all(self, rows: int, concurrency: int) -> AsyncIterator[tuple[str | None, int | None]]:
+        requests = ({"messages": MESSAGES} for _ in range(rows))
+        async with fan_out(self.session, requests, model=MODEL, concurrency=concurrency) as batch:
+            async for result in batch:
+                assert result.outcome == "complete"
+                assert result.completion is not None
+                assert result.completion.usage is not None
+                yield result.completion.content, result.completion.usage.completion_tokens

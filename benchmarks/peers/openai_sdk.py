@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -9,6 +10,8 @@ import openai
 from benchmarks.answers import MESSAGES, MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from typing_extensions import Self
 
 
@@ -49,6 +52,20 @@ class CreateAiohttp(Create):
 
     def options(self) -> dict[str, Any]:
         return {"http_client": openai.DefaultAioHttpClient()}
+
+
+class Semaphored(Create):
+    """What openai's users write for a batch: a task for each request behind a semaphore, results as they come."""
+
+    async def read_all(self, rows: int, concurrency: int) -> AsyncIterator[tuple[str | None, int | None]]:
+        places = asyncio.Semaphore(concurrency)
+
+        async def one() -> tuple[str | None, int | None]:
+            async with places:
+                return await self.read()
+
+        for done in asyncio.as_completed([one() for _ in range(rows)]):
+            yield await done
 
 
 class Stream(Create):

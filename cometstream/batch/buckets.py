@@ -47,6 +47,11 @@ class Pace:
         """Count one that starts now, due or not."""
         self._due = max(self._due, now - self.lateness) + 1.0 / self.rate
 
+    def settle(self, rate: float, due: float) -> None:
+        """Change the rate, and when the next is due."""
+        self.rate = rate
+        self._due = due
+
 
 class TokenBucket:
     """Tokens a minute, refilled evenly and one second's worth deep.

@@ -35,8 +35,6 @@ _BELOW: Final = 0.95
 _DEEPEST: Final = 0.5
 # And where the rate was not used: a burst was refused, not the rate.
 _UNUSED: Final = 0.8
-# A minute with less than this share of the rate just before the refusal was no steady one.
-_STEADY: Final = 0.8
 # A rate of less than one a minute could not be told from none.
 _SLOWEST: Final = 1 / _MINUTE
 
@@ -44,7 +42,8 @@ _SLOWEST: Final = 1 / _MINUTE
 # of 30 a minute could pay for nothing otherwise.
 _EARNED: Final = 0.015
 _FORGIVEN: Final = 240.0
-# Seconds at rest after an episode, and the growth after it: 3 % a minute, twice as fast after every 30 s, at most doubling in 15 s.
+# Seconds at rest after an episode, and the growth after it: 3 % in the first minute, since a window may object only at its end, then
+# twice as fast after every 30 s, at most doubling in 15 s.
 _REST: Final = 20.0
 _GROWTH: Final = 0.03 / _MINUTE
 _GROWTH_DOUBLES: Final = 30.0
@@ -55,6 +54,10 @@ _USED: Final = 0.7
 # Seconds in which the rate returns to what the minute before an episode had, where less was taken just before it: a sliding
 # window gives back what an uneven minute took of it, unevenly.
 _RETURN: Final = 15.0
+# Requests that a stretch must be long enough for, to be counted.
+_COUNTABLE: Final = 4.0
+# Below this share of it, the rate is still on its way there, and a refusal says nothing of it.
+_ON_ITS_WAY: Final = 0.9
 # In the first minute after the first refusal the limit is searched for: two episodes in a row that agree end the search.
 _SEARCH: Final = 60.0
 _SEARCH_REST: Final = 3.0
@@ -82,6 +85,7 @@ class LearnedRate:
     __slots__ = (
         "_aim",
         "_budget",
+        "_counted",
         "_earlier",
         "_found",
         "_grown",
@@ -99,6 +103,7 @@ class LearnedRate:
         "_settled",
         "_taken_since",
         "_until",
+        "_was_counted",
     )
 
     def __init__(self, first: float, now: float) -> None:
@@ -119,6 +124,7 @@ class LearnedRate:
         self._grown = 0.0
         self._aim = 0.0
         self._budget = 0.0
+        self._counted = self._was_counted = True
         self._searching = True
         self._search_ends = now + _SEARCH
 
@@ -141,7 +147,7 @@ class LearnedRate:
             wait = self._probe_until - now
             if wait > TICK:
                 return wait
-            self._end_episode()
+            self._end_episode(now)
         return 0.0 if self._pace is None else self._pace.wait(now)
 
     def start(self, number: int, now: float, sent: TrailingMinute) -> None:
@@ -187,7 +193,7 @@ class LearnedRate:
             self._begin_rest(retry_after, now)
             return False
         if self._probe_until is not None:
-            self._end_episode()
+            self._end_episode(now)
         self._earlier = math.inf if self._pace is None else self._pace.rate
         self._refused_at = sent_at
         self._rest = max(_FIRST_REST, min(1.0 / self._earlier, _FIRST_REST * 8))
@@ -197,7 +203,8 @@ class LearnedRate:
 
     def pause(self, seconds: float, now: float) -> None:
         """Rest for so long, without learning from it."""
-        self._found = None
+        if not self._resting:
+            self._found = None
         self._begin_rest(max(seconds, self._until - now), now)
 
     def _begin_rest(self, retry_after: float | None, now: float) -> None:
@@ -213,11 +220,17 @@ class LearnedRate:
         if minute < 1.0:
             self._found = None
             return
-        # Some 20 requests, to be no accident; not from before the last episode, when the server was in another state.
-        seconds = min(max(20.0 / self._earlier, 3.0), _MINUTE, max(at - self._taken_since, 1.0))
-        self._found = (minute / _MINUTE, sent.rate(seconds, at))
+        # Enough requests to be no accident, but none from before the last episode, when the server was in another state.
+        seconds = max(20.0 / self._earlier, 3.0) if self._searching else max(40.0 / self._earlier, 10.0)
+        seconds = min(seconds, _MINUTE, max(at - self._taken_since, 1.0))
+        latest = sent.rate(seconds, at)
+        self._counted = seconds * self._earlier >= _COUNTABLE
+        if not self._counted and self._was_counted:
+            # Too short for a count: all that is known is that the rate was too high. Once; it may be far too high.
+            latest = self._earlier
+        self._found = (minute / _MINUTE, latest)
 
-    def _end_episode(self) -> None:
+    def _end_episode(self, now: float) -> None:
         """The request that went ahead was taken: what was found becomes the rate."""
         taken_at, self._probe_until = self._taken_since, None
         self._settled = taken_at
@@ -225,34 +238,32 @@ class LearnedRate:
         if self._found is None:
             return
         minute, latest = self._found
+        self._was_counted = self._counted
+        earlier = self._earlier
         short = taken_at - self._refused_at < max(_SHORT_BLOCK, 2.0 / minute)
+        used = latest >= earlier * _USED
         if not short:
             found = minute
-        elif minute < latest * _STEADY:
-            # The rate was rising, so that the minute holds too few.
-            found = latest
+        elif earlier < math.inf and used:
+            # The latest seconds lag behind a rate that grew; while it was searched for, by too much to count.
+            found = earlier if self._searching else (latest + earlier) / 2
         else:
-            found = min(minute, latest)
-        earlier = self._earlier
+            found = latest
         if self._searching:
             self._budget = 0.0
-            agrees = earlier < math.inf and abs(found - earlier) <= earlier * _AGREE
+            agrees = earlier < math.inf and abs(latest - earlier) <= earlier * _AGREE
             self._searching = short and not agrees and taken_at < self._search_ends
         self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
         rate = max(min(found, earlier) * _BELOW, _SLOWEST)
-        self._aim = rate
-        if earlier < math.inf:
-            used = latest >= earlier * _USED
-            rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
-            if self._pace is not None and short and not used:
-                self._pace.lateness /= 2
-        if short:
-            self._aim = max(rate, min(minute, earlier) * _BELOW)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
-            self._pace.take(taken_at)
         else:
-            self._pace.rate = rate
+            rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
+            if short and not used:
+                self._pace.lateness /= 2
+        level = self._aim if earlier < self._aim * _ON_ITS_WAY else earlier * _BELOW
+        self._aim = max(min(level, minute * _BELOW), rate) if short else rate
+        self._pace.settle(rate, max(taken_at + 1.0 / rate, now))
 
     def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:
         searching = self._searching
@@ -267,6 +278,6 @@ class LearnedRate:
         elif self._budget < 0.0 and self._grown == 0.0:
             return
         else:
-            growth = min(_GROWTH * 2.0 ** (self._grown / _GROWTH_DOUBLES), _FASTEST)
+            growth = min(_GROWTH * 2.0 ** (max(self._grown - _MINUTE, 0.0) / _GROWTH_DOUBLES), _FASTEST)
             self._grown += seconds
         pace.rate *= 1.0 + growth * seconds

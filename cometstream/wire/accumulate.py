@@ -16,7 +16,7 @@ from cometstream.wire.tool_calls import ToolCallFold, ToolCallState
 from cometstream.wire.view import int_or_none, text_or_none
 
 if TYPE_CHECKING:
-    from cometstream.wire.stencil import Repeats
+    from cometstream.wire.repeats import Repeats
 
 __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 
@@ -172,19 +172,21 @@ class Accumulator:
             ProtocolError: Only if ``strict``.
         """
         self._completion = None
-        repeats: Repeats | None = chunk._repeats
-        if repeats is None:
+        text = chunk._text
+        if not text:
             self._repeats = None
             return self._add(chunk._raw)
-        chunk._repeats = None  # whoever has it from here on may change it
+        chunk._text = ""  # whoever has the chunk from here on may change it
+        repeats: Repeats = chunk._repeats
         if repeats is self._repeats:
             # All but its text was added with the chunk before.
-            self._pieces.append(chunk._text)
+            self._pieces.append(text)
             return True
         self._repeats = None
         noted = sum(self.normalizations.values())
-        has_content = self._add(chunk._raw)
-        state = self.choices[chunk._raw["choices"][0]["index"]]
+        raw = chunk._raw
+        has_content = self._add(raw)
+        state = self.choices[raw["choices"][0]["index"]]
         # What would have to be noted of it, is to be noted of the next one too.
         if state.finish_reason is None and sum(self.normalizations.values()) == noted:
             self._pieces = state.pieces_of(repeats.key)

@@ -41,9 +41,10 @@ class BodyReader:
         document: Set by ``end`` where the body is JSON: the parsed value.
         cut: Set by ``end``: the body ended inside an event or a JSON document.
         head: The first bytes of the body, for messages.
+        parser: What makes events of the bytes.
     """
 
-    __slots__ = ("_parser", "_size", "_waiting", "cut", "document", "head", "kind", "max_size")
+    __slots__ = ("_size", "_waiting", "cut", "document", "head", "kind", "max_size", "parser")
 
     def __init__(self, *, max_size: int = DEFAULT_MAX_SIZE) -> None:
         self.max_size = max_size
@@ -51,14 +52,14 @@ class BodyReader:
         self.document: Any = None
         self.cut = False
         self.head = b""
-        self._parser = SSEParser(max_line=max_size, max_event=max_size)
+        self.parser = SSEParser(max_line=max_size, max_event=max_size)
         self._waiting = bytearray()  # a document, or what may be the beginning of a BOM
         self._size = 0
 
     @property
     def error(self) -> ProtocolError | None:
         """What ended the reading for good; None while it goes on."""
-        return self._parser.error
+        return self.parser.error
 
     def feed(self, data: bytes) -> list[Event | Comment]:
         """Take the next bytes and return what became whole with them.
@@ -71,7 +72,7 @@ class BodyReader:
         if len(self.head) < _HEAD:
             self.head += data[: _HEAD - len(self.head)]
         if self.kind == "sse":
-            return self._parser.feed(data)
+            return self.parser.feed(data)
         self._size += len(data)
         if self._size > self.max_size:
             self._waiting.clear()
@@ -84,7 +85,7 @@ class BodyReader:
         if self.kind != "sse":
             return self.feed
         self.head = b""
-        return self._parser.feed
+        return self.parser.feed
 
     def _begin(self, data: bytes) -> bytes:
         """Decide by its first byte what the body is, and return it without what may stand before that."""
@@ -107,7 +108,7 @@ class BodyReader:
             ProtocolError: The document is no JSON, or a page.
         """
         if self.kind == "sse":
-            return [item for item in self._parser.end() if self._is_whole(item)]
+            return [item for item in self.parser.end() if self._is_whole(item)]
         document = bytes(self._waiting)
         self._waiting.clear()
         if self.kind == "html":

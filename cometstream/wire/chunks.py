@@ -308,14 +308,12 @@ class ChatCompletionChunk(View):
 
     __slots__ = ("_repeats", "_text")
 
-    _repeats: (
-        Any  # what it has in common with the chunks around it, a `stencil.Repeats`, and the text that it adds to that
-    )
-    _text: str
+    _repeats: Any  # what it has in common with the chunks around it, a `repeats.Repeats`; unset where nothing is known of that
+    _text: str  # what it adds to that, until it was added up; else empty
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self._raw = raw
-        self._repeats = None
+        self._text = ""
 
     @property
     def id(self) -> str | None:

@@ -102,6 +102,7 @@ class SSEParser:
         max_event: Bytes that the data of one event may have.
 
     Attributes:
+        between: Nothing is unfinished: the next byte begins an event.
         last_event_id: The last ``id`` field seen; ``""`` before the first.
         retry_ms: The last ``retry`` field seen, in milliseconds; None before the first.
         error: What ended the parsing for good; None while it goes on.
@@ -111,7 +112,6 @@ class SSEParser:
     """
 
     __slots__ = (
-        "_between",
         "_data",
         "_event",
         "_fresh",
@@ -123,6 +123,7 @@ class SSEParser:
         "_skip_lf",
         "_tail",
         "_tail_size",
+        "between",
         "error",
         "last_event_id",
         "max_event",
@@ -137,7 +138,7 @@ class SSEParser:
         self.retry_ms: int | None = None
         self._max_whole = min(max_line, max_event)
         self._max_alone = min(self._max_whole, _SMALL)  # more is a burst as a rule, and not worth a look for one event
-        self._between = False  # nothing is unfinished: the next byte begins an event
+        self.between = False
         self._fresh = True  # nothing but a possible piece of a BOM has come
         self._skip_lf = False  # the last byte was a CR: an LF that follows belongs to it
         self._tail: list[bytes | bytearray] = []  # the pieces of the line that has no end yet
@@ -163,7 +164,7 @@ class SSEParser:
             ProtocolError: A line or an event is over its cap. What was whole before it is returned first: then ``error``
                 is set, and the next call raises.
         """
-        if self._between:
+        if self.between:
             # A token that arrives alone: one event, whole, of one line.
             if len(data) <= self._max_alone and data[:6] == b"data: " and data[-2:] == b"\n\n":
                 payload = data[6:-2]
@@ -177,7 +178,7 @@ class SSEParser:
         except ProtocolError:
             if not items:
                 raise
-        self._between = not (self._tail or self._in_event or self._skip_lf or self._fresh or self.error)
+        self.between = not (self._tail or self._in_event or self._skip_lf or self._fresh or self.error)
         return items
 
     def _feed(self, data: bytes, items: list[Event | Comment]) -> None:

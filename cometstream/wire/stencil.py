@@ -7,74 +7,26 @@ fits the frame is read by parsing its piece alone, and is just what parsing the 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cometstream.wire.chunks import ChatCompletionChunk
+from cometstream.wire.repeats import Repeats
 
-__all__ = ["Repeats", "Stencil"]
+if TYPE_CHECKING:
+    from cometstream.wire.chunks import ChatCompletionChunk
+
+__all__ = ["Stencil"]
+
+# Bytes around an event's data: `data: ` and the ends of two lines.
+_FRAMING: Final = 8
+
+_QUOTE: Final = ord('"')
 
 # Put behind the piece to see whether it is the value in the hole: JSON has it within texts only, and the result is another text.
 _PROBE: Final = "\x00"
 
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
-
-
-class Repeats:
-    """One frame of bytes, and the chunk around its hole.
-
-    Args:
-        before: The bytes before the piece's opening quote.
-        after: The bytes after its closing quote.
-        raw: The chunk that it was cut from; nothing in it but the way to the piece is a list or an object. It is kept.
-        key: The delta's field that holds the piece; ``"tool_calls"`` for the arguments of one call.
-    """
-
-    __slots__ = ("_after", "_before", "_choice", "_delta", "_ends", "_fragment", "_function", "_raw", "_starts", "key")
-
-    def __init__(self, before: bytes, after: bytes, raw: dict[str, Any], key: str) -> None:
-        self._before = before
-        self._after = after
-        self._starts = len(before)
-        self._ends = -len(after)
-        self._raw = raw
-        self._choice: dict[str, Any] = raw["choices"][0]
-        self._delta: dict[str, Any] = self._choice["delta"]
-        self.key = key
-        self._fragment: dict[str, Any] = self._delta[key][0] if key == "tool_calls" else {}
-        self._function: dict[str, Any] = self._fragment.get("function", {})
-
-    def read(self, data: bytes) -> ChatCompletionChunk | None:
-        """Return the chunk, or None where `data` is another frame or its piece is no text."""
-        if data[: self._starts] != self._before or data[self._ends :] != self._after:
-            return None
-        try:
-            text = orjson.loads(data[self._starts : self._ends])
-        except orjson.JSONDecodeError:
-            return None
-        if type(text) is not str or not text:
-            return None
-        chunk = ChatCompletionChunk(self.around(text))
-        chunk._repeats = self
-        chunk._text = text
-        return chunk
-
-    def around(self, text: str) -> dict[str, Any]:
-        """Return the chunk with another piece; nothing of it is shared with the next."""
-        raw = self._raw.copy()
-        choice = self._choice.copy()
-        delta = self._delta.copy()
-        if self.key == "tool_calls":
-            fragment = self._fragment.copy()
-            function = fragment["function"] = self._function.copy()
-            function["arguments"] = text
-            delta["tool_calls"] = [fragment]
-        else:
-            delta[self.key] = text
-        choice["delta"] = delta
-        raw["choices"] = [choice]
-        return raw
 
 
 class Stencil:
@@ -86,17 +38,35 @@ class Stencil:
             chunks that are parsed whole.
     """
 
-    __slots__ = ("_misses", "_next_try", "_repeats")
+    __slots__ = ("_after", "_alone_after", "_alone_before", "_before", "_misses", "_next_try", "_repeats", "_size")
 
     def __init__(self, patience: int = 8) -> None:
-        self._repeats: Repeats | None = None
+        self._repeats: Repeats
+        self._before = self._after = self._alone_before = self._alone_after = b""
+        self._size = -2 * _FRAMING  # of the frame; nothing fits before there is one
         self._misses = 0
         self._next_try = patience
 
     def read(self, data: bytes) -> ChatCompletionChunk | None:
         """Return the chunk that an event's data is, or None where it must be parsed."""
-        repeats = self._repeats
-        return None if repeats is None else repeats.read(data)
+        # One call for each side finds the frame and takes it away; comparing slices costs a third more.
+        piece = data.removeprefix(self._before).removesuffix(self._after)
+        return self._repeats.read(piece) if len(data) - len(piece) == self._size else None
+
+    def read_alone(self, event: bytes) -> ChatCompletionChunk | None:
+        """Return the chunk of an event of which no other bytes came before or behind, or None where it must be parsed.
+
+        Most tokens come so, and most of their parsing is to find out that they did.
+
+        Args:
+            event: Bytes that came while nothing was unfinished.
+        """
+        piece = event.removeprefix(self._alone_before).removesuffix(self._alone_after)
+        if len(event) - len(piece) != self._size + _FRAMING:
+            return None
+        chunk = self._repeats.read(piece)
+        # Within its quotes JSON allows no line break; white space around them may be one, and end the event.
+        return chunk if chunk is not None and piece[0] == _QUOTE == piece[-1] else None
 
     def missed(self, data: bytes, raw: dict[str, Any]) -> None:
         """Take note of a chunk that had to be parsed.
@@ -108,11 +78,18 @@ class Stencil:
         self._misses += 1
         if self._misses == self._next_try:
             self._next_try *= 2
-            self._repeats = cut(data, raw) or self._repeats
+            frame = cut(data, raw)
+            if frame is not None:
+                self._before, self._after, self._repeats = frame
+                self._alone_before, self._alone_after = b"data: " + self._before, self._after + b"\n\n"
+                self._size = len(self._before) + len(self._after)
 
 
-def cut(data: bytes, raw: dict[str, Any]) -> Repeats | None:
-    """Return what chunks like this one repeat; None where that is more, or less, than one piece of text between scalars."""
+def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats] | None:
+    """Return what chunks like this one repeat: the bytes before and behind the text, and the rest of the chunk.
+
+    None where that is more, or less, than one piece of text between scalars.
+    """
     key = _key_of_piece(raw)
     if key is None:
         return None
@@ -128,10 +105,10 @@ def cut(data: bytes, raw: dict[str, Any]) -> Repeats | None:
         probe = orjson.loads(before + orjson.dumps(text + _PROBE) + after)
     except orjson.JSONDecodeError:
         return None
-    if probe != Repeats(before, after, raw, key).around(text + _PROBE):
+    if probe != Repeats(raw, key).chunk(text + _PROBE).raw:
         return None
     # Not `raw`, which the caller gets and may change.
-    return Repeats(before, after, probe, key)
+    return before, after, Repeats(probe, key)
 
 
 def _key_of_piece(raw: dict[str, Any]) -> str | None:

@@ -19,7 +19,7 @@ import orjson
 from serving import CHAT, KEY
 from tls import client_context, server_context
 
-from cometstream import APITimeoutError, CometError, CometSession, RetryPolicy, Timeouts
+from cometstream import APITimeoutError, CometError, CometSession, RetryPolicy, Timeouts, fan_out
 from cometstream import errors as error_classes
 from faults.kinds import KINDS, Kind, Strike, act
 from faults.server import Server
@@ -28,6 +28,9 @@ from faults.table import Row
 __all__ = ["RETRIES", "WAYS", "Seen", "look", "look_at_a_retry", "shown"]
 
 RETRIES = 2
+
+# Seconds of a batch's pace: short beside its clocks.
+PACE = 0.02
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Told:
         text: The content that he was handed, piece by piece.
         chunks: The chunks that he was handed.
         kept: The content that he still holds afterwards; None where nothing holds any.
-        where: ``"entering"``, ``"reading"``, or ``"in band"`` for what was relayed.
+        where: ``"entering"``, ``"reading"``, ``"in band"`` for what was relayed, or ``"result"`` of a row.
     """
 
     text: str = ""
@@ -135,6 +138,20 @@ async def relay(session: CometSession) -> Told:
     return told
 
 
+async def batch(session: CometSession) -> Told:
+    told = Told()
+    async with fan_out(session, [CHAT], concurrency=1, pace=PACE, retry=session.retry) as rows:
+        (result,) = [result async for result in rows]
+    if result.error is not None:
+        told.that(result.error, "result")
+    told.outcome = result.outcome
+    if result.completion is not None:
+        told.text = told.kept = result.completion.content or ""
+    if result.outcome == "complete" and result.metrics is not None:
+        told.chunks = result.metrics.chunks
+    return told
+
+
 def _read_relayed(frames: list[bytes], told: Told) -> None:
     """Read what the browser was sent: it must end with [DONE] or one error frame, and hold neither before."""
     sent = [orjson.loads(frame[6:]) for frame in frames[:-1] if frame.startswith(b"data: ")]
@@ -154,6 +171,7 @@ WAYS: dict[str, Callable[[CometSession], Awaitable[Told]]] = {
     "stream, late": functools.partial(stream, turns_before_reading=40),
     "complete": complete,
     "relay": relay,
+    "fan_out": batch,
 }
 
 
