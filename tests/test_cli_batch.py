@@ -569,6 +569,59 @@ def test_a_terminal_sees_the_batch_come_on(thread: ServerThread, files: Files) -
     thread.server.always(None)
 
 
+def test_a_signal_in_the_midst_drains_and_one_more_cancels(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(20)
+    seen: list[RecordedRequest] = []
+
+    def interrupting(request: RecordedRequest) -> Reply:
+        seen.append(request)
+        if len(seen) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return WHOLE
+
+    server.always(interrupting)
+    args = [*files.args, "--quiet", "--concurrency", "2"]
+    assert main(args) == 130
+    done = len(files.lines())
+    assert 6 <= done <= 8
+    assert f"{20 - done} rows are left" in capsys.readouterr().err
+
+    def stubborn(request: RecordedRequest) -> Reply:
+        # Two of the same number that come together would be one.
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Reply.sse().stall()
+
+    server.always(stubborn)
+    assert main([*files.args, "--quiet", "--concurrency", "1", "--resume"]) == 130
+    assert len(files.lines()) == done
+    server.always(WHOLE)
+    assert main([*args, "--resume"]) == 0
+    assert len(files.lines()) == 20
+
+
+def test_a_torn_line_is_told_of_and_its_row_runs_again(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(3)
+    assert main([*files.args, "--quiet"]) == 0
+    files.output.write_bytes(files.output.read_bytes()[:-30])
+    assert main([*files.args, "--quiet", "--resume"]) == 0
+    assert "the last line was cut off, and is taken out; its row runs again" in capsys.readouterr().err
+    assert len(files.lines()) == 3
+    assert len(server.requests) == 4
+
+
+def test_a_stdin_that_is_closed_is_told(
+    server: SimulatedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["batch", "-", "-o", os.devnull]) == 2
+    assert "stdin is closed" in capsys.readouterr().err
+
+
 def test_help_waits_for_none_of_the_batchs_rooms() -> None:
     program = """
 import sys
