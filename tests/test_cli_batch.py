@@ -602,6 +602,23 @@ def test_a_signal_in_the_midst_drains_and_one_more_cancels(
     assert len(files.lines()) == 20
 
 
+def test_a_row_that_waits_to_be_sent_again_when_all_ends_has_no_line_and_is_left(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(2)
+
+    def refusing(request: RecordedRequest) -> Reply:
+        if request.json["messages"][0]["content"] == "Hi 0":
+            return Reply.error(500, retry_after=30)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return WHOLE.after(0.3)
+
+    server.always(refusing)
+    assert main([*files.args, "--quiet", "--concurrency", "1"]) == 130
+    assert set(files.lines()) == {"row-1"}
+    assert "1 rows are left" in capsys.readouterr().err
+
+
 def test_a_torn_line_is_told_of_and_its_row_runs_again(
     server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:

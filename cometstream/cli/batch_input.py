@@ -83,9 +83,6 @@ class FileInput:
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def end(self) -> None:
-        """Do nothing: whoever reads the rows may just stop."""
-
 
 class StreamInput:
     """Rows from stdin or a pipe, each as soon as it is there.
@@ -108,20 +105,19 @@ class StreamInput:
         self._model = model
         self._raw = raw
         self._places = threading.Semaphore(_AHEAD)
-        self._lines: asyncio.Queue[bytes | InputFailed | None] | None = None
 
     async def rows(self) -> AsyncGenerator[InputRow, None]:
-        """Yield the rows, until the stream ends or `end` is called.
+        """Yield the rows, until the stream ends.
 
         Raises:
             InputFailed: The stream cannot be read on.
         """
         reader = RowReader(model=self._model)
         self.digests = reader.digests
-        self._lines = asyncio.Queue()
+        lines: asyncio.Queue[bytes | InputFailed | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        threading.Thread(target=self._read, args=(loop, self._lines), daemon=True).start()
-        while (line := await self._lines.get()) is not None:
+        threading.Thread(target=self._read, args=(loop, lines), daemon=True).start()
+        while (line := await lines.get()) is not None:
             self._places.release()
             if isinstance(line, InputFailed):
                 raise line
@@ -132,11 +128,6 @@ class StreamInput:
     def as_file(self) -> FileInput:
         """Return it as an input that is read to its end, once."""
         return FileInput(self.name, self._open, model=self._model)
-
-    def end(self) -> None:
-        """Let `rows` come to its end; to be called in the event loop."""
-        if self._lines is not None:
-            self._lines.put_nowait(None)
 
     @contextmanager
     def _open(self) -> Iterator[io.BufferedIOBase]:

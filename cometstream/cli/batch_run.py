@@ -267,7 +267,6 @@ class BatchRun:
             self._bad_written += 1
 
     def _start_no_more(self) -> None:
-        self._rows.end()
         if self._batch is not None:
             self._batch.drain()
 
