@@ -321,9 +321,24 @@ class ChatStream:
         Cancellation:
             Safe; what was read stays in ``completion``.
         """
-        async for _ in self:
-            pass
-        return self.completion
+        try:
+            while True:
+                self._skim()
+                await self.__anext__()
+        except StopAsyncIteration:
+            return self.completion
+
+    def _skim(self) -> None:
+        """Add up what has arrived, where nobody wants to see its chunks: to hand each over costs as much as to read it."""
+        while self._flowing and self._arrived:
+            event = self._arrived.pop()
+            if isinstance(event, Comment):
+                continue
+            frame = self._read_frame(event)
+            if isinstance(frame, ChatCompletionChunk):
+                self._hand_over(frame)
+            else:
+                self._take(event, frame)
 
     async def _next(self) -> Frame | Comment:
         """Return the next frame, or comment, in the order of arrival.

@@ -113,6 +113,31 @@ run_until_signal(main(), signal.SIGINT)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
+def test_what_can_be_drained_is_drained_first_then_cancelled_then_ended() -> None:
+    stubborn = """
+import asyncio, os, signal
+from cometstream.cli.process import run_until_signal
+
+drained = asyncio.Event()
+
+async def main():
+    os.kill(os.getpid(), signal.SIGTERM)
+    await drained.wait()
+    print("drained", flush=True)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+    finally:
+        print("cancelled", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+run_until_signal(main(), signal.SIGTERM, drain=drained.set)
+"""
+    ended = subprocess.run([sys.executable, "-c", stubborn], capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, b"drained\ncancelled\n", b"")
+
+
 def test_a_pipe_gets_each_token_as_it_arrives_and_a_reader_that_leaves_ends_the_program_without_a_word(
     thread: ServerThread,
 ) -> None:

@@ -9,6 +9,11 @@
     limits.py      what may start, and when
     result.py      what is told of a row, and of the whole
     price.py       what a row cost
+
+    jsonl.py       rows from JSON lines
+    output.py      the output of a run, and what the next one learns from it; line_file.py is the file below it
+    output_line.py one line of it
+    row_id.py      how a line tells which row it answers
 """
 
 from __future__ import annotations

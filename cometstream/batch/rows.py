@@ -38,6 +38,9 @@ NOT_SENT: Final = frozenset({"timeouts", "retry", "headers", "pace", "on_incompl
 # ones is not to keep the good ones from starting.
 _IN_HAND: Final = 256
 
+# Requests that are started in one turn of the event loop: a thousand would keep it from everything else for a tenth of a second.
+_A_TURN: Final = 64
+
 # The shortest time to wait for a limit, so that rounding does not make the loop spin.
 _SOON: Final = 0.001
 
@@ -184,7 +187,11 @@ class Rows:
 
     def _start_rows(self, now: float) -> None:
         limits, schedule, running = self.limits, self._schedule, self._running
+        turn = len(running) + _A_TURN
         while len(running) < limits.concurrency and len(self._ready) < limits.concurrency:
+            if len(running) >= turn:
+                self._wake_at(now)
+                break
             if self._tally.tokens + self._expected >= self._max_tokens:
                 if not running:
                     self._start_no_more()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from cometstream.cli.ask import ask
+from cometstream.cli.batch import batch
 from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
 from cometstream.cli.models import models
 from cometstream.cli.process import Interrupted, OutputFailed, say
@@ -30,7 +31,7 @@ def cometstream() -> None:
     """
 
 
-for command in (ask, models, serve):
+for command in (ask, batch, models, serve):
     cometstream.add_command(command)
 
 

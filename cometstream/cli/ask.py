@@ -5,50 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 import warnings
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cometstream.cli.connection import connection_options, open_session
+from cometstream.cli.connection import clock_options, connection_options, given_timeouts, open_session, retries_option
 from cometstream.cli.exit_codes import EPILOG
 from cometstream.cli.process import run_until_signal
 from cometstream.cli.prompt import find_prompt
 from cometstream.errors import CometError
-from cometstream.policy import Clocks, RetryPolicy, Timeouts
+from cometstream.policy import RetryPolicy
 from cometstream.wire.providers import warn_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cometstream.cli.printers import Notes, Printer
     from cometstream.session import CometSession
 
 __all__ = ["ask"]
 
-_Command = TypeVar("_Command", bound="Callable[..., Any]")
-
 _DEFAULT_MODEL: Final = "gpt-5.4"
-
-_CLOCKS: Final = {
-    "connect": "to open a connection",
-    "first_content": "until the first content",
-    "content_idle": "from one content to the next",
-    "total": "for everything, retries included",
-}
-
-
-def _clock_options(command: _Command) -> _Command:
-    for clock, purpose in reversed(_CLOCKS.items()):
-        seconds = getattr(Clocks, clock)
-        default = "off" if seconds is None else f"{seconds:g}"
-        command = click.option(
-            f"--{clock.replace('_', '-')}-timeout",
-            clock,
-            type=click.FloatRange(min=0),
-            metavar="SECONDS",
-            help=f"Time {purpose}; 0 is off.  [default: {default}]",
-        )(command)
-    return command
 
 
 @click.command(epilog=EPILOG)
@@ -80,15 +55,8 @@ def _clock_options(command: _Command) -> _Command:
 )
 @click.option("--usage", is_flag=True, help="Print token counts and metrics on stderr at the end.")
 @click.option("--show-reasoning", is_flag=True, help="Print the model's reasoning on stderr as it comes.")
-@_clock_options
-@click.option(
-    "--retries",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=RetryPolicy.max_retries,
-    show_default=True,
-    help="Further attempts, made only before the first content.",
-)
+@clock_options
+@retries_option("Further attempts, made only before the first content.", default=RetryPolicy.max_retries)
 @connection_options
 @click.pass_context
 def ask(
@@ -120,7 +88,7 @@ def ask(
     request: dict[str, Any] = {"model": model, "messages": messages, "temperature": temperature}
     if max_tokens is not None:
         request[_token_limit(model)] = max_tokens
-    timeouts = Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
+    timeouts = given_timeouts(clocks)
 
     from cometstream.cli.printers import JSONPrinter, Notes, TextPrinter  # rich: --help does not wait for it
 

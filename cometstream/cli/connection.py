@@ -8,17 +8,65 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from cometstream.policy import Clocks, Timeouts
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from cometstream.session import CometSession
 
-__all__ = ["connection_options", "open_session"]
+__all__ = [
+    "check_connection",
+    "clock_options",
+    "connection_options",
+    "given_timeouts",
+    "open_session",
+    "retries_option",
+]
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 # Tokens a second: fast enough to read, slow enough to see them arrive.
 _DEMO_RATE: Final = 25.0
+
+_CLOCKS: Final = {
+    "connect": "to open a connection",
+    "first_content": "until the first content",
+    "content_idle": "from one content to the next",
+    "total": "for everything, retries included",
+}
+
+
+def clock_options(command: _Command) -> _Command:
+    """Add a flag for each of the four clocks; its value goes to ``given_timeouts``."""
+    for clock, purpose in reversed(_CLOCKS.items()):
+        seconds = getattr(Clocks, clock)
+        default = "off" if seconds is None else f"{seconds:g}"
+        command = click.option(
+            f"--{clock.replace('_', '-')}-timeout",
+            clock,
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help=f"Time {purpose}; 0 is off.  [default: {default}]",
+        )(command)
+    return command
+
+
+def given_timeouts(clocks: Mapping[str, float | None]) -> Timeouts:
+    """Return the clocks that the flags give; the others are left to the session."""
+    return Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
+
+
+def retries_option(purpose: str, *, default: int) -> Callable[[_Command], _Command]:
+    """Add ``--retries``.
+
+    Args:
+        purpose: What they are for.
+        default: How many there are unless the flag says otherwise.
+    """
+    return click.option(
+        "--retries", type=click.IntRange(min=0), metavar="N", default=default, show_default=True, help=purpose
+    )
 
 
 def connection_options(command: _Command) -> _Command:
@@ -31,6 +79,18 @@ def connection_options(command: _Command) -> _Command:
     return click.option(
         "--base-url", metavar="URL", help="Where the routes are.  [env var: COMETAPI_BASE_URL; default: CometAPI's]"
     )(command)
+
+
+def check_connection(*, base_url: str | None, demo: bool) -> None:
+    """Check the flags, and that there is a key, before anything is done.
+
+    Raises:
+        click.UsageError: There is no key, or the flags contradict each other.
+    """
+    if demo and base_url is not None:
+        raise click.UsageError("--demo starts its own server: leave out --base-url")
+    if not demo and "COMETAPI_KEY" not in os.environ:
+        raise click.UsageError("no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none")
 
 
 @asynccontextmanager
@@ -46,19 +106,14 @@ async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> A
         click.UsageError: There is no key, or the flags contradict each other.
         ConfigurationError: A value cannot be used.
     """
+    check_connection(base_url=base_url, demo=demo)
     # Here, so that --help does not wait for them.
     from cometstream.session import CometSession
 
     if not demo:
-        if "COMETAPI_KEY" not in os.environ:
-            raise click.UsageError(
-                "no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none"
-            )
         async with CometSession(base_url=base_url, **options) as session:
             yield session
         return
-    if base_url is not None:
-        raise click.UsageError("--demo starts its own server: leave out --base-url")
 
     import aiohttp
 

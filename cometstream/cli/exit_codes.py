@@ -31,13 +31,15 @@ class ExitCode(IntEnum):
     STREAM = 5
     TIMEOUT = 6
     CONNECTION = 7
+    ROWS_FAILED = 8
+    ROWS_LEFT = 9
     # As a shell reports a program that SIGINT or SIGPIPE ended.
     INTERRUPTED = 130
     CLOSED_PIPE = 141
 
 
 _MEANINGS: Final = {
-    ExitCode.OK: "the answer came whole (also where the token limit or a filter ended it)",
+    ExitCode.OK: "the answer came whole (also where the token limit or a filter ended it); in a batch, all of them",
     ExitCode.ERROR: "any other error",
     ExitCode.USAGE: "bad usage: a flag, the key, the base URL, the request; nothing was sent",
     ExitCode.AUTH: "the key was refused (401, 403)",
@@ -45,7 +47,9 @@ _MEANINGS: Final = {
     ExitCode.STREAM: "the answer broke off or has no proper end",
     ExitCode.TIMEOUT: "a clock ran out",
     ExitCode.CONNECTION: "no connection",
-    ExitCode.INTERRUPTED: "Ctrl-C; what came stays on stdout",
+    ExitCode.ROWS_FAILED: "batch: every row has its line, but some lines tell of a failure",
+    ExitCode.ROWS_LEFT: "batch: --max-tokens-total ended it before all rows were sent",
+    ExitCode.INTERRUPTED: "Ctrl-C, or SIGTERM of a batch; what came stays on stdout, or in the output file",
     ExitCode.CLOSED_PIPE: "the reader of stdout left",
 }
 

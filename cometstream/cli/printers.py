@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cometstream.wire.chunks import ChatCompletionChunk
     from cometstream.wire.completion import ChatCompletion
 
-__all__ = ["JSONPrinter", "Notes", "Printer", "TextPrinter"]
+__all__ = ["JSONPrinter", "Notes", "Printer", "Stderr", "TextPrinter"]
 
 
 class Printer(Protocol):
@@ -76,13 +76,14 @@ class JSONPrinter:
         self._stdout.write(f"{orjson.dumps(ending).decode()}\n")
 
 
-class _Stderr(Console):
-    """Goes on where the reader of stderr has left: the answer is not the poorer for it."""
+class Stderr(Console):
+    """A console that goes on where the reader of stderr has left: the answer is not the poorer for it."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
 
     def on_broken_pipe(self) -> None:
+        """Say no more."""
         self.quiet = True
 
 
@@ -95,7 +96,7 @@ class Notes:
     """
 
     def __init__(self, *, reasoning: bool, usage: bool) -> None:
-        self._console = _Stderr()
+        self._console = Stderr()
         self._reasoning = reasoning
         self._usage = usage
         self._last = "\n"

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from types import FrameType
     from typing import Any
 
@@ -91,12 +91,15 @@ def one_line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
-def run_until_signal(main: Coroutine[Any, Any, _T], *signals: signal.Signals) -> _T:
-    """Run a coroutine on an event loop of its own. A signal cancels it, a second one ends the process on the spot.
+def run_until_signal(
+    main: Coroutine[Any, Any, _T], *signals: signal.Signals, drain: Callable[[], object] | None = None
+) -> _T:
+    """Run a coroutine on an event loop of its own. A signal cancels it, a further one ends the process on the spot.
 
     Args:
         main: What to run.
         signals: The signals to listen to. Python's own way with SIGINT differs between its versions.
+        drain: Called in the loop at the first signal, to let `main` come to its end by itself; the second one cancels it then.
 
     Raises:
         Interrupted: A signal came, and `main` let itself be cancelled.
@@ -104,20 +107,19 @@ def run_until_signal(main: Coroutine[Any, Any, _T], *signals: signal.Signals) ->
 
     async def watched() -> _T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        interrupted = False
+        assert task is not None
+        steps: list[Callable[[], object]] = [task.cancel] if drain is None else [drain, task.cancel]
 
         def interrupt(number: int, _: FrameType | None) -> None:
-            nonlocal interrupted
-            if interrupted or task is None:
+            if not steps:
                 leave(128 + number)
-            interrupted = True
-            loop.call_soon_threadsafe(task.cancel)
+            loop.call_soon_threadsafe(steps.pop(0))
 
         former = {number: signal.signal(number, interrupt) for number in signals}
         try:
             return await main
         except asyncio.CancelledError:
-            if interrupted:
+            if not steps:
                 raise Interrupted from None
             raise
         finally:

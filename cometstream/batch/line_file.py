@@ -1,0 +1,273 @@
+"""A file of lines that is only added to: locked, mended after a crash, and never left with half a line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import warnings
+from typing import TYPE_CHECKING, Final
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["LineFile", "LineFileError"]
+
+_BLOCK: Final = 2**16
+
+# What the system says where a file cannot be locked at all: some network and FUSE file systems.
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
+
+
+class LineFileError(Exception):
+    """The file cannot be opened or written; the message says what is safe, and what to do."""
+
+
+class LineFile:
+    """A file to append lines to; opening it makes and locks it.
+
+    The lock is the file's own and dies with the process. A device or a pipe is only written to: it is neither locked nor read.
+
+    Args:
+        path: Where it is.
+
+    Attributes:
+        path: As it was given.
+        regular: Whether it is a file, and no device or pipe.
+        size: Bytes in it.
+        lines: Whole lines in it, as far as they were read or written here.
+
+    Raises:
+        LineFileError: It cannot be opened, or another process holds it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lines = 0
+        self._dirty = False
+        self._fd = self._open()
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the lines without their ends, and count them; what stands behind the last line end is left out.
+
+        Raises:
+            LineFileError: It cannot be read.
+        """
+        self.lines = 0
+        try:
+            with open(self.path, "rb") as file:
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self.lines += 1
+                        yield line[:-1]
+        except OSError as error:
+            raise LineFileError(f"{self.path} cannot be read: {_reason(error)}") from None
+
+    def torn(self) -> bytes:
+        """Return what stands behind the last line end.
+
+        Raises:
+            LineFileError: It cannot be read.
+        """
+        blocks: list[bytes] = []
+        try:
+            with open(self.path, "rb") as file:
+                start = self.size
+                while start > 0:
+                    length = min(_BLOCK, start)
+                    start -= length
+                    file.seek(start)
+                    block = file.read(length)
+                    end = block.rfind(b"\n")
+                    blocks.append(block[end + 1 :])
+                    if end >= 0:
+                        break
+        except OSError as error:
+            raise LineFileError(f"{self.path} cannot be read: {_reason(error)}") from None
+        return b"".join(reversed(blocks))
+
+    def mend(self, *, whole: bool) -> None:
+        """Mend a last line that has no end.
+
+        Args:
+            whole: End it; else it is taken out.
+
+        Raises:
+            LineFileError: The file cannot be written.
+        """
+        torn = self.torn()
+        try:
+            if whole:
+                self._write(b"\n")
+                self.lines += 1
+            else:
+                os.ftruncate(self._fd, self.size - len(torn))
+                self.size -= len(torn)
+                self._dirty = True
+        except OSError as error:
+            raise LineFileError(f"{self.path} cannot be mended: {_reason(error)}") from None
+
+    def append(self, line: bytes) -> None:
+        """Write a line and its end in one go; where that fails, nothing of it stays.
+
+        Raises:
+            LineFileError: The disk is full, or gone.
+        """
+        try:
+            self._write(line + b"\n")
+        except OSError as error:
+            raise LineFileError(
+                f"{self.path} cannot be written: {_reason(error)}. Its {self.lines:,} lines are whole and safe"
+            ) from None
+        self.lines += 1
+
+    def keep(self, wanted: Callable[[bytes], bool]) -> None:
+        """Keep only the lines that are wanted. The others are gone all at once, or, after a crash, not at all.
+
+        Raises:
+            LineFileError: It cannot be rewritten; it is as it was.
+        """
+        path = os.path.realpath(self.path)  # a link stays one
+        kept = None
+        try:
+            with tempfile.NamedTemporaryFile(
+                dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.", delete=False
+            ) as new:
+                kept = new.name
+                for line in self.read():
+                    if wanted(line):
+                        new.write(line + b"\n")
+                new.flush()
+                os.fsync(new.fileno())
+            shutil.copymode(path, kept)
+            held = self._fd
+            if sys.platform == "win32":
+                os.close(held)  # there, a file that is open cannot be replaced
+            os.replace(kept, path)
+            kept = None
+            _sync_folder(path)
+            # Only now may the old file's lock go: until then nobody else gets hold of either.
+            self._fd = self._open()
+            if sys.platform != "win32":
+                os.close(held)
+        except OSError as error:
+            raise LineFileError(f"{self.path} cannot be rewritten: {_reason(error)}. It is as it was") from None
+        finally:
+            if kept is not None:
+                os.unlink(kept)
+
+    def sync(self) -> None:
+        """Have the system put what was written on the disk.
+
+        Raises:
+            LineFileError: It could not.
+        """
+        if not self._dirty:
+            return
+        self._dirty = False
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise LineFileError(
+                f"{self.path} cannot be put on the disk: {_reason(error)}. Lines of the last moments may be lost"
+            ) from None
+
+    def close(self) -> None:
+        """Put everything on the disk, and let the lock go.
+
+        Raises:
+            LineFileError: It could not be put there; the file is closed all the same.
+        """
+        try:
+            self.sync()
+        finally:
+            os.close(self._fd)
+
+    def _open(self) -> int:
+        while True:
+            try:
+                fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), mode=0o666)
+            except FileNotFoundError:
+                folder = os.path.dirname(self.path)
+                raise LineFileError(f"{self.path} cannot be made: there is no folder {folder}") from None
+            except OSError as error:
+                raise LineFileError(f"{self.path} cannot be written: {_reason(error)}") from None
+            status = os.fstat(fd)
+            self.regular = stat.S_ISREG(status.st_mode)
+            self.size = status.st_size if self.regular else 0
+            if not self.regular:
+                return fd
+            try:
+                _lock(fd, self.path)
+                # Between opening and locking, the one who held it may have replaced the file.
+                if os.path.samestat(os.stat(self.path), os.fstat(fd)):
+                    self.size = os.fstat(fd).st_size
+                    return fd
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _write(self, data: bytes) -> None:
+        written = 0
+        try:
+            while written < len(data):  # a disk that is nearly full takes a part, and refuses the rest
+                written += os.write(self._fd, data[written:] if written else data)
+        except OSError:
+            self._take_back(written)
+            raise
+        self.size += written
+        self._dirty = self.regular
+
+    def _take_back(self, written: int) -> None:
+        try:
+            # Where files cannot be locked, another run may have written behind it; then it stays for `mend`.
+            if written and self.regular and os.fstat(self._fd).st_size == self.size + written:
+                os.ftruncate(self._fd, self.size)
+        except OSError:
+            pass  # the error that is on its way says enough; `mend` does it before the next run
+
+
+def _lock(fd: int, path: str) -> None:
+    """Take the file for this process alone.
+
+    Raises:
+        LineFileError: Another process has it.
+    """
+    if sys.platform == "win32":
+        warnings.warn(f"{path} is not locked on this system: let no other run write to it", stacklevel=2)
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise LineFileError(
+                f"{path} is being written by another run: wait for its end, or choose another file"
+            ) from None
+        warnings.warn(f"{path} cannot be locked ({_reason(error)}): let no other run write to it", stacklevel=2)
+
+
+def _sync_folder(path: str) -> None:
+    """Put a file's new name on the disk, where the system lets a folder be opened."""
+    try:
+        fd = os.open(os.path.dirname(path), os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

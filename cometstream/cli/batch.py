@@ -1,0 +1,177 @@
+"""``cometstream batch``: a file of requests in, a file of answers out."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import click
+
+from cometstream.cli.connection import (
+    check_connection,
+    clock_options,
+    connection_options,
+    given_timeouts,
+    open_session,
+    retries_option,
+)
+from cometstream.cli.exit_codes import EPILOG, ExitCode
+from cometstream.cli.process import Interrupted, Stdout, one_line, run_until_signal
+
+if TYPE_CHECKING:
+    from cometstream.cli.batch_input import FileInput
+
+__all__ = ["batch"]
+
+_DEMO_MODEL: Final = "gpt-5.4"
+
+
+def _concurrency(context: click.Context, parameter: click.Parameter, value: Any) -> int | str:
+    """Return ``"auto"``, or a number of 1 or more."""
+    return value if value == "auto" else click.IntRange(min=1).convert(value, parameter, context)
+
+
+class _Refused(click.ClickException):
+    """Input or output cannot be used; nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
+@click.command(epilog=EPILOG)
+@click.argument("source", required=False, metavar="[IN.jsonl|-]")
+@click.option("-o", "--output", metavar="OUT.jsonl", help="Where the answers go, a line each.")
+@click.option("--errors", metavar="FILE", help="Where the lines of failed rows go.  [default: the output]")
+@click.option("--resume", is_flag=True, help="Go on with an output: run the rows that have no line in it.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Take the lines of failed rows out of the output first, then resume."
+)
+@click.option("--dry-run", is_flag=True, help="Send nothing: check every line, list the bad ones, count and estimate.")
+@click.option("--strict", is_flag=True, help="Send nothing where a line is bad.")
+@click.option(
+    "-m",
+    "--model",
+    envvar="COMETAPI_MODEL",
+    show_envvar=True,
+    metavar="ID",
+    help="The model of rows that have none.",
+)
+@click.option(
+    "--concurrency",
+    callback=_concurrency,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Requests at a time; auto grows while answers come well, and backs off.",
+)
+@click.option("--rpm", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Requests a minute, at the most.")
+@click.option("--tpm", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Tokens a minute, at the most.")
+@click.option(
+    "--max-tokens-total",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Start no more rows once so many tokens are used.",
+)
+@clock_options
+@retries_option("Further attempts of a row whose answer broke off or did not come.", default=5)
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no table.")
+@connection_options
+@click.pass_context
+def batch(
+    context: click.Context,
+    /,
+    *,
+    source: str | None,
+    output: str | None,
+    errors: str | None,
+    resume: bool,
+    retry_failed: bool,
+    dry_run: bool,
+    strict: bool,
+    model: str | None,
+    quiet: bool,
+    base_url: str | None,
+    demo: bool,
+    concurrency: int | Literal["auto"],
+    rpm: float | None,
+    tpm: float | None,
+    max_tokens_total: int | None,
+    retries: int,
+    **clocks: float | None,
+) -> int:
+    """Send each row of IN.jsonl as a request, and write each answer as a line of OUT.jsonl.
+
+    A row is a line of OpenAI's Batch API, a request body, or {"prompt": "..."}; - reads stdin; gzip is unpacked. Ctrl-C or SIGTERM
+    lets the requests under way come to their end, a second one ends them; --resume goes on from there.
+    """
+    if demo and (model is None or context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT):
+        model = _DEMO_MODEL
+    if source is None and not demo:
+        raise click.UsageError("no input: name a file of rows, or - for stdin; --demo has some of its own", context)
+    if output is None and not dry_run:
+        raise click.UsageError("no output: name a file with -o", context)
+    if not dry_run:
+        check_connection(base_url=base_url, demo=demo)
+
+    # rich and the batch's own rooms: --help does not wait for them.
+    from cometstream.batch.jsonl import InputFailed
+    from cometstream.batch.line_file import LineFileError
+    from cometstream.batch.output import BatchOutput, OutputRefused, same_file
+    from cometstream.cli.batch_input import FileInput, find_rows
+    from cometstream.cli.batch_run import BatchRun
+
+    try:
+        rows = find_rows(source, model=model)
+        for written in (output, errors):
+            if source is not None and written is not None and same_file(source, written):
+                raise InputFailed(f"{written} is the input: choose another output")
+        if dry_run:
+            return _dry_run(rows if isinstance(rows, FileInput) else rows.as_file())
+        with BatchOutput(output or "", errors, resume=resume, retry_failed=retry_failed) as opened:
+            run = BatchRun(
+                rows,
+                opened,
+                quiet=quiet,
+                strict=strict,
+                options={
+                    "concurrency": concurrency,
+                    "rpm": rpm,
+                    "tpm": tpm,
+                    "max_tokens_total": max_tokens_total,
+                    "retry": retries,
+                    "timeouts": given_timeouts(clocks),
+                },
+            )
+            run.check()
+            session = open_session(base_url=base_url, demo=demo)
+            try:
+                run_until_signal(run.main(session), signal.SIGINT, signal.SIGTERM, drain=run.drain)
+            except Interrupted:
+                pass  # by the second signal; what is left is told all the same
+            return run.exit_code()
+    except (InputFailed, OutputRefused) as error:
+        raise _Refused(str(error)) from None
+    except LineFileError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _dry_run(rows: FileInput) -> int:
+    """Check every line, and tell on stdout what there is to do."""
+    from cometstream.batch.tokens import estimate_input
+    from cometstream.cli.batch_run import BadLines
+
+    bad = BadLines(rows.name, shown=None)
+    models: Counter[str] = Counter()
+    tokens = 0
+    for row in rows.read():
+        if row.problems:
+            bad.add(row)
+        else:
+            models[row.request["model"]] += 1
+            tokens += estimate_input(row.request)
+    stdout = Stdout()
+    good = sum(models.values())
+    stdout.write(f"{rows.name}: {good:,} good rows, {bad.count:,} bad; about {tokens:,} input tokens\n")
+    for model, count in models.most_common():
+        stdout.write(f"  {count:,} for {one_line(model)}\n")
+    return ExitCode.USAGE if bad.count else ExitCode.OK

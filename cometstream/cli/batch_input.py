@@ -1,0 +1,190 @@
+"""A batch's input: a file that is checked whole before anything is sent, or a stream whose rows come as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import stat
+import sys
+import threading
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from cometstream.batch.jsonl import InputFailed, RowReader, open_input, read_lines, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Container, Iterator
+    from contextlib import AbstractContextManager
+
+    from cometstream.batch.jsonl import InputRow
+
+__all__ = ["FileInput", "StreamInput", "find_rows"]
+
+_DEMO_PROMPTS: Final = (
+    "Write one sentence about comets.",
+    "What is a comet made of?",
+    "Why does a comet have a tail?",
+    "When will Halley's Comet come back?",
+    "What is the Oort cloud?",
+    "Which comet did a probe land on?",
+)
+
+# Rows that may be read on in one go: those that have their line already cost little, and the event loop waits meanwhile.
+_AT_ONCE: Final = 50
+
+# Lines that a stream may be ahead of those who take them.
+_AHEAD: Final = 64
+
+
+class FileInput:
+    """Rows that can be read again and again.
+
+    Args:
+        name: What to call it.
+        open_: Opens it, from the beginning.
+        model: The model of rows that have none.
+    """
+
+    def __init__(
+        self, name: str, open_: Callable[[], AbstractContextManager[io.BufferedIOBase]], *, model: str | None
+    ) -> None:
+        self.name = name
+        self._open = open_
+        self._model = model
+
+    def read(self, reader: RowReader | None = None) -> Iterator[InputRow]:
+        """Yield the rows, from the first on.
+
+        Args:
+            reader: Makes rows of lines; None takes a new one.
+
+        Raises:
+            InputFailed: It cannot be read.
+        """
+        if reader is None:
+            reader = self.reader()
+        with self._open() as file:
+            for line in read_lines(file, self.name):
+                row = reader.read(line)
+                if row is not None:
+                    yield row
+
+    def reader(self) -> RowReader:
+        """Return what makes rows of its lines, to be given to `read`."""
+        return RowReader(model=self._model)
+
+    async def rows(self) -> AsyncGenerator[InputRow, None]:
+        """Yield the rows, from the first on."""
+        for number, row in enumerate(self.read()):
+            yield row
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+
+class StreamInput:
+    """Rows from stdin or a pipe, each as soon as it is there.
+
+    A thread reads the lines: no event loop can wait for a file of any kind, and a read that waits shall not keep the program
+    from ending.
+
+    Args:
+        raw: The stream.
+        name: What to call it.
+        model: The model of rows that have none.
+
+    Attributes:
+        digests: A digest of each row's ``custom_id`` so far.
+    """
+
+    def __init__(self, raw: io.BufferedReader, name: str, *, model: str | None) -> None:
+        self.name = name
+        self.digests: Container[int] = ()
+        self._model = model
+        self._raw = raw
+        self._places = threading.Semaphore(_AHEAD)
+
+    async def rows(self) -> AsyncGenerator[InputRow, None]:
+        """Yield the rows, until the stream ends.
+
+        Raises:
+            InputFailed: The stream cannot be read on.
+        """
+        reader = RowReader(model=self._model)
+        self.digests = reader.digests
+        lines: asyncio.Queue[bytes | InputFailed | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._read, args=(loop, lines), daemon=True).start()
+        while (line := await lines.get()) is not None:
+            self._places.release()
+            if isinstance(line, InputFailed):
+                raise line
+            row = reader.read(line)
+            if row is not None:
+                yield row
+
+    def as_file(self) -> FileInput:
+        """Return it as an input that is read to its end, once."""
+        return FileInput(self.name, self._open, model=self._model)
+
+    @contextmanager
+    def _open(self) -> Iterator[io.BufferedIOBase]:
+        with self._raw as raw:
+            yield unpacked(raw, self.name)
+
+    def _read(self, loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[bytes | InputFailed | None]) -> None:
+        last: InputFailed | None = None
+        try:
+            try:
+                with self._open() as file:
+                    for line in read_lines(file, self.name):
+                        self._places.acquire()
+                        loop.call_soon_threadsafe(lines.put_nowait, line)
+            except InputFailed as error:
+                last = error
+            loop.call_soon_threadsafe(lines.put_nowait, last)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits for more
+
+
+def find_rows(source: str | None, *, model: str | None) -> FileInput | StreamInput:
+    """Return the rows of an input.
+
+    Args:
+        source: A file, or a pipe, which cannot be read twice; ``-`` is stdin, None are the demo's own.
+        model: The model of rows that have none.
+
+    Raises:
+        InputFailed: It cannot be opened.
+    """
+    if source is None:
+        return FileInput("the demo's rows", lambda: nullcontext(io.BytesIO(_demo_lines())), model=model)
+    if source == "-":
+        return StreamInput(_stdin(), "stdin", model=model)
+    try:
+        mode = os.stat(source).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return StreamInput(open(source, "rb"), source, model=model)
+    except OSError as error:
+        raise InputFailed(f"{source} cannot be read: {error.strerror or error}") from None
+    return FileInput(source, lambda: open_input(source), model=model)
+
+
+def _stdin() -> io.BufferedReader:
+    if sys.stdin is None:
+        raise InputFailed("stdin is closed: name a file, or send the rows through a pipe")
+    try:
+        # Not Python's own: at the end of the program it would wait for a thread that is reading from it.
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except io.UnsupportedOperation:
+        return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))  # no file of the system's
+
+
+def _demo_lines() -> bytes:
+    """Return a few rows to try a batch with."""
+    return b"\n".join(
+        orjson.dumps({"custom_id": f"comet-{number}", "prompt": prompt})
+        for number, prompt in enumerate(_DEMO_PROMPTS, 1)
+    )

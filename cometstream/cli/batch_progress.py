@@ -1,0 +1,197 @@
+"""How a batch comes on, on stderr: live on a terminal, else a line now and then; at the end a table."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cometstream.cli.printers import Stderr
+from cometstream.cli.process import one_line, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from rich.console import Console, RenderableType
+    from typing_extensions import Self
+
+    from cometstream.batch.result import BatchProgress
+
+__all__ = ["BatchView", "Ending"]
+
+# Seconds between two lines where no terminal can be written over.
+_LINE_EVERY: Final = 30.0
+
+# Seconds that the rates are taken over: long enough to be calm, short enough to show that something has changed.
+_WINDOW: Final = 30.0
+
+# Kinds of failure that the table names.
+_CODES: Final = 5
+
+
+@dataclass
+class Ending:
+    """What the table tells besides the progress.
+
+    Attributes:
+        output: Where the lines are.
+        earlier: Rows that had a line before.
+        bad: Rows that could not be sent.
+        left: Rows that have no line; None where nobody knows how many there are.
+        failures: How often a row failed of what.
+    """
+
+    output: str
+    earlier: int
+    bad: int
+    left: int | None
+    failures: Counter[str]
+
+
+class BatchView:
+    """Shows a batch, for ``with``.
+
+    Args:
+        rows: How many rows are to be run; None where nobody knows.
+        quiet: Show nothing.
+        clock: Seconds, on a clock that only goes forward.
+        console: Where to show it; None is stderr.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: int | None,
+        quiet: bool,
+        clock: Callable[[], float] = time.monotonic,
+        console: Console | None = None,
+    ) -> None:
+        self._rows = rows
+        self._quiet = quiet
+        self._clock = clock
+        self._console = Stderr() if console is None else console
+        self._live: Live | None = None
+        self._samples: deque[tuple[float, int, int]] = deque()  # time, rows, tokens
+        self._told = clock()
+        if not quiet and self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._try(self._live.start)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._try(self._live.stop)
+
+    def show(self, progress: BatchProgress) -> None:
+        """Show how far it has come; to be called every now and then."""
+        if self._quiet:
+            return
+        now = self._clock()
+        rates = self._rates(progress, now)
+        if self._live is not None:
+            self._live.update(self._picture(progress, rates))
+            self._try(self._live.refresh)
+        elif now - self._told >= _LINE_EVERY:
+            self._told = now
+            say(", ".join([self._count(progress), *_parts(progress, rates), *self._time_left(progress, rates)]))
+
+    def table(self, progress: BatchProgress, ending: Ending) -> None:
+        """Show what has become of the rows."""
+        if self._quiet:
+            return
+        table = Table(show_header=False)
+        table.add_column()
+        table.add_column(justify="right")
+        for name, value in _figures(progress, ending):
+            table.add_row(name, value)
+        title = Text(one_line(ending.output))
+        self._try(lambda: self._console.print(title, table, sep="\n", soft_wrap=True))
+
+    def _try(self, show: Callable[[], object]) -> None:
+        """Show something, or nothing more where nobody can read it: the batch is not the poorer for it."""
+        try:
+            show()
+        except OSError:
+            self._quiet = True
+
+    def _rates(self, progress: BatchProgress, now: float) -> tuple[float, float] | None:
+        """Return rows and output tokens a second over the last while; None before there is anything to tell."""
+        samples = self._samples
+        samples.append((now, progress.done + progress.failed, progress.completion_tokens))
+        while len(samples) > 2 and now - samples[1][0] >= _WINDOW:
+            samples.popleft()
+        then, rows, tokens = samples[0]
+        if now <= then:
+            return None
+        return (samples[-1][1] - rows) / (now - then), (samples[-1][2] - tokens) / (now - then)
+
+    def _count(self, progress: BatchProgress) -> str:
+        ended = progress.done + progress.failed
+        return f"{ended:,} rows" if self._rows is None else f"{ended:,} of {self._rows:,} rows"
+
+    def _time_left(self, progress: BatchProgress, rates: tuple[float, float] | None) -> list[str]:
+        if self._rows is None or rates is None or rates[0] <= 0:
+            return []
+        left = max(0, self._rows - progress.done - progress.failed)
+        return [f"{_duration(left / rates[0])} left"]
+
+    def _picture(self, progress: BatchProgress, rates: tuple[float, float] | None) -> RenderableType:
+        head = Table.grid(padding=(0, 1))
+        bar = ProgressBar(self._rows or 1, (progress.done + progress.failed) if self._rows else 0, width=30)
+        head.add_row(Text(self._count(progress)), bar, Text(" ".join(self._time_left(progress, rates))))
+        *parts, concurrency = _parts(progress, rates)
+        return Group(head, Text(", ".join(parts)), Text(concurrency, style="dim"))
+
+
+def _parts(progress: BatchProgress, rates: tuple[float, float] | None) -> list[str]:
+    """Return what is to be told, the concurrency last."""
+    parts = [f"{progress.done:,} done", f"{progress.failed:,} failed", f"{progress.running:,} running"]
+    if rates is not None:
+        parts.append(f"{rates[0]:,.1f} rows/s")
+        parts.append(f"{rates[1]:,.0f} output tokens/s")
+    if progress.cost is not None:
+        parts.append(f"cost {progress.cost:,.4f}")
+    reason = one_line(progress.concurrency_reason)
+    parts.append(f"concurrency {progress.concurrency:,}" + (f" ({reason})" if reason else ""))
+    return parts
+
+
+def _figures(progress: BatchProgress, ending: Ending) -> list[tuple[str, str]]:
+    elapsed = progress.elapsed
+    rows = progress.done + progress.failed
+    figures = [("done", f"{progress.done:,}"), ("failed", f"{progress.failed:,}")]
+    figures += [(f"  {one_line(code)}", f"{count:,}") for code, count in ending.failures.most_common(_CODES)]
+    if ending.bad:
+        figures.append(("not sent, bad lines", f"{ending.bad:,}"))
+    if ending.earlier:
+        figures.append(("had a line before", f"{ending.earlier:,}"))
+    if ending.left is None or ending.left:
+        figures.append(("left for --resume", "unknown" if ending.left is None else f"{ending.left:,}"))
+    figures.append(("requests sent again", f"{progress.retries:,}"))
+    figures.append(("prompt tokens", f"{progress.prompt_tokens:,}"))
+    figures.append(("completion tokens", f"{progress.completion_tokens:,}"))
+    if progress.cost is not None:
+        figures.append(("cost", f"{progress.cost:,.4f}"))
+    figures.append(("time", _duration(elapsed)))
+    if elapsed > 0:
+        figures.append(("rows/s", f"{rows / elapsed:,.1f}"))
+        figures.append(("output tokens/s", f"{progress.completion_tokens / elapsed:,.0f}"))
+    return figures
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,281 @@
+"""One run of a batch: rows go in as the engine asks for them, results are written as they come, and every end is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+from cometstream.batch import fan_out
+from cometstream.batch.jsonl import InputFailed
+from cometstream.batch.line_file import LineFileError
+from cometstream.batch.output import OutputRefused
+from cometstream.batch.output_line import error_code
+from cometstream.cli.batch_input import FileInput
+from cometstream.cli.batch_progress import BatchView, Ending
+from cometstream.cli.exit_codes import ExitCode
+from cometstream.cli.process import Interrupted, say
+from cometstream.errors import AuthenticationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from cometstream.batch import BatchResult, FanOut
+    from cometstream.batch.jsonl import InputRow
+    from cometstream.batch.output import BatchOutput
+    from cometstream.cli.batch_input import StreamInput
+    from cometstream.session import CometSession
+
+__all__ = ["BadLines", "BatchRun"]
+
+# Bad lines that are shown; all are counted, and have their line in the output.
+_SHOWN: Final = 20
+
+# Seconds between two looks at the progress.
+_TICK: Final = 0.25
+
+
+class BadLines:
+    """Tells of bad lines on stderr.
+
+    Args:
+        name: The input's name.
+        shown: How many to show; None for all.
+
+    Attributes:
+        count: How many there were.
+    """
+
+    def __init__(self, name: str, *, shown: int | None = _SHOWN) -> None:
+        self.count = 0
+        self._name = name
+        self._shown = shown
+
+    def add(self, row: InputRow) -> None:
+        """Count a line, and show it where not too many were shown."""
+        self.count += 1
+        if self._shown is None or self.count <= self._shown:
+            say(f"{self._name}, line {row.line}: {'; '.join(row.problems)}")
+
+    def sum_up(self) -> None:
+        """Tell how many were not shown."""
+        if self._shown is not None and self.count > self._shown:
+            say(f"{self._name}: {self.count - self._shown:,} more lines are bad; --dry-run lists them all")
+
+
+class BatchRun:
+    """Runs a batch once.
+
+    Args:
+        rows: The input.
+        output: Where the results go.
+        strict: End where a line is bad: before anything is sent, where the input is a file.
+        quiet: Show no progress and no table.
+        options: Of ``fan_out``.
+    """
+
+    def __init__(
+        self,
+        rows: FileInput | StreamInput,
+        output: BatchOutput,
+        *,
+        strict: bool,
+        quiet: bool,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._rows = rows
+        self._output = output
+        self._strict = strict
+        self._quiet = quiet
+        self._options = options
+        self._bad = BadLines(rows.name)
+        self._due: int | None = None  # rows to be run; None where that is not known
+        self._pending: dict[str, InputRow] = {}  # handed out, and without their line yet
+        self._written = 0
+        self._bad_written = 0
+        self._failures: Counter[str] = Counter()
+        self._batch: FanOut | None = None
+        self._draining = False
+        self._all_read = False
+        self._failure: Exception | None = None  # ends everything at once
+        self._reason: InputFailed | AuthenticationError | None = None  # told when what is under way has ended
+
+    def check(self) -> None:
+        """Check a file as a whole and list its bad lines; then make the output ready. Nothing is sent, or changed before that.
+
+        Raises:
+            LineFileError: The output cannot be written.
+            InputFailed: It cannot be read, or has bad lines and the run is strict.
+            OutputRefused: The output is one of another input.
+        """
+        if isinstance(self._rows, FileInput):
+            self._check_file(self._rows)
+        for mended in self._output.begin():
+            say(mended)
+
+    async def main(self, opening: AbstractAsyncContextManager[CometSession]) -> None:
+        """Run the rows that have no line yet.
+
+        Args:
+            opening: Opens the session.
+
+        Raises:
+            LineFileError: The output cannot be written.
+            OutputRefused: It turned out to be one of another input.
+        Cancellation:
+            Requests under way are ended; their rows are left.
+        """
+        requests = self._requests()
+        async with opening as session:
+            batch = self._batch = fan_out(session, requests, **self._options)
+            view = BatchView(rows=self._due, quiet=self._quiet)
+            try:
+                async with batch:
+                    with view:
+                        await self._read(batch, view)
+            finally:
+                await requests.aclose()
+                view.table(batch.progress, self._ending())
+        if not isinstance(self._rows, FileInput):
+            self._bad.sum_up()
+        if self._failure is not None:
+            raise self._failure
+
+    def drain(self) -> None:
+        """Start no more rows; those under way come to their end."""
+        self._draining = True
+        if self._batch is not None:
+            running = self._batch.progress.running
+            say(
+                f"ending: no more rows are sent, {running:,} requests under way come to their end; once more ends them now"
+            )
+            self._start_no_more()
+
+    def exit_code(self) -> ExitCode:
+        """Return how the run ended, and say what is left to do.
+
+        Raises:
+            Interrupted: A signal ended it before its end.
+            AuthenticationError: The key was refused.
+        """
+        failed = sum(self._failures.values()) + self._bad_written + self._output.failed
+        if failed:
+            say(f"{failed:,} rows failed: their lines say why; --retry-failed runs them again")
+        left = self._left()
+        if left != 0:
+            say(f"{'rows' if left is None else f'{left:,} rows'} are left: the same command with --resume runs them")
+        if isinstance(self._reason, InputFailed):
+            say(str(self._reason))
+            return ExitCode.ERROR
+        if self._reason is not None:
+            raise self._reason
+        if left != 0:
+            if self._draining:
+                raise Interrupted
+            return ExitCode.ROWS_LEFT
+        return ExitCode.ROWS_FAILED if failed else ExitCode.OK
+
+    def _check_file(self, rows: FileInput) -> None:
+        reader = rows.reader()
+        self._due = 0
+        for row in rows.read(reader):
+            if row.problems:
+                self._bad.add(row)
+            else:
+                self._output.check_same(row)
+                self._due += not self._output.has(row)
+        self._bad.sum_up()
+        self._output.check_known(reader.digests, rows.name)
+        if self._strict and self._bad.count:
+            raise InputFailed(f"{rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
+
+    async def _read(self, batch: FanOut, view: BatchView) -> None:
+        watch = asyncio.create_task(self._watch(batch, view))
+        if self._draining:
+            batch.drain()
+        try:
+            async for result in batch:
+                self._take(result)
+                if self._failure is not None:
+                    break
+        except LineFileError as error:
+            self._failure = error
+        finally:
+            watch.cancel()
+            await asyncio.wait([watch])
+
+    async def _watch(self, batch: FanOut, view: BatchView) -> None:
+        """Show the progress, and end the batch where it cannot go on."""
+        while self._failure is None:
+            view.show(batch.progress)
+            await asyncio.sleep(_TICK)
+            try:
+                self._output.sync_if_due()
+            except LineFileError as error:
+                self._failure = error
+        await batch.aclose()
+
+    def _take(self, result: BatchResult) -> None:
+        """Write a result."""
+        if result.outcome == "cancelled":
+            return
+        if isinstance(result.error, AuthenticationError):
+            # It is the key's fault and not the row's, and every further row would meet the same.
+            if self._reason is None:
+                self._reason = result.error
+                self._start_no_more()
+            return
+        row = self._pending.pop(result.custom_id or "")
+        self._written += 1
+        if result.outcome != "complete":
+            self._failures[error_code(result)] += 1
+        self._output.write(row, result)
+
+    async def _requests(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield what is to be sent, and account for what is not."""
+        try:
+            async with aclosing(self._rows.rows()) as rows:
+                async for row in rows:
+                    if row.problems:
+                        self._take_bad(row)
+                    elif not self._output.has(row):
+                        self._pending[row.custom_id] = row
+                        yield row.request
+                    else:
+                        self._output.check_same(row)
+                    if self._reason is not None:
+                        break
+                else:
+                    self._all_read = not self._draining
+        except InputFailed as error:
+            self._reason = error
+        except (LineFileError, OutputRefused) as error:
+            self._failure = error
+
+    def _take_bad(self, row: InputRow) -> None:
+        if not isinstance(self._rows, FileInput):
+            self._bad.add(row)
+            if self._strict:
+                self._reason = InputFailed(
+                    f"{self._rows.name}, line {row.line}: is bad, so no more was sent (--strict)"
+                )
+                self._start_no_more()
+        if not self._output.has(row):
+            self._output.write_bad(row)
+            self._bad_written += 1
+
+    def _start_no_more(self) -> None:
+        if self._batch is not None:
+            self._batch.drain()
+
+    def _left(self) -> int | None:
+        """Return how many rows have no line; None for some, where nobody knows how many."""
+        if self._due is not None:
+            return self._due - self._written
+        return len(self._pending) if self._all_read else None
+
+    def _ending(self) -> Ending:
+        output = self._output
+        return Ending(output.path, output.answered + output.failed, self._bad.count, self._left(), self._failures)
