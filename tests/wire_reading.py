@@ -43,7 +43,7 @@ class Reading:
     def take(self, item: Event | Comment) -> bool:
         """Take what the parser gave; return whether to go on."""
         if isinstance(item, Comment):
-            self.comments.append(item.text.decode())
+            self.comments.append(item.text.decode("utf-8", "replace"))
             return True
         try:
             frame = read_frame(item, self.accumulator.note, self.stencil)
