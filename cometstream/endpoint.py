@@ -236,7 +236,10 @@ class Endpoint:
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Return the gateway's id of a request from the answer's headers."""
-    return next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
+    for name in _REQUEST_ID_HEADERS:
+        if name in headers:
+            return headers[name]
+    return None
 
 
 @lru_cache(maxsize=16)  # sessions have few; making one costs as much as sending the headers

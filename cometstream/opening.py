@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -28,7 +29,7 @@ _RUNNING: Final[ContextVar[OpeningClock]] = ContextVar("cometstream.opening")
 class OpeningClock:
     """Bounds the opening of one attempt by ``first_content`` and ``total``, and the making of a connection by ``connect``.
 
-    It is entered with ``with``; a clock that fires ends the block, and the error is made by `error`.
+    It is entered with ``with`` as soon as it is made; a clock that fires ends the block, and the error is made by `error`.
 
     ``connect`` is aiohttp's own, where no request ever waits for a place in the pool, which that would count. Of a pool with a
     limit the clock is told, through `opening_trace`, what it is doing. In a caller's own client, of which neither is known,
@@ -45,20 +46,22 @@ class OpeningClock:
         scope: What a clock that fires cancels.
     """
 
-    __slots__ = ("_began", "_clocks", "_dues", "_token", "_traced", "connect", "scope")
+    __slots__ = ("_began", "_clocks", "_dues", "_time", "_token", "_traced", "connect", "scope")
 
     def __init__(self, clocks: Clocks, total_due: float, *, traced: bool) -> None:
         self._clocks = clocks
+        self._time = asyncio.get_running_loop().time
+        self._began = self._time()
         self._dues = {"total": total_due}
-        self._began = 0.0
-        self.scope = anyio.CancelScope()
+        if clocks.first_content is not None:
+            self._dues["first_content"] = self._began + clocks.first_content
+        self.scope = _scope_class()(deadline=min(self._dues.values()))
         self.connect = clocks.connect
         self._traced = traced
 
     def __enter__(self) -> Self:
         if self._traced:
             self._token = _RUNNING.set(self)
-        self.sending()
         self.scope.__enter__()
         return self
 
@@ -72,7 +75,7 @@ class OpeningClock:
     @property
     def waited(self) -> float:
         """Seconds since the request had its place in the pool."""
-        return asyncio.get_running_loop().time() - self._began
+        return self._time() - self._began
 
     def queueing(self) -> None:
         """The wait for a place in the pool begins."""
@@ -80,7 +83,7 @@ class OpeningClock:
 
     def sending(self) -> None:
         """The request has its place."""
-        self._began = asyncio.get_running_loop().time()
+        self._began = self._time()
         self._start("first_content", self._clocks.first_content)
 
     def connecting(self) -> None:
@@ -100,12 +103,18 @@ class OpeningClock:
         )
 
     def _start(self, clock: str, length: float | None) -> None:
-        self._dues[clock] = math.inf if length is None else asyncio.get_running_loop().time() + length
+        self._dues[clock] = math.inf if length is None else self._time() + length
         self.scope.deadline = min(self._dues.values())
 
     def _stop(self, clock: str) -> None:
-        del self._dues[clock]
+        self._dues.pop(clock, None)
         self.scope.deadline = min(self._dues.values())
+
+
+@cache
+def _scope_class() -> type[anyio.CancelScope]:
+    """Return the class of asyncio's cancel scopes: ``anyio.CancelScope()`` looks for it anew each time, for half of its cost."""
+    return type(anyio.CancelScope())
 
 
 def opening_trace() -> aiohttp.TraceConfig:

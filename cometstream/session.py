@@ -285,7 +285,9 @@ class CometSession:
             raise ConfigurationError(f"pace: {pace!r} is no time; use seconds, 0 or more")
         if on_incomplete not in ("raise", "return"):
             raise ConfigurationError(f"on_incomplete: {on_incomplete!r} is unknown; use 'raise' or 'return'")
-        if not is_json_list(fallback_models) or not all(isinstance(name, str) and name for name in fallback_models):
+        if fallback_models != () and (
+            not is_json_list(fallback_models) or not all(isinstance(name, str) and name for name in fallback_models)
+        ):
             raise ConfigurationError(f"fallback_models: {fallback_models!r} is no list of model ids")
         if extra_body is not None and not isinstance(extra_body, Mapping):
             raise InvalidRequestError([f"extra_body: is {type(extra_body).__name__}; a mapping is allowed"])

@@ -27,12 +27,13 @@ from cometstream.pacing import Gate
 from cometstream.readers import EventReader, RelayReader, TextReader
 from cometstream.wire.accumulate import Accumulator
 from cometstream.wire.body import BodyReader
-from cometstream.wire.chunks import ChatCompletionChunk
+from cometstream.wire.chunks import ChatCompletionChunk, finish_reason_of
 from cometstream.wire.completion import ChatCompletion, completion_as_chunk
 from cometstream.wire.error_body import ErrorBody, ErrorContext, excerpt, failed_choice, read_error
 from cometstream.wire.frames import Done, Frame, chunk_beside, read_frame
 from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
 from cometstream.wire.stencil import Stencil
+from cometstream.wire.view import list_of_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -404,7 +405,7 @@ class ChatStream:
         if frame.chunk.has_content():
             self._first_content = self._loop.time()
         else:
-            finish_reasons = [choice.finish_reason for choice in frame.chunk.choices]
+            finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(frame.chunk.raw.get("choices"))]
             if "error" in finish_reasons:
                 self._fail_by_frame(ErrorBody(_ERROR_FINISH, raw=frame.chunk.raw))
                 return
@@ -441,6 +442,10 @@ class ChatStream:
         expired = clock.verdict()
         if expired is not None:
             self._failure = expired
+            return
+        if self._content.is_eof() and self._content.exception() is None:
+            # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
+            self._came(self._content.read_nowait())
             return
         self._waiting = True
         clock.wait_begins()

@@ -24,6 +24,9 @@ __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 # The usage is kept apart.
 _NOT_KEPT: Final = frozenset({"choices", "object", "obfuscation", "usage"})
 
+# Fields of a completion that stand before its choices.
+_FIRST: Final = ("id", "created", "model")
+
 _NO_CALLS: Final = "finish_tool_calls_without_calls"
 
 
@@ -86,15 +89,17 @@ class ChoiceState:
     def bent_at_the_end(self) -> list[str]:
         """Return the kinds of normalisation that only an ended choice can tell."""
         kinds = []
-        if self.finish_reason == "tool_calls" and not self.tool_calls.calls and self.function_call is None:
+        calls = self.tool_calls.calls
+        if self.finish_reason == "tool_calls" and not calls and self.function_call is None:
             kinds.append(_NO_CALLS)
-        if self.finish_reason is not None and any(call.id is None for call in self.tool_calls.calls):
+        if calls and self.finish_reason is not None and any(call.id is None for call in calls):
             kinds.append("tool_call_id_missing")
         return kinds
 
-    def build(self, id_prefix: str) -> dict[str, Any]:
-        """Return the choice as in a ``chat.completion``."""
-        calls = [call.build(f"{id_prefix}_{self.index}_{place}") for place, call in enumerate(self.tool_calls.calls)]
+    def build(self, completion_id: object) -> dict[str, Any]:
+        """Return the choice as in a ``chat.completion``; calls without an id get one that is made from the completion's."""
+        prefix = f"call_{text_or_none(completion_id) or ''}_{self.index}"
+        calls = [call.build(f"{prefix}_{place}") for place, call in enumerate(self.tool_calls.calls)]
         text = "".join(self.content)
         reasoning = "".join(self.reasoning)
         message: dict[str, Any] = {"role": self.role or "assistant"}
@@ -117,7 +122,8 @@ class ChoiceState:
                 **self.audio,
                 **{key: _joined_audio(key, value) for key, value in self.audio_pieces.items()},
             }
-        message.update({key: _joined(value) for key, value in self.message_extra.items()})
+        if self.message_extra:
+            message.update({key: _joined(value) for key, value in self.message_extra.items()})
         return {
             "index": self.index,
             "message": message,
@@ -267,23 +273,24 @@ class Accumulator:
         return self._completion
 
     def _build(self) -> ChatCompletion:
-        top = {key: value for key, value in self._top.items() if key not in _NOT_KEPT}
+        top = self._top
         notes = dict(self.normalizations)
-        prefix = f"call_{text_or_none(top.get('id')) or ''}"
         choices = []
         for index in sorted(self.choices):
-            choice = self.choices[index].build(prefix)
+            choice = self.choices[index].build(top.get("id"))
             for kind in self.choices[index].bent_at_the_end():
                 notes[kind] = notes.get(kind, 0) + 1
                 if kind == _NO_CALLS:
                     choice["finish_reason"] = "stop"
             choices.append(choice)
-        raw: dict[str, Any] = {key: top.pop(key) for key in ("id", "created", "model") if key in top}
+        raw: dict[str, Any] = {key: top[key] for key in _FIRST if key in top}
         raw["object"] = "chat.completion"
         raw["choices"] = choices
         if self._usage is not None:
             raw["usage"] = self._usage
-        raw.update(top)
+        for key, value in top.items():
+            if key not in _NOT_KEPT and key not in raw:
+                raw[key] = value
         return ChatCompletion(raw, notes)
 
     def _add_choice(self, choice: dict[str, Any]) -> bool:

@@ -201,7 +201,15 @@ _IN_PLACE_OF_CONTENT = (
 )
 
 
+# Nearly all messages are these two texts, and a long conversation has thousands of them.
+_PLAIN: Final = frozenset({"role", "content"})
+
+
 def _message(value: Any, path: str, problems: list[str]) -> None:
+    if type(value) is dict and value.keys() == _PLAIN:
+        role, content = value["role"], value["content"]
+        if type(role) is type(content) is str and role != "tool":
+            return
     _message_fields(value, path, problems)
     if not isinstance(value, (dict, Mapping)):
         return

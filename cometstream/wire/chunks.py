@@ -63,7 +63,10 @@ def arguments_text(value: object) -> str | None:
 
 def finish_reason_of(choice: dict[str, Any]) -> str | None:
     """Return why a choice ended, or None while it goes on: ``""`` is none, ``finishReason`` is accepted."""
-    return text_or_none(choice.get("finish_reason")) or text_or_none(choice.get("finishReason")) or None
+    reason = choice.get("finish_reason")
+    if type(reason) is str and reason:
+        return reason
+    return text_or_none(choice.get("finishReason")) or None
 
 
 def index_of(choice: dict[str, Any]) -> int:
@@ -366,24 +369,21 @@ class ChatCompletionChunk(View):
 
         A role, an empty text or a usage report is none. The clocks ``first_content`` and ``content_idle`` go by this.
         """
-        choices = self._raw.get("choices")
-        if not isinstance(choices, list):
-            return False
-        for choice in choices:
-            if isinstance(choice, dict):
-                delta = delta_of(choice)
-                if isinstance(delta, dict) and any(delta.values()) and _is_content(delta):
-                    return True
+        return any(_is_content(delta_of(choice)) for choice in list_of_dicts(self._raw.get("choices")))
+
+
+def _is_content(delta: Any) -> bool:
+    if not isinstance(delta, dict):
         return False
-
-
-def _is_content(delta: dict[str, Any]) -> bool:
-    get = delta.get
-    content = get("content")
-    if content and (isinstance(content, str) or (isinstance(content, list) and any(split_parts(content)))):
+    content = delta.get("content")
+    if type(content) is str and content:
         return True
+    if not [key for key, value in delta.items() if value and key != "role"]:
+        return False  # as most of the others
+    get = delta.get
     return bool(
-        list_of_dicts(get("tool_calls"))
+        (isinstance(content, list) and any(split_parts(content)))
+        or list_of_dicts(get("tool_calls"))
         or reasoning_field(delta)
         or text_or_none(get("refusal"))
         or dict_or_empty(get("function_call"))

@@ -76,7 +76,7 @@ class ToolCall(View):
     __slots__ = ("_complete",)
 
     def __init__(self, raw: dict[str, Any], complete: bool = True) -> None:
-        super().__init__(raw)
+        self._raw = raw
         self._complete = complete
 
     @property
@@ -137,7 +137,7 @@ class ChatCompletionMessage(View):
     __slots__ = ("_complete",)
 
     def __init__(self, raw: dict[str, Any], complete: bool = True) -> None:
-        super().__init__(raw)
+        self._raw = raw
         self._complete = complete
 
     @property
@@ -230,7 +230,7 @@ class ChatCompletion(View):
     __slots__ = ("_normalizations",)
 
     def __init__(self, raw: dict[str, Any], normalizations: Mapping[str, int] | None = None) -> None:
-        super().__init__(raw)
+        self._raw = raw
         self._normalizations = dict(normalizations or {})
 
     @property

@@ -201,8 +201,9 @@ class SSEParser:
             self._feed_lines(data, items)
             return
         payloads = data[6:end].split(b"\n\ndata: ")
-        if data.startswith(b"data: ") and data.count(b"\n", 0, end) == 2 * (len(payloads) - 1):
-            items.extend([Event(payload) for payload in payloads])
+        events = [Event(payload) for payload in payloads if _LF not in payload]
+        if data.startswith(b"data: ") and len(events) == len(payloads):
+            items.extend(events)
         else:
             for block in data[:end].split(b"\n\n"):
                 if block.startswith(b"data: ") and b"\n" not in block:

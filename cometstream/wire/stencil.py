@@ -43,12 +43,14 @@ class Stencil:
     def __init__(self, patience: int = 8) -> None:
         self._repeats: Repeats
         self._before = self._after = self._alone_before = self._alone_after = b""
-        self._size = -2 * _FRAMING  # of the frame; nothing fits before there is one
+        self._size = -1  # of the frame; there is none yet
         self._misses = 0
         self._next_try = patience
 
     def read(self, data: bytes) -> ChatCompletionChunk | None:
         """Return the chunk that an event's data is, or None where it must be parsed."""
+        if self._size < 0:
+            return None
         # One call for each side finds the frame and takes it away; comparing slices costs a third more.
         piece = data.removeprefix(self._before).removesuffix(self._after)
         return self._repeats.read(piece) if len(data) - len(piece) == self._size else None
@@ -61,6 +63,8 @@ class Stencil:
         Args:
             event: Bytes that came while nothing was unfinished.
         """
+        if self._size < 0:
+            return None
         piece = event.removeprefix(self._alone_before).removesuffix(self._alone_after)
         if len(event) - len(piece) != self._size + _FRAMING:
             return None

@@ -27,7 +27,7 @@ def dict_or_empty(value: object) -> dict[str, Any]:
 
 def list_of_dicts(value: object) -> list[dict[str, Any]]:
     """Return the dicts of a list; of anything that is no list, none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if value and isinstance(value, list) else []
 
 
 def text_or_none(value: object) -> str | None:
