@@ -245,6 +245,10 @@ def test_a_stream_can_be_resumed_and_one_that_is_another_is_refused(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert main(args) == 0
     assert set(files.lines()) == {"row-0", "row-1", "row-2", "new"}
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"custom_id": "more", "prompt": "more"}')))
+    assert main(args) == 0
+    assert "answers 'row-" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"custom_id": "row-1", "prompt": "else"}')))
     assert main(args) == 2
     assert "is an output of another input" in capsys.readouterr().err

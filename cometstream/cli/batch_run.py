@@ -139,7 +139,7 @@ class BatchRun:
                 await requests.aclose()
                 view.table(batch.progress, self._ending())
         if not isinstance(self._rows, FileInput):
-            self._bad.sum_up()
+            self._end_stream(self._rows)
         if self._failure is not None:
             raise self._failure
 
@@ -190,6 +190,15 @@ class BatchRun:
         self._output.check_known(reader.digests, rows.name)
         if self._strict and self._bad.count:
             raise InputFailed(f"{rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
+
+    def _end_stream(self, rows: StreamInput) -> None:
+        """Tell what only the end of a stream can tell."""
+        self._bad.sum_up()
+        if self._all_read:
+            try:
+                self._output.check_known(rows.digests, rows.name)
+            except OutputRefused as other:
+                say(f"warning: {other}")  # too late to refuse it: the new lines stand in it
 
     async def _read(self, batch: FanOut, view: BatchView) -> None:
         watch = asyncio.create_task(self._watch(batch, view))
