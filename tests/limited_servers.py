@@ -20,6 +20,8 @@ _ONE_WAY = 0.03
 class Server(Protocol):
     """Takes a request, or names the seconds until it would."""
 
+    rpm: float
+
     def takes(self, now: float) -> float:
         """Return 0.0 where the request is taken, else the seconds until there is room."""
 
@@ -35,6 +37,15 @@ class FixedWindow:
     offset: float = 0.0
     _window: int = -1
     _taken: int = 0
+
+    def announces(self, now: float) -> dict[str, str]:
+        """Return the headers that tell what is left of the window."""
+        reset = 60 - (now - self.offset) % 60
+        return {
+            "x-ratelimit-limit-requests": f"{self.rpm}",
+            "x-ratelimit-remaining-requests": f"{self.rpm - self._taken}",
+            "x-ratelimit-reset-requests": f"{reset:.3f}s",
+        }
 
     def takes(self, now: float) -> float:
         window = math.floor((now - self.offset) / 60)
@@ -92,6 +103,14 @@ class LeakyBucket:
     _level: float = math.inf
     _seen: float = 0.0
 
+    def announces(self, now: float) -> dict[str, str]:
+        """Return the headers that tell what is left of the bucket, and when it will be full, as OpenAI does."""
+        return {
+            "x-ratelimit-limit-requests": f"{self.burst:.0f}",
+            "x-ratelimit-remaining-requests": f"{self._level:.0f}",
+            "x-ratelimit-reset-requests": f"{(self.burst - self._level) * 60 / self.rpm * 1000:.0f}ms",
+        }
+
     def takes(self, now: float) -> float:
         self._level = min(self.burst, self._level + (now - self._seen) * self.rpm / 60)
         self._seen = now
@@ -101,6 +120,22 @@ class LeakyBucket:
         return 0.0
 
     def ended(self, now: float) -> None: ...
+
+
+@dataclass
+class Queue:
+    """No limit but so many slots: what does not fit waits for its first content."""
+
+    slots: int
+    rpm: float = 0.0
+
+    def takes(self, now: float) -> float:
+        return 0.0
+
+    def ended(self, now: float) -> None: ...
+
+    def first_content(self, random: Random, in_flight: int) -> float:
+        return random.uniform(0.4, 0.6) + 2.5 * max(0, in_flight - self.slots) / self.slots
 
 
 @dataclass
@@ -122,15 +157,16 @@ class Log:
 class Simulation:
     """An endless batch of one model against one server, for some minutes.
 
-    A request is started as soon as `limits` allow it; one that was refused or failed is replaced by the next. An answer takes 1 to 10 seconds
-    (lognormal) after its first content, that 0.2 to 2.
+    A request is started as soon as `limits` allow it; one that was refused or failed is replaced by the next. First contents
+    take 0.2 to 2 s, what follows is lognormal within `ends_within`.
     """
 
     limits: Limits
     server: Server
     tells: bool = True
+    announces: Callable[[float], dict[str, str]] = lambda now: {}
     seed: int = 1
-    duration: Callable[[Random], float] = lambda random: min(max(random.lognormvariate(1.2, 0.5), 1.0), 15.0)
+    ends_within: tuple[float, float] = (1.0, 15.0)
     first_content: Callable[[Random, int], float] = lambda random, in_flight: min(random.lognormvariate(-0.5, 0.5), 5.0)
     fails: Callable[[float], CometError | None] = lambda now: None
     log: Log = field(default_factory=Log)
@@ -182,6 +218,7 @@ class Simulation:
         yield _ONE_WAY
         error = self.fails(self.now)
         room = 0.0 if error is not None else self.server.takes(self.now)
+        headers = self.announces(self.now)
         yield _ONE_WAY + random.expovariate(1 / 0.05)
         if error is not None:
             self.log.failed += 1
@@ -195,11 +232,12 @@ class Simulation:
             )
             return
         self._count(self.log.taken, sent)
-        limits.answered(ticket, {}, self.now)
+        limits.answered(ticket, headers, self.now)
         first = self.first_content(random, self.in_flight)
-        yield first + self.duration(random)
+        shortest, longest = self.ends_within
+        yield first + min(max(random.lognormvariate(1.2, 0.5), shortest), longest)
         self.server.ended(self.now)
-        limits.completed(ticket, self.now, tokens=90, time_to_first_content=self.now - sent if first < 0 else first)
+        limits.completed(ticket, self.now, tokens=90, time_to_first_content=first)
 
     @staticmethod
     def _count(counts: dict[int, int], sent: float) -> None:

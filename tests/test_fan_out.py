@@ -18,7 +18,9 @@ from cometstream import (
     BatchResult,
     CometSession,
     ConfigurationError,
+    FanOut,
     InvalidRequestError,
+    ParameterWarning,
     RateLimitError,
     RetryPolicy,
     StreamTruncatedError,
@@ -27,8 +29,10 @@ from cometstream import (
     UsageError,
     fan_out,
 )
+from cometstream.batch.limits import Limits
 from cometstream.testing import DONE, Reply, chunk, frame
 from cometstream.testing.server import RecordedRequest
+from cometstream.wire.providers import WARNED
 
 MODEL = "gpt-5.4"
 
@@ -573,6 +577,16 @@ async def test_progress_tells_what_came_and_what_it_cost() -> None:
     assert last.elapsed >= 0
 
 
+async def test_how_many_ran_at_a_time_can_be_read() -> None:
+    async with serving() as (server, session):
+        server.always(echo)
+        async with fan_out(session, requests(200), model=MODEL, pace=0.0) as batch:
+            await collect_rest(batch)
+        assert batch.history[0].concurrency == 16
+        assert batch.history[-1].concurrency == batch.progress.concurrency > 16
+        assert batch.history[-1].reason == batch.progress.concurrency_reason == "growing"
+
+
 async def test_an_error_in_on_progress_ends_the_batch() -> None:
     def complain(progress: BatchProgress) -> None:
         raise LookupError("not today")
@@ -693,3 +707,60 @@ async def test_a_refusal_past_the_longest_wait_that_is_obeyed_comes_back() -> No
         (result,) = await collect(session, requests(1))
         assert isinstance(result.error, RateLimitError)
         assert result.attempts == 1
+
+
+async def test_a_warning_that_is_to_be_an_error_ends_the_batch() -> None:
+    WARNED.clear()
+    async with serving() as (server, session):
+        server.always(echo)
+        batch = fan_out(session, [request("0"), request("1", max_tokens=5)], model=MODEL, concurrency=1, pace=0.0)
+        assert text(await anext(batch)) == "re: 0"
+        with pytest.raises(ParameterWarning):
+            await anext(batch)
+
+
+async def test_an_error_of_our_own_ends_the_batch_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Limits, "completed", broken)
+    async with serving() as (server, session):
+        server.always(echo)
+        with pytest.raises(ZeroDivisionError):
+            await collect(session, requests(3))
+
+
+async def test_many_rows_start_in_several_turns_of_the_event_loop() -> None:
+    pulled = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal pulled
+        for row in requests(300):
+            pulled += 1
+            yield row
+
+    async with serving() as (server, session):
+        server.always(echo)
+        async with fan_out(session, rows(), model=MODEL, concurrency=300, pace=0.0) as batch:
+            assert 0 < pulled < 300
+            assert len(await collect_rest(batch)) == 300
+
+
+def test_a_batch_that_outlives_its_event_loop_tells_that_its_session_is_closed() -> None:
+    async def main() -> FanOut:
+        async with serving() as (server, session):
+            server.always(Reply.text("a").after(asyncio.Event()))
+            batch = fan_out(session, requests(3), model=MODEL, concurrency=2)
+            reader = asyncio.ensure_future(anext(batch))
+            await turns_until(lambda: len(server.requests) == 2)
+            reader.cancel()
+            return batch
+
+    batch = asyncio.run(main())
+    assert batch.progress.running == 0
+    with pytest.raises(UsageError):
+        asyncio.run(anext_of(batch))
+
+
+async def anext_of(batch: FanOut) -> BatchResult:
+    return await anext(batch)

@@ -12,8 +12,8 @@ __all__ = ["AdaptiveConcurrency", "ConcurrencyChange"]
 
 # Where "auto" begins: enough to see something in the first second, few enough for any key.
 _START: Final = 16
-# The share of failures from which they are congestion and no accident, as an average over about 16 outcomes: three in a row, or one in
-# seven for long. Where it stands after a step down: one more failure steps down again, a success does not.
+# The share of failures from which they are congestion and no accident, as an average over about 16 outcomes: three in a row, or one
+# in seven for long. Where it stands after a step down: one more failure steps down again, a success does not.
 _CONGESTED: Final = 0.15
 _AFTER_STEP: Final = 0.12
 _WEIGHT: Final = 1 / 16
@@ -40,8 +40,8 @@ class ConcurrencyChange(NamedTuple):
 class AdaptiveConcurrency:
     """Additive increase, multiplicative decrease, with a doubling start.
 
-    A decrease counts only requests that were sent after the one before, so that there is one a round trip. Growth needs use: an answer
-    counts only where nearly all places were taken.
+    A step down counts only requests that were sent after the one before, so that there is one a round trip. Growth needs use: an
+    answer counts only where nearly all places were taken meanwhile.
 
     Args:
         fixed: A number that never changes; None to adapt.
@@ -61,6 +61,7 @@ class AdaptiveConcurrency:
         "_stepped",
         "_succeeded",
         "_threshold",
+        "_used",
         "_window",
         "in_flight",
         "limit",
@@ -79,6 +80,7 @@ class AdaptiveConcurrency:
         self._errors = 0.0
         self._stepped = float("-inf")
         self._succeeded = True
+        self._used = float("-inf")
         self._changes: deque[ConcurrencyChange] = deque(maxlen=_HISTORY)
         self._changes.append(ConcurrencyChange(now, self.limit, self.reason))
 
@@ -87,17 +89,22 @@ class AdaptiveConcurrency:
         """The latest changes, oldest first."""
         return self._changes
 
-    def succeeded(self, now: float) -> None:
-        """A request that was on its way has ended well."""
-        in_flight = self.in_flight
-        self.in_flight = in_flight - 1
-        if not self._adapts:
+    def started(self, now: float) -> None:
+        """A request is on its way."""
+        self.in_flight += 1
+        if self.in_flight >= self.limit - (self.limit >> 3):
+            self._used = now
+
+    def succeeded(self, sent: float, now: float) -> None:
+        """A request that was sent at `sent` has ended well."""
+        self.in_flight -= 1
+        if not self._adapts or sent <= self._stepped:
             return
         self._succeeded = True
         if self._errors:
             self._errors -= self._errors * _WEIGHT
         limit = self.limit
-        if limit >= self._ceiling or in_flight < limit - (limit >> 3) or self._errors >= _CONGESTED:
+        if limit >= self._ceiling or self._used < sent or self._errors >= _CONGESTED:
             return
         window = self._window
         window += 1.0 if window < self._threshold else self._step / window
@@ -111,7 +118,7 @@ class AdaptiveConcurrency:
         if not self._adapts:
             return
         self._errors += (1.0 - self._errors) * _WEIGHT
-        if self._errors >= _CONGESTED and sent >= self._stepped:
+        if self._errors >= _CONGESTED and sent > self._stepped:
             # With nothing but failures since the last step the server is down: there is no use in halving ten times.
             self._back_off(0.5 if self._succeeded else 0.25, now, reason)
             self._errors = _AFTER_STEP
@@ -137,7 +144,7 @@ class AdaptiveConcurrency:
 
     def is_newer(self, sent: float) -> bool:
         """Whether a request that was sent at `sent` has seen the latest decrease."""
-        return sent >= self._stepped
+        return sent > self._stepped
 
     def _back_off(self, factor: float, now: float, reason: str) -> None:
         self._window = max(1.0, self._window * factor)

@@ -14,8 +14,6 @@ _FACTOR: Final = 2.0
 _GRACE: Final = 0.25
 # A step down that brings less than this did not help: the rows are longer, not the queue.
 _HELPED: Final = 0.9
-# How far the best median moves towards each later one: what was best an hour ago is no measure for ever.
-_FORGET: Final = 0.02
 
 
 class LatencyWatch:
@@ -37,10 +35,10 @@ class LatencyWatch:
         self._times.clear()
         before, self._before = self._before, None
         if self._best is None or now < self._best:
-            self._best = now
+            # Half-way, since one lucky batch is no measure.
+            self._best = now if self._best is None else (self._best + now) / 2
             return False
         if now <= self._best * _FACTOR + _GRACE:
-            self._best += (now - self._best) * _FORGET
             return False
         if before is not None and now > before * _HELPED:
             self._best = now

@@ -1,9 +1,10 @@
 """What refusals teach: how long a model's queue must rest, and at which rate its server takes requests.
 
 A server that hides a limit behind 429s is one of three kinds: a fixed window (all or nothing until it ends), a sliding window, or a
-bucket that leaks. A refusal alone does not say which. What can be counted is how many requests were taken in the minute before it,
-and how long nothing was taken after it: a long block means a window, and the minute's count is its limit; after a short one the
-rate just before the refusal is what the server takes. Requests then go out evenly a little below that, so that no kind refuses them.
+bucket that leaks. A refusal alone does not say which. What can be counted is how many requests were taken in the minute before
+it, and how long nothing was taken after it: a long block means a window, and the minute's count is its limit; after a short one
+the rate just before the refusal is what the server takes. Requests then go out evenly a little below that, so that no kind refuses
+them.
 
 Whether the limit has risen can only be seen by meeting it again, and each meeting costs refusals. They are paid from a budget that
 taken requests earn; until it is there the rate rests, then it grows slowly, and ever faster where nothing objects.
@@ -25,12 +26,12 @@ _MINUTE: Final = 60.0
 
 # Seconds of rest where the server names none, doubled while each newly sent request is refused.
 _FIRST_REST: Final = 0.5
-_LONGEST_REST: Final = 30.0
+_LONGEST_REST: Final = 15.0
 # A Retry-After beyond an hour is looked at once an hour.
 _LONGEST_OBEYED: Final = 3600.0
 # A block of more seconds than this (or two requests' time) is a window's.
 _SHORT_BLOCK: Final = 5.0
-# Where the rate settles below what was found, and what it may fall to for one episode.
+# Where the rate settles below what was found, and what it may fall to for one short block: a few seconds' count is rough.
 _BELOW: Final = 0.95
 _DEEPEST: Final = 0.5
 # And where the rate was not used: a burst was refused, not the rate.
@@ -38,12 +39,12 @@ _UNUSED: Final = 0.8
 # A rate of less than one a minute could not be told from none.
 _SLOWEST: Final = 1 / _MINUTE
 
-# Refusals that a taken request pays for: half of the 3 % that a user should ever see. A debt is forgiven after four minutes: a limit
-# of 30 a minute could pay for nothing otherwise.
+# Refusals that a taken request pays for: half of the 3 % that a user should ever see. A debt is forgiven after four minutes: a
+# limit of 30 a minute could pay for nothing otherwise.
 _EARNED: Final = 0.015
 _FORGIVEN: Final = 240.0
-# Seconds at rest after an episode, and the growth after it: 3 % in the first minute, since a window may object only at its end, then
-# twice as fast after every 30 s, at most doubling in 15 s.
+# Seconds at rest after an episode, and the growth after it: 3 % in the first minute, since a window may object only at its end,
+# then twice as fast after every 30 s, at most doubling in 15 s.
 _REST: Final = 20.0
 _GROWTH: Final = 0.03 / _MINUTE
 _GROWTH_DOUBLES: Final = 30.0
@@ -73,9 +74,9 @@ _LONGEST_PROBE: Final = 2.0
 class LearnedRate:
     """The rests and the rate of one model, from its first refusal on.
 
-    Requests come as their running number and the time at which they were sent. An *episode* begins with the refusal of a request that
-    was sent after the last rest; those that were on their way by then belong to it. After a rest one request goes ahead, and the
-    others follow when it was not refused.
+    Requests come as their running number and the time at which they were sent. An *episode* begins with the refusal of a request
+    that was sent after the last rest; those that were on their way by then belong to it. After a rest one request goes ahead, and
+    the others follow when it was not refused.
 
     Args:
         first: When the model's first request was sent.
@@ -257,9 +258,9 @@ class LearnedRate:
         rate = max(min(found, earlier) * _BELOW, _SLOWEST)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
-        else:
+        elif short:
             rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
-            if short and not used:
+            if not used:
                 self._pace.lateness /= 2
         level = self._aim if earlier < self._aim * _ON_ITS_WAY else earlier * _BELOW
         self._aim = max(min(level, minute * _BELOW), rate) if short else rate

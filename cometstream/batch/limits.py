@@ -1,8 +1,8 @@
 """When the next request of a batch may start: rates and pauses of each model, and how many may be on their way.
 
-No I/O and no clock: the time is passed in, as seconds of one clock that never goes back. The parts stand beside this: `buckets` (the
-caller's caps), `ratelimit_headers` and `announced` (what the server tells), `learned_rate` (what its refusals teach), `latency` and
-`concurrency` (how many at a time), `tokens` (the estimate).
+No I/O and no clock: the time is passed in, as seconds of one clock that never goes back. The parts stand beside this: `buckets`
+(the caller's caps), `ratelimit_headers` and `announced` (what the server tells), `learned_rate` (what its refusals teach),
+`latency` and `concurrency` (how many at a time), `tokens` (the estimate).
 """
 
 from __future__ import annotations
@@ -157,14 +157,14 @@ class Ticket:
 class Limits:
     """What a batch may send, and when.
 
-    Ask ``wait`` before each request, ``start`` it when that is 0.0 and fewer than ``concurrency`` are on their way, and tell how it went on.
-    A wait may become shorter or longer with each answer, so ask again after one.
+    Ask ``wait`` before each request, ``start`` it when that is 0.0 and fewer than ``concurrency`` are on their way, and tell how it
+    went on. A wait may become shorter or longer with each answer, so ask again after one, and after each wait.
 
     Args:
-        concurrency: Requests that may be on their way at a time, over all models; ``"auto"`` starts at 16, doubles until the first sign of
-            congestion, and then adapts.
-        rpm: Requests a minute that no model may exceed; None for no cap. They are spaced evenly, a twentieth of a second's worth at once
-            at most: a burst of more breaks a server's own window.
+        concurrency: Requests that may be on their way at a time, over all models; ``"auto"`` starts at 16, doubles until the first
+            sign of congestion, and then adapts.
+        rpm: Requests a minute that no model may exceed; None for no cap. They are spaced evenly, a twentieth of a second's worth at
+            once at most: a burst of more breaks a server's own window.
         tpm: Tokens a minute, likewise; a second's worth at once.
         now: Seconds on the caller's clock.
         max_concurrency: What ``"auto"`` never exceeds. 1,000, near the usual limit of open files.
@@ -219,8 +219,10 @@ class Limits:
 
     def estimate(self, model: str, body: Mapping[str, Any]) -> int:
         """Return about how many tokens a request takes, from its size and what the model's answers took so far; at least 1."""
-        known = self._model(model, 0.0)
         size = estimate_input(body)
+        known = self._models.get(model)
+        if known is None:
+            return size + estimate_output(body, None)
         known.input = size if known.input is None else known.input + (size - known.input) * _WEIGHT
         typical = None if known.total is None else max(known.total - known.input, 1.0)
         return size + estimate_output(body, typical)
@@ -244,7 +246,7 @@ class Limits:
         known.sent.add(now, 1)
         if not known.free:
             known.take(tokens, now)
-        self._concurrency.in_flight += 1
+        self._concurrency.started(now)
         return Ticket(known, tokens, now)
 
     def answered(self, ticket: Ticket, headers: Mapping[str, str], now: float) -> None:
@@ -271,7 +273,7 @@ class Limits:
         if tokens is not None:
             model.total = tokens if model.total is None else model.total + (tokens - model.total) * _WEIGHT
             model.give_back(ticket.tokens - tokens, now)
-        concurrency.succeeded(now)
+        concurrency.succeeded(ticket.time, now)
         if (
             time_to_first_content is not None
             and concurrency.is_newer(ticket.time)

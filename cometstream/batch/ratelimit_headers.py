@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["Allowance", "read_requests", "read_tokens", "seconds_until"]
 
 # A Go duration, as OpenAI and Groq write it: "1s", "6m0s", "17ms", "2m59.56s", "1h0m0s".
-_DURATION = re.compile(
-    r"(?:(\d+(?:\.\d*)?)d)?(?:(\d+(?:\.\d*)?)h)?(?:(\d+(?:\.\d*)?)m)?(?:(\d+(?:\.\d*)?)s)?(?:(\d+(?:\.\d*)?)ms)?"
-)
+_NUMBER: Final = r"(\d+(?:\.\d*)?)"
+_DURATION = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 # Numbers above these are Unix times, in seconds and in milliseconds (OpenRouter): no reset is 30 years away.

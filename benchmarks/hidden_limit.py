@@ -1,0 +1,276 @@
+"""``python -m benchmarks.hidden_limit``: how near a batch comes to a limit that its server hides behind refusals."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.fast_clock import run
+from benchmarks.report import RESULTS, machine, versions
+from cometstream import CometSession, fan_out
+from cometstream.testing import RecordedRequest, Reply, SimulatedServer
+
+# After the first minute: the share of the limit that must be used, and the share of the requests that may be refused.
+_USED = 0.9
+_REFUSED = 0.03
+
+_PACKAGES = ("cometstream", "aiohttp", "anyio")
+_USAGE = {"prompt_tokens": 12, "completion_tokens": 40, "total_tokens": 52}
+_HEAD = ("server", "refusals say", "requests a minute", "of the limit", "refused", "refused in the first minute", "met")
+
+
+class Limit(Protocol):
+    """Takes a request, or names the seconds until it would."""
+
+    def room_in(self, now: float) -> float: ...
+
+
+@dataclass
+class FixedWindow:
+    """So many in each minute of the server's clock."""
+
+    rpm: float
+    _window: int = -1
+    _taken: int = 0
+
+    def room_in(self, now: float) -> float:
+        window = int(now // 60)
+        if window != self._window:
+            self._window, self._taken = window, 0
+        if self._taken >= self.rpm:
+            return (window + 1) * 60 - now
+        self._taken += 1
+        return 0.0
+
+
+@dataclass
+class SlidingWindow:
+    """So many in any 60 seconds."""
+
+    rpm: float
+    _taken: deque[float] = field(default_factory=deque)
+
+    def room_in(self, now: float) -> float:
+        while self._taken and self._taken[0] <= now - 60:
+            self._taken.popleft()
+        if len(self._taken) >= self.rpm:
+            return self._taken[0] + 60 - now
+        self._taken.append(now)
+        return 0.0
+
+
+@dataclass
+class Bucket:
+    """An even rate, and so many at once."""
+
+    rpm: float
+    burst: float
+    _level: float = math.inf
+    _seen: float = 0.0
+
+    def room_in(self, now: float) -> float:
+        self._level = min(self.burst, self._level + (now - self._seen) * self.rpm / 60)
+        self._seen = now
+        if self._level < 1:
+            return (1 - self._level) * 60 / self.rpm
+        self._level -= 1
+        return 0.0
+
+
+@dataclass
+class Case:
+    """One server, and what happened there.
+
+    Args:
+        title: What it is.
+        limit: What it hides.
+        tells: Whether its refusals have a Retry-After.
+    """
+
+    title: str
+    limit: Limit
+    tells: bool
+    rpm: float
+    taken: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    concurrency: list[tuple[float, int]] = field(default_factory=list)
+
+    def reply(self, now: float, random: Random) -> Reply:
+        """Return the answer to a request that comes at `now`: of 1 to 15 s, most of 3, or a refusal."""
+        room = self.limit.room_in(now)
+        if room > 0.0:
+            self.refused.append(now)
+            return Reply.error(429, "slow down", retry_after=math.ceil(room) if self.tells else None).after(0.05)
+        self.taken.append(now)
+        rest = min(max(random.lognormvariate(1.2, 0.5), 1.0), 15.0)
+        return Reply.text("A", rest, " comet.", usage=_USAGE).after(min(random.lognormvariate(-0.5, 0.5), 5.0))
+
+    def figures(self, minutes: int) -> tuple[float, float]:
+        """Return the requests taken a minute, and the share that was refused, after the first minute."""
+        taken = _between(self.taken, 60, (minutes + 1) * 60)
+        refused = _between(self.refused, 60, (minutes + 1) * 60)
+        return taken / minutes, refused / max(taken + refused, 1)
+
+    def is_met(self, minutes: int) -> bool:
+        rate, refused = self.figures(minutes)
+        return rate >= _USED * self.rpm and refused <= _REFUSED
+
+    def row(self, minutes: int) -> tuple[str, ...]:
+        rate, refused = self.figures(minutes)
+        first = _between(self.refused, 0, 60) / max(_between(self.taken, 0, 60) + _between(self.refused, 0, 60), 1)
+        says = "Retry-After" if self.tells else "nothing"
+        met = "yes" if self.is_met(minutes) else "no"
+        return (self.title, says, f"{rate:.0f}", f"{rate / self.rpm:.3f}", f"{refused:.2%}", f"{first:.1%}", met)
+
+
+def cases(rpm: int) -> list[Case]:
+    """Return the servers, each with the same limit."""
+    kinds: list[tuple[str, type[Limit], tuple[float, ...]]] = [
+        ("a fixed window a minute", FixedWindow, ()),
+        ("a sliding window", SlidingWindow, ()),
+        ("a bucket, 10 at once", Bucket, (10,)),
+        ("a bucket, a minute's worth at once", Bucket, (rpm,)),
+    ]
+    return [Case(title, kind(rpm, *more), tells, rpm) for title, kind, more in kinds for tells in (True, False)]
+
+
+async def measure(case: Case, minutes: int) -> None:
+    """Run an endless batch against a case's server, for a minute and so many more of the loop's own clock."""
+    loop, random = asyncio.get_running_loop(), Random(1)
+    async with SimulatedServer() as server:
+        began = loop.time()
+
+        def reply(_: RecordedRequest) -> Reply:
+            return case.reply(loop.time() - began, random)
+
+        server.always(reply)
+        async with CometSession(api_key=server.api_key, base_url=server.base_url) as session:
+            async with fan_out(session, _requests()) as batch:
+                async for _ in batch:
+                    if loop.time() - began > (minutes + 1) * 60:
+                        break
+                case.concurrency = [(change.time - began, change.concurrency) for change in batch.history]
+                case.concurrency.append((loop.time() - began, batch.progress.concurrency))
+
+
+def _requests() -> Iterator[dict[str, Any]]:
+    for number in itertools.count():
+        yield {"model": "gpt-5.4", "messages": [{"role": "user", "content": f"Name comet {number}."}]}
+
+
+def _between(times: Sequence[float], since: float, until: float) -> int:
+    return sum(since <= moment < until for moment in times)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hidden_limit", description=__doc__)
+    parser.add_argument("--rpm", type=int, default=600, help="the limit (default 600)")
+    parser.add_argument("--minutes", type=int, default=10, help="simulated minutes after the first (default 10)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where hidden_limit.md and .svg are written")
+    options = parser.parse_args()
+    if options.rpm < 1 or options.minutes < 1:
+        parser.error("--rpm, --minutes: use 1 or more")
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    table = Table(title=f"A hidden limit of {options.rpm} requests a minute", title_justify="left")
+    for place, name in enumerate(_HEAD):
+        table.add_column(name, justify="left" if place < 2 else "right")
+    measured = cases(options.rpm)
+    for case in measured:
+        took = time.monotonic()
+        run(measure(case, options.minutes))
+        console.print(f"{case.title}: {options.minutes + 1} minutes in {time.monotonic() - took:.0f} s")
+        table.add_row(*case.row(options.minutes))
+    console.print(table)
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_plot(measured, options.output / "hidden_limit.svg")
+    write_markdown(measured, options.rpm, options.minutes, options.output / "hidden_limit.md")
+    return 0 if all(case.is_met(options.minutes) for case in measured) else 1
+
+
+def write_plot(measured: list[Case], path: Path) -> None:
+    """Draw the rate that was taken and the concurrency over time, and mark the refusals."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "cometstream", "font.size": 8})
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(len(measured) // 2, 2, figsize=(10, 2 * len(measured) // 2 + 1), sharex=True)
+    for case, axis in zip(measured, axes.flat, strict=True):
+        end = case.concurrency[-1][0]
+        marks = [10.0 * step for step in range(int(end // 10))]
+        rate = [_between(case.taken, since, since + 10) * 6 for since in marks]
+        axis.step([since / 60 for since in marks], rate, where="post", color="#d1602a", label="taken, a minute")
+        axis.axhline(case.rpm, color="#8a94a3", linewidth=0.8, linestyle="--", label="the limit")
+        axis.plot(
+            [moment / 60 for moment in case.refused],
+            [0.0] * len(case.refused),
+            "|",
+            color="#b3202a",
+            label="a refusal",
+        )
+        axis.set_ylim(-0.08 * case.rpm, 2.6 * case.rpm)
+        axis.set_title(f"{case.title}, {'Retry-After' if case.tells else 'no Retry-After'}", loc="left", fontsize=8)
+        places = axis.twinx()
+        places.step(
+            [moment / 60 for moment, _ in case.concurrency],
+            [count for _, count in case.concurrency],
+            where="post",
+            color="#3c6fb0",
+            linewidth=0.8,
+            label="concurrency",
+        )
+        places.set_ylim(0, None)
+        for side in (axis, places):
+            side.spines["top"].set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel("simulated minutes")
+    figure.legend(
+        *(
+            first + second
+            for first, second in zip(axis.get_legend_handles_labels(), places.get_legend_handles_labels(), strict=True)
+        ),
+        loc="lower center",
+        ncols=4,
+        frameon=False,
+    )
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    figure.savefig(path, metadata={"Date": None})
+
+
+def write_markdown(measured: list[Case], rpm: int, minutes: int, path: Path) -> None:
+    """Write the table, with the machine it was measured on."""
+    found = {name: version for name, version in versions().items() if name in _PACKAGES}
+    rows = [_HEAD, ("---",) * len(_HEAD), *(case.row(minutes) for case in measured)]
+    about = [("machine", ""), ("---", "---"), *machine().items(), *found.items()]
+    lines = [
+        "# A hidden limit",
+        "",
+        f"`python -m benchmarks.hidden_limit`: `fan_out` against a server that takes {rpm} requests a minute and refuses the rest,",
+        f"in minutes 2 to {minutes + 1} of a clock that runs ahead, over real sockets. Answers take 1 to 20 s, refusals 50 ms.",
+        f"The bar: {_USED:.0%} of the limit used, {_REFUSED:.0%} of the requests refused.",
+        "",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        "![rate and concurrency over time](hidden_limit.svg)",
+        "",
+        *(f"| {' | '.join(row)} |" for row in about),
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
