@@ -175,6 +175,17 @@ def test_a_dry_run_checks_every_line_and_sends_and_writes_nothing(
     assert main(["batch", str(files.source), "--dry-run", "--model", "m"]) == 0
 
 
+def test_a_dry_run_reads_stdin_too(
+    server: SimulatedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = gzip.compress(b'{"prompt": "A"}\nnope\n')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["batch", "-", "--dry-run", "--model", "m"]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("stdin: 1 good rows, 1 bad; about ")
+    assert err.startswith("cometstream: stdin, line 2: is no JSON")
+
+
 def test_failures_have_their_lines_and_can_be_run_again(
     server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
