@@ -218,6 +218,20 @@ def test_failures_have_their_lines_and_can_be_run_again(
     assert (set(files.lines()), files.lines(files.errors)) == ({"good", "cut", "open", "refused"}, {})
 
 
+def test_codes_that_a_server_makes_up_do_not_fill_memory(
+    server: SimulatedServer, files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(5)
+    monkeypatch.setattr(batch_run, "_CODES_KEPT", 2)
+    server.always(lambda request: Reply.error(400, code=request.json["messages"][0]["content"]))
+    assert main([*files.args, "--concurrency", "1"]) == 8
+    assert re.findall(r"│   (\S.*?)\s+│\s+(\d) │", capsys.readouterr().err) == [
+        ("other", "3"),
+        ("Hi 0", "1"),
+        ("Hi 1", "1"),
+    ]
+
+
 def test_a_row_whose_answer_broke_off_is_sent_again(server: SimulatedServer, files: Files) -> None:
     files.rows(1)
     server.script(Reply.text("Hel", finish_reason=None, done=False).cut())

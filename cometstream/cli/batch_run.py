@@ -33,6 +33,9 @@ __all__ = ["BadLines", "BatchRun"]
 # Bad lines that are shown; all are counted, and have their line in the output.
 _SHOWN: Final = 20
 
+# Kinds of failure that are counted apart: the codes are the server's, and one that makes up ever new ones is not to fill memory.
+_CODES_KEPT: Final = 100
+
 # Seconds between two looks at the progress.
 _TICK: Final = 0.25
 
@@ -239,7 +242,8 @@ class BatchRun:
         row = self._pending.pop(result.custom_id or "")
         self._written += 1
         if result.outcome != "complete":
-            self._failures[error_code(result)] += 1
+            code = error_code(result)
+            self._failures[code if code in self._failures or len(self._failures) < _CODES_KEPT else "other"] += 1
         self._output.write(row, result)
 
     async def _requests(self) -> AsyncGenerator[dict[str, Any], None]:
