@@ -279,6 +279,7 @@ class LearnedRate:
         elif self._budget < 0.0 and self._grown == 0.0:
             return
         else:
-            growth = min(_GROWTH * 2.0 ** (max(self._grown - _MINUTE, 0.0) / _GROWTH_DOUBLES), _FASTEST)
+            doubled = min(max(self._grown - _MINUTE, 0.0) / _GROWTH_DOUBLES, 10.0)
+            growth = min(_GROWTH * 2.0**doubled, _FASTEST)
             self._grown += seconds
         pace.rate *= 1.0 + growth * seconds
