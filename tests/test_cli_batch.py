@@ -175,6 +175,17 @@ def test_a_dry_run_checks_every_line_and_sends_and_writes_nothing(
     assert main(["batch", str(files.source), "--dry-run", "--model", "m"]) == 0
 
 
+def test_a_dry_run_reads_stdin_too(
+    server: SimulatedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = gzip.compress(b'{"prompt": "A"}\nnope\n')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["batch", "-", "--dry-run", "--model", "m"]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("stdin: 1 good rows, 1 bad; about ")
+    assert err.startswith("cometstream: stdin, line 2: is no JSON")
+
+
 def test_failures_have_their_lines_and_can_be_run_again(
     server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +216,20 @@ def test_failures_have_their_lines_and_can_be_run_again(
     assert main([*args, "--retry-failed"]) == 0
     assert asked(server) == ["cut", "open", "refused"]
     assert (set(files.lines()), files.lines(files.errors)) == ({"good", "cut", "open", "refused"}, {})
+
+
+def test_codes_that_a_server_makes_up_do_not_fill_memory(
+    server: SimulatedServer, files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(5)
+    monkeypatch.setattr(batch_run, "_CODES_KEPT", 2)
+    server.always(lambda request: Reply.error(400, code=request.json["messages"][0]["content"]))
+    assert main([*files.args, "--concurrency", "1"]) == 8
+    assert re.findall(r"│   (\S.*?)\s+│\s+(\d) │", capsys.readouterr().err) == [
+        ("other", "3"),
+        ("Hi 0", "1"),
+        ("Hi 1", "1"),
+    ]
 
 
 def test_a_row_whose_answer_broke_off_is_sent_again(server: SimulatedServer, files: Files) -> None:
@@ -245,6 +270,10 @@ def test_a_stream_can_be_resumed_and_one_that_is_another_is_refused(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert main(args) == 0
     assert set(files.lines()) == {"row-0", "row-1", "row-2", "new"}
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"custom_id": "more", "prompt": "more"}')))
+    assert main(args) == 0
+    assert "answers 'row-" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"custom_id": "row-1", "prompt": "else"}')))
     assert main(args) == 2
     assert "is an output of another input" in capsys.readouterr().err

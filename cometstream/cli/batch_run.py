@@ -33,6 +33,9 @@ __all__ = ["BadLines", "BatchRun"]
 # Bad lines that are shown; all are counted, and have their line in the output.
 _SHOWN: Final = 20
 
+# Kinds of failure that are counted apart: the codes are the server's, and one that makes up ever new ones is not to fill memory.
+_CODES_KEPT: Final = 100
+
 # Seconds between two looks at the progress.
 _TICK: Final = 0.25
 
@@ -139,7 +142,7 @@ class BatchRun:
                 await requests.aclose()
                 view.table(batch.progress, self._ending())
         if not isinstance(self._rows, FileInput):
-            self._bad.sum_up()
+            self._end_stream(self._rows)
         if self._failure is not None:
             raise self._failure
 
@@ -191,6 +194,15 @@ class BatchRun:
         if self._strict and self._bad.count:
             raise InputFailed(f"{rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
 
+    def _end_stream(self, rows: StreamInput) -> None:
+        """Tell what only the end of a stream can tell."""
+        self._bad.sum_up()
+        if self._all_read:
+            try:
+                self._output.check_known(rows.digests, rows.name)
+            except OutputRefused as other:
+                say(f"warning: {other}")  # too late to refuse it: the new lines stand in it
+
     async def _read(self, batch: FanOut, view: BatchView) -> None:
         watch = asyncio.create_task(self._watch(batch, view))
         if self._draining:
@@ -230,7 +242,8 @@ class BatchRun:
         row = self._pending.pop(result.custom_id or "")
         self._written += 1
         if result.outcome != "complete":
-            self._failures[error_code(result)] += 1
+            code = error_code(result)
+            self._failures[code if code in self._failures or len(self._failures) < _CODES_KEPT else "other"] += 1
         self._output.write(row, result)
 
     async def _requests(self) -> AsyncGenerator[dict[str, Any], None]:
