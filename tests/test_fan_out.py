@@ -577,14 +577,17 @@ async def test_progress_tells_what_came_and_what_it_cost() -> None:
     assert last.elapsed >= 0
 
 
-async def test_how_many_ran_at_a_time_can_be_read() -> None:
-    async with serving() as (server, session):
-        server.always(echo)
-        async with fan_out(session, requests(200), model=MODEL, pace=0.0) as batch:
-            await collect_rest(batch)
-        assert batch.history[0].concurrency == 16
-        assert batch.history[-1].concurrency == batch.progress.concurrency > 16
-        assert batch.history[-1].reason == batch.progress.concurrency_reason == "growing"
+def test_how_many_ran_at_a_time_can_be_read() -> None:
+    async def main() -> None:
+        async with serving() as (server, session):
+            server.always(lambda recorded: echo(recorded).after(5.0))
+            async with fan_out(session, requests(100), model=MODEL, pace=0.0) as batch:
+                await collect_rest(batch)
+            assert batch.history[0].concurrency == 16
+            assert batch.history[-1].concurrency == batch.progress.concurrency > 16
+            assert batch.history[-1].reason == batch.progress.concurrency_reason == "growing"
+
+    virtual_clock.run(main())
 
 
 async def test_an_error_in_on_progress_ends_the_batch() -> None:
