@@ -149,8 +149,11 @@ class RetryPolicy:
         wish = error.retry_after if isinstance(error, APIStatusError) else None
         if wish is not None:
             return wish if wish <= self.max_retry_after else None
-        bound = min(self.max_delay, self.initial_delay * 2.0 ** min(retry - 1, 60))
-        return bound * jitter
+        return self.backoff(retry, jitter)
+
+    def backoff(self, retry: int, jitter: float) -> float:
+        """Return the seconds to wait before a retry for which the server has no wish."""
+        return min(self.max_delay, self.initial_delay * 2.0 ** min(retry - 1, 60)) * jitter
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -106,9 +106,18 @@ def test_a_fixed_number_never_changes() -> None:
         _round(concurrency, float(now))
         _fail_round(concurrency, now + 0.6)
         concurrency.slower(float(now))
-        concurrency.in_flight += 1
-        concurrency.out_of_files(float(now))
     assert (concurrency.limit, concurrency.reason, len(concurrency.history)) == (7, "fixed", 1)
+
+
+def test_a_fixed_number_yields_to_file_descriptors_that_ran_out() -> None:
+    concurrency = AdaptiveConcurrency(fixed=50, ceiling=1000, now=0.0)
+    for _ in range(21):
+        concurrency.started(1.0)
+    concurrency.out_of_files(1.0)
+    assert (concurrency.limit, concurrency.reason) == (18, "out of file descriptors")
+    for now in range(2, 10):
+        _round(concurrency, float(now))
+    assert concurrency.limit == 18
 
 
 def test_file_descriptors_that_ran_out_are_a_ceiling_below_what_was_open() -> None:

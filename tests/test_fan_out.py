@@ -3,10 +3,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import sys
+import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
+import aiohttp
 import pytest
 import virtual_clock
 from loops import Run, on_each_loop, turns_until
@@ -20,7 +23,6 @@ from cometstream import (
     ConfigurationError,
     FanOut,
     InvalidRequestError,
-    ParameterWarning,
     RateLimitError,
     RetryPolicy,
     StreamTruncatedError,
@@ -30,7 +32,7 @@ from cometstream import (
     fan_out,
 )
 from cometstream.batch.limits import Limits
-from cometstream.testing import DONE, Reply, chunk, frame
+from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
 from cometstream.testing.server import RecordedRequest
 from cometstream.wire.providers import WARNED
 
@@ -70,6 +72,10 @@ def text(result: BatchResult) -> str | None:
 async def collect(session: CometSession, rows: Any, **options: Any) -> list[BatchResult]:
     async with fan_out(session, rows, **{"model": MODEL, "pace": 0.0, "concurrency": 4, **options}) as batch:
         return [result async for result in batch]
+
+
+async def anext_of(batch: FanOut) -> BatchResult:
+    return await anext(batch)
 
 
 def failing(times: int, reply: Reply) -> Callable[[RecordedRequest], Reply]:
@@ -225,16 +231,35 @@ def test_retries_are_bounded_and_the_last_partial_answer_is_kept(retry: Any, att
     virtual_clock.run(main())
 
 
-def test_a_batch_outlasts_a_minute_without_a_server_unless_told_otherwise() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        async with serving() as (server, session):
-            down_until = loop.time() + 25
-            server.always(lambda recorded: Reply.error(503) if loop.time() < down_until else echo(recorded))
-            results = await collect(session, requests(8))
-            assert [result.outcome for result in results] == ["complete"] * 8
+async def flapping(up: float, down: float, **options: Any) -> Counter[str]:
+    """How rows end with a gateway that is there for so many seconds, and then answers 502 for so many."""
+    loop = asyncio.get_running_loop()
+    async with serving() as (server, session):
+        down_from = loop.time() + up
 
-    virtual_clock.run(main())
+        def answer(recorded: RecordedRequest) -> Reply:
+            return Reply.error(502) if down_from <= loop.time() < down_from + down else echo(recorded).after(1.0)
+
+        server.always(answer)
+        return Counter(result.outcome for result in await collect(session, requests(40), **options))
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "options", "all_whole"),
+    [
+        (3, 300, {}, True),  # five minutes
+        (0, 50, {}, True),  # from the beginning
+        (3, 1500, {}, False),  # for good, as far as anybody can tell
+        (0, 900, {}, False),  # never there: the address may be wrong
+        (3, 300, {"retry": 5}, False),  # who gives a number gets that number
+    ],
+)
+def test_a_batch_outlasts_a_gateway_that_is_down_for_minutes(
+    up: float, down: float, options: dict[str, Any], all_whole: bool
+) -> None:
+    outcomes = virtual_clock.run(flapping(up, down, **options))
+    assert sum(outcomes.values()) == 40
+    assert (outcomes["complete"] == 40) is all_whole
 
 
 def test_a_row_that_waits_for_its_next_attempt_holds_no_place() -> None:
@@ -414,6 +439,33 @@ async def test_closing_the_session_ends_the_batch_and_tells_its_reader() -> None
         await asyncio.wait_for(server.until_unconnected(), 5)
 
 
+async def test_rows_that_were_done_before_their_turn_are_told_when_the_session_is_closed() -> None:
+    async with serving() as (server, session):
+        hold = asyncio.Event()
+        server.always(lambda recorded: echo(recorded).after(hold) if asked(recorded) == "0" else echo(recorded))
+        async with fan_out(session, requests(4), model=MODEL, ordered=True, pace=0.0) as batch:
+            await turns_until(lambda: batch.progress.done == 3)
+            await session.aclose()
+            assert [(await anext(batch)).index for _ in range(3)] == [1, 2, 3]
+            with pytest.raises(UsageError):
+                await anext(batch)
+
+
+async def test_closing_the_callers_own_client_ends_the_batch_and_tells_its_reader() -> None:
+    async with SimulatedServer(api_key=KEY) as server:
+        client = aiohttp.ClientSession()
+        async with CometSession(api_key=KEY, base_url=server.base_url, client=client) as session:
+            hold = asyncio.Event()
+            server.always(echo_after(hold))
+            server.script(echo)
+            batch = fan_out(session, requests(100), model=MODEL, concurrency=1, pace=0.0)
+            assert text(await anext(batch)) == "re: 0"
+            await turns_until(lambda: len(server.requests) == 2)
+            await client.close()
+            with pytest.raises(UsageError):
+                await anext(batch)
+
+
 def test_closing_the_session_ends_a_batch_that_only_waits() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -590,6 +642,43 @@ def test_how_many_ran_at_a_time_can_be_read() -> None:
     virtual_clock.run(main())
 
 
+async def test_answers_that_broke_off_and_reports_of_nonsense_count_as_what_was_expected() -> None:
+    async with serving() as (server, session):
+        nonsense = {"prompt_tokens": -7, "completion_tokens": 10**18, "total_tokens": 1.7e308, "cost": 1e308}
+        server.always(Reply.text("Hello", usage=nonsense))
+        async with fan_out(
+            session, requests(100), model=MODEL, concurrency=1, pace=0.0, tpm=10**9, max_tokens_total=2600
+        ) as batch:
+            results = await collect_rest(batch)
+        assert len(results) < 10
+        assert (batch.progress.prompt_tokens, batch.progress.completion_tokens, batch.progress.cost) == (0, 0, None)
+        server.always(Reply.text("Hello", finish_reason=None, done=False).cut())
+        results = await collect(session, requests(100), concurrency=1, retry=None, max_tokens_total=2600)
+        assert len(results) < 10
+
+
+async def test_a_report_without_a_total_corrects_the_cap_on_tokens() -> None:
+    async with serving() as (server, session):
+        server.always(Reply.text("Hello", usage={"prompt_tokens": 900, "completion_tokens": 100}))
+        batch = fan_out(session, requests(3), model=MODEL, concurrency=1, pace=0.0, tpm=600, max_completion_tokens=1)
+        await anext(batch)
+        await asyncio.sleep(0.05)
+        assert batch.progress.waiting == 1  # for the debt of the first, over a minute
+        await batch.aclose()
+        assert batch.progress.waiting == 0
+
+
+async def test_an_error_in_on_progress_is_told_though_a_bad_row_was_the_last() -> None:
+    def complain(progress: BatchProgress) -> None:
+        raise LookupError("not today")
+
+    async with serving() as (_, session):
+        batch = fan_out(session, [{"bad": 1}, *requests(5)], model=MODEL, on_progress=complain)
+        assert (await anext(batch)).outcome == "error"
+        with pytest.raises(LookupError, match="not today"):
+            await anext(batch)
+
+
 async def test_an_error_in_on_progress_ends_the_batch() -> None:
     def complain(progress: BatchProgress) -> None:
         raise LookupError("not today")
@@ -621,6 +710,38 @@ async def test_a_batch_that_was_read_to_its_end_needs_no_block() -> None:
         results = [result async for result in fan_out(session, requests(3), model=MODEL)]
         gc.collect()
         assert len(results) == 3
+
+
+async def test_a_batch_that_is_dropped_is_ended_though_its_warning_is_an_error() -> None:
+    async with serving() as (server, session):
+        server.always(Reply.sse(chunk({"content": "a"})).stall())
+        server.script(Reply.text("the first"))
+        unraisable: list[Any] = []
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            patch.setattr(sys, "unraisablehook", unraisable.append)
+            async for _ in fan_out(session, requests(9), model=MODEL, concurrency=2):
+                break
+            gc.collect()
+        assert unraisable
+        await left_by_their_client(server.requests[1:])
+
+
+async def test_a_batch_is_entered_once() -> None:
+    async with serving() as (server, session):
+        server.always(echo)
+        batch = fan_out(session, requests(1), model=MODEL, pace=0.0)
+        async with batch:
+            await collect_rest(batch)
+        with pytest.raises(UsageError, match="has ended"):
+            async with batch:
+                pass
+
+
+def test_a_batch_without_an_event_loop_says_what_it_needs() -> None:
+    session = CometSession(api_key=KEY)
+    with pytest.raises(UsageError, match="event loop"):
+        _ = fan_out(session, []).progress
 
 
 async def test_two_readers_are_one_too_many() -> None:
@@ -662,6 +783,57 @@ async def test_a_row_whose_task_somebody_cancels_is_given_back() -> None:
             assert result.attempts == 1
 
 
+async def test_an_iterator_that_is_cancelled_from_within_ends_the_batch_and_tells_its_reader() -> None:
+    async def rows() -> AsyncIterator[dict[str, Any]]:
+        yield request("0")
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+
+    async with serving() as (server, session):
+        server.always(echo)
+        batch = fan_out(session, rows(), model=MODEL, pace=0.0)
+        assert text(await anext(batch)) == "re: 0"
+        with pytest.raises(UsageError, match="iterator of the requests was cancelled"):
+            await anext(batch)
+
+
+async def test_an_iterator_that_makes_a_request_while_draining_is_cancelled() -> None:
+    cancelled = asyncio.Event()
+
+    async def rows() -> AsyncIterator[dict[str, Any]]:
+        yield request("0")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async with serving() as (server, session):
+        server.always(echo)
+        batch = fan_out(session, rows(), model=MODEL, pace=0.0)
+        await anext(batch)
+        batch.drain()
+        assert await collect_rest(batch) == []
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_the_error_of_a_row_keeps_nothing_alive_but_itself() -> None:
+    async with serving() as (server, session):
+        server.always(Reply.error(400))
+        (result,) = await collect(session, requests(1))
+        assert result.error is not None
+        assert result.error.__traceback__ is None
+
+
+async def test_the_model_that_extra_body_names_is_the_one_whose_price_holds() -> None:
+    async with serving() as (server, session):
+        server.always(echo)
+        rows = [request("0", extra_body={"model": "gpt-4.1"})]
+        async with fan_out(session, rows, model=MODEL, price={"gpt-4.1": (1_000_000, 0)}) as batch:
+            await collect_rest(batch)
+            assert batch.progress.cost == 7
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -674,6 +846,8 @@ async def test_a_row_whose_task_somebody_cancels_is_given_back() -> None:
         ({"timeouts": 5}, "timeouts"),
         ({"max_tokens_total": 0}, "max_tokens_total"),
         ({"price": 3}, "price"),
+        ({"on_progress": 5}, "on_progress"),
+        ({"on_progress": anext_of}, "on_progress"),
         ({"headers": {"a": "b"}}, "headers"),
         ({"fallback_models": ["gpt-4.1"]}, "fallback_models"),
     ],
@@ -712,14 +886,30 @@ async def test_a_refusal_past_the_longest_wait_that_is_obeyed_comes_back() -> No
         assert result.attempts == 1
 
 
-async def test_a_warning_that_is_to_be_an_error_ends_the_batch() -> None:
+class Lazy(Mapping[str, Any]):
+    """A mapping that fails when it is read."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise LookupError("the file is gone")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["messages"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+async def test_whatever_a_request_raises_is_its_own_affair() -> None:
     WARNED.clear()
     async with serving() as (server, session):
         server.always(echo)
-        batch = fan_out(session, [request("0"), request("1", max_tokens=5)], model=MODEL, concurrency=1, pace=0.0)
-        assert text(await anext(batch)) == "re: 0"
-        with pytest.raises(ParameterWarning):
-            await anext(batch)
+        rows = [request("0"), request("1", max_tokens=5), Lazy(), request("3", self=1), request("4")]
+        results = await collect(session, rows, ordered=True)
+        assert [result.outcome for result in results] == ["complete", "error", "error", "error", "complete"]
+        said = [str(result.error) for result in results]
+        assert "ParameterWarning: max_tokens" in said[1]
+        assert "the file is gone" in said[2]
+        assert "self: is no parameter of the wire" in said[3]
 
 
 async def test_an_error_of_our_own_ends_the_batch_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -763,7 +953,3 @@ def test_a_batch_that_outlives_its_event_loop_tells_that_its_session_is_closed()
     assert batch.progress.running == 0
     with pytest.raises(UsageError):
         asyncio.run(anext_of(batch))
-
-
-async def anext_of(batch: FanOut) -> BatchResult:
-    return await anext(batch)

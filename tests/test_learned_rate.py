@@ -150,9 +150,3 @@ def test_a_pause_rests_and_teaches_nothing() -> None:
     learned.pause(2.0, 6.0)
     assert learned.wait(6.0) == pytest.approx(19.0), "a shorter wish does not end a longer one"
     assert not learned.is_known
-
-
-def test_a_wish_of_a_day_is_looked_at_after_an_hour() -> None:
-    model = _filled(100)
-    model.refuse(model.send(10.0), 10.0, 86400.0, 10.0)
-    assert model.wait(10.0) == pytest.approx(3600.0)

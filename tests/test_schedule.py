@@ -21,12 +21,12 @@ from cometstream import (
     StreamTruncatedError,
     StreamUnterminatedError,
 )
-from cometstream.batch.schedule import Row, Schedule, retry_delay
+from cometstream.batch.schedule import Row, Schedule, is_nobody_there, retry_delay
 
 
 def row(index: int, model: str = "a", *, attempts: int = 0, tokens: int = 1) -> Row:
     made = Row(index, None, {})
-    made.model, made.attempts, made.tokens = model, attempts, tokens
+    made.model, made.attempts, made.charged, made.tokens = model, attempts, attempts, tokens
     return made
 
 
@@ -190,7 +190,7 @@ def test_an_answer_without_a_finish_reason_is_asked_for_once_more() -> None:
     one = row(0, attempts=1)
     error = StreamUnterminatedError("no finish_reason")
     assert retry_delay(one, error, POLICY, 1.0) == 1.0
-    one.attempts = 2
+    one.attempts = one.charged = 2
     assert retry_delay(one, error, POLICY, 1.0) is None
 
 
@@ -198,6 +198,35 @@ def test_waits_double_and_retries_end() -> None:
     error = StreamTruncatedError("cut")
     delays = [retry_delay(row(0, attempts=attempts), error, POLICY, 1.0) for attempts in (1, 2, 3)]
     assert delays == [1.0, 2.0, None]
+
+
+def test_attempts_that_are_not_charged_cost_no_retry() -> None:
+    one = row(0, attempts=9)
+    one.charged = 2
+    assert retry_delay(one, StreamTruncatedError("cut"), POLICY, 1.0) == 8.0
+
+
+@pytest.mark.parametrize("wish", [0.0, 0.2])
+def test_a_server_that_asks_for_no_wait_is_not_asked_again_at_once(wish: float) -> None:
+    assert again(RateLimitError("now", status=429, retryable=True, retry_after=wish)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("error", "nobody"),
+    [
+        (APIConnectionError("refused"), True),
+        (APITimeoutError("no connection", clock="connect"), True),
+        (InternalServerError("bad gateway", status=502, retryable=True), True),
+        (APITimeoutError("no head", clock="first_content"), False),
+        (APIConnectionError("bad certificate", retryable=False), False),
+        (InternalServerError("the request is bad", status=500, retryable=False), False),
+        (RateLimitError("slower", status=429, retryable=True), False),
+        (StreamTruncatedError("cut"), False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_only_a_server_that_did_not_take_the_request_up_is_nobody(error: CometError, nobody: bool) -> None:
+    assert is_nobody_there(error) is nobody
 
 
 def test_the_server_s_own_wait_is_obeyed_up_to_its_bound() -> None:

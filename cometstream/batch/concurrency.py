@@ -131,7 +131,7 @@ class AdaptiveConcurrency:
     def out_of_files(self, now: float) -> None:
         """The process can open no more connections: stay below what was open."""
         self.in_flight -= 1
-        if self._adapts and self.in_flight < self._ceiling:
+        if self.in_flight < min(self._ceiling, self.limit):
             self._ceiling = max(1, self.in_flight - self.in_flight // 10)
             if self.limit > self._ceiling:
                 self._window = float(self._ceiling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -11,7 +12,7 @@ from cometstream.batch.limits import Limits
 from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
 from cometstream.batch.source import check_requests
-from cometstream.errors import ConfigurationError
+from cometstream.errors import ConfigurationError, UsageError
 from cometstream.policy import NOT_GIVEN, NotGiven, RetryPolicy, Timeouts
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ __all__ = ["FanOut", "fan_out"]
 # Nobody watches the tokens of a batch: waking twice a second for each stream costs a quarter of waking for each token.
 _PACE: Final = 0.5
 
-# A batch runs for hours and may lose nothing: it outlasts a gateway that is down for minutes, or asks to wait for long.
+# A batch runs for hours and may lose nothing: it waits longer than one who watches would, and for whatever the server asks.
 _RETRY: Final = RetryPolicy(max_retries=5, initial_delay=1.0, max_delay=60.0, max_retry_after=3600.0)
 
 
@@ -46,7 +47,10 @@ class FanOut:
         self._rows: Rows | None = None  # the tasks know of it, and not of this object: dropping this one is noticed
 
     async def __aenter__(self) -> Self:
-        self._made().start()
+        rows = self._made()
+        if rows.ended:
+            raise UsageError("this batch has ended: call fan_out() again for another")
+        rows.start()
         return self
 
     async def __aexit__(
@@ -97,13 +101,13 @@ class FanOut:
 
     def __del__(self) -> None:
         if self._rows is not None and not self._rows.ended:
+            self._rows.abandon()
             warnings.warn(
                 "a batch was dropped before its end: use `async with fan_out(...) as batch`, or batch.aclose()",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,
             )
-            self._rows.abandon()
 
 
 def fan_out(
@@ -130,19 +134,21 @@ def fan_out(
     Args:
         session: The session whose pool and key are used.
         requests: A list, an iterator or an async iterator, also an endless one, of dicts of wire parameters, each optionally with
-            a ``custom_id`` (a text) and ``extra_body``. They are pulled one by one as they can be started; an iterator that is
-            not async is read in the event loop's thread.
+            a ``custom_id`` (a text) and ``extra_body``. They are pulled one by one as they can be started (where there are several
+            models, up to 256 more are looked at for one that need not wait); an iterator that is not async is read in the
+            event loop's thread. What was pulled must not be changed until its row is told of.
         concurrency: Requests at a time; ``"auto"`` grows while answers come well, up to 1,000, and backs off by refusals, errors
             and slow answers.
         rpm: Requests a minute that each model gets at the most; None for no cap. Limits that the server tells of, or refuses
             by, are obeyed in any case.
         tpm: Tokens a minute, likewise: estimated before, corrected by the reported usage.
         pace: Seconds that arrivals of a stream may gather between two reads; a row's end may be late by as much.
-        retry: A ``RetryPolicy``, a number of retries, or None for none; five by default, waiting up to a minute each, and as long
-            as the server asks for up to an hour.
+        retry: A ``RetryPolicy``, a number of retries, or None for none. By default five, waiting up to a minute each, and as long
+            as the server asks for up to an hour; attempts that find nobody there do not count for ten minutes since the last
+            answer, or one where there was none yet.
         timeouts: Clocks as those of a stream, for each attempt; those not given are the session's.
         ordered: Yield results in the order of the requests instead of that of their ends; rows that are done before their turn
-            are kept, a few hundred at the most.
+            are kept, up to 256 and four for each place.
         max_tokens_total: Start no row once this many tokens were used, or are expected of what is on its way; None for no end.
         price: What a million input and a million output tokens cost, or a mapping from models to such pairs, for
             ``progress.cost`` where the server reports none.
@@ -158,6 +164,8 @@ def fan_out(
         Nothing is awaited.
     """
     check_requests(requests)
+    if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
+        raise ConfigurationError(f"on_progress: {on_progress!r} is no plain function of one argument")
     foreign = sorted(NOT_SENT & defaults.keys())
     if foreign:
         raise ConfigurationError(f"{foreign[0]}: is no parameter of the wire, and no option of a batch")
@@ -170,17 +178,22 @@ def fan_out(
     row: dict[str, Any] = {"model": "any", "messages": [{"role": "user", "content": "any"}]}
     session.stream(**{**row, **defaults, **options})
     policy = _RETRY if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=_RETRY)
-    limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm)
+    limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm, max_retry_after=policy.max_retry_after)
     limits(now=0.0)  # only when the loop runs is its clock known
 
     cost = Cost(price)
 
     def make_rows() -> Rows:
+        try:
+            now = asyncio.get_running_loop().time()
+        except RuntimeError:
+            raise UsageError("a batch runs in an event loop: use it within a coroutine") from None
         return Rows(
             session,
             requests,
-            limits=limits(now=asyncio.get_running_loop().time()),
+            limits=limits(now=now),
             retry=policy,
+            patient=isinstance(retry, NotGiven),
             options=options,
             defaults=defaults,
             ordered=ordered,

@@ -27,8 +27,6 @@ _MINUTE: Final = 60.0
 # Seconds of rest where the server names none, doubled while each newly sent request is refused.
 _FIRST_REST: Final = 0.5
 _LONGEST_REST: Final = 15.0
-# A Retry-After beyond an hour is looked at once an hour.
-_LONGEST_OBEYED: Final = 3600.0
 # A block of more seconds than this (or two requests' time) is a window's.
 _SHORT_BLOCK: Final = 5.0
 # Where the rate settles below what was found, and what it may fall to for one short block: a few seconds' count is rough.
@@ -184,7 +182,7 @@ class LearnedRate:
             # It was on its way when the rest began.
             if self._resting:
                 if retry_after is not None:
-                    self._until = max(self._until, now + min(retry_after, _LONGEST_OBEYED))
+                    self._until = max(self._until, now + retry_after)
                 self._count(sent)
             return False
         self._refusal_takes += (now - sent_at - self._refusal_takes) / 4
@@ -212,7 +210,8 @@ class LearnedRate:
         self._resting = True
         self._probe_until = None
         self._rest_began = now
-        self._until = now + (self._rest if retry_after is None else min(retry_after, _LONGEST_OBEYED))
+        # A wish of nothing, or of a time that has passed, is none.
+        self._until = now + (self._rest if retry_after is None or retry_after < _FIRST_REST else retry_after)
 
     def _count(self, sent: TrailingMinute) -> None:
         """Find what the server took before the episode: in the whole minute, and in the seconds just before."""

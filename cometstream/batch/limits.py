@@ -167,6 +167,7 @@ class Limits:
             once at most: a burst of more breaks a server's own window.
         tpm: Tokens a minute, likewise; a second's worth at once.
         now: Seconds on the caller's clock.
+        max_retry_after: Seconds of ``Retry-After`` that are obeyed; where more is asked for, a request looks after so many.
         max_concurrency: What ``"auto"`` never exceeds. 1,000, near the usual limit of open files.
 
     Raises:
@@ -181,6 +182,7 @@ class Limits:
         tpm: float | None = None,
         now: float,
         max_concurrency: int = MAX_CONCURRENCY,
+        max_retry_after: float = 3600.0,
     ) -> None:
         if concurrency != "auto" and not _is_count(concurrency):
             raise ConfigurationError(f"concurrency: {concurrency!r} is no number of requests; use 1 or more, or 'auto'")
@@ -194,6 +196,7 @@ class Limits:
         self._concurrency = AdaptiveConcurrency(
             fixed=None if concurrency == "auto" else concurrency, ceiling=max_concurrency, now=now
         )
+        self._longest = max_retry_after
         self._models: dict[str, _Model] = {}
 
     @property
@@ -294,7 +297,7 @@ class Limits:
         status = getattr(error, "status", None)
         wish = None
         if isinstance(error, APIStatusError):
-            wish = error.retry_after
+            wish = None if error.retry_after is None else min(error.retry_after, self._longest)
             model.read(ticket, error.headers, now)
             model.give_back(ticket.tokens, now)
         if status == 429 and not _is_quota(error):
@@ -331,11 +334,11 @@ class Limits:
         return known
 
     def _forget_one(self) -> None:
-        """Forget the model that was met first and has nothing on its way."""
-        for name, model in self._models.items():
-            if not model.in_flight:
-                del self._models[name]
-                return
+        """Forget the model that was met first, of those that have nothing on its way and were refused nothing."""
+        idle = [name for name, model in self._models.items() if not model.in_flight]
+        unrefused = [name for name in idle if self._models[name].learned is None]
+        for name in (unrefused or idle)[:1]:
+            del self._models[name]
 
 
 def _congestion(error: CometError, status: int | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
@@ -17,6 +16,9 @@ Price: TypeAlias = "tuple[float, float] | Mapping[str, tuple[float, float]]"
 """What a million input and a million output tokens cost, for all models or by model."""
 
 _MILLION: Final = 1_000_000
+
+# No answer costs more, in whatever currency.
+_MOST: Final = 1e9
 
 
 class Cost:
@@ -56,4 +58,4 @@ def _is_pair(value: Any) -> bool:
 
 
 def _is_amount(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from cometstream.attempt import Outcome, StreamMetrics
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from cometstream.wire.chunks import CompletionUsage
     from cometstream.wire.completion import ChatCompletion
 
-__all__ = ["BatchProgress", "BatchResult", "Tally"]
+__all__ = ["BatchProgress", "BatchResult", "Tally", "total_tokens"]
+
+# More than any context holds; a report beyond it is none, and would hold a batch up for days.
+_MOST_TOKENS: Final = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,17 @@ class BatchProgress:
     total: int | None
 
 
+def total_tokens(usage: CompletionUsage | None) -> int | None:
+    """Return what an answer took, input and output together; None where the server does not tell, or tells nonsense."""
+    if usage is None:
+        return None
+    return _sane(usage.total_tokens) or _sane(usage.prompt_tokens) + _sane(usage.completion_tokens) or None
+
+
+def _sane(tokens: int) -> int:
+    return tokens if 0 <= tokens <= _MOST_TOKENS else 0
+
+
 class Tally:
     """Counts what a batch did so far.
 
@@ -106,12 +120,12 @@ class Tally:
             usage: What the server reported.
             expected: Tokens to count where it reported nothing.
         """
+        total = total_tokens(usage)
+        self.tokens += expected if total is None else total
         if usage is None:
-            self.tokens += expected
             return
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
-        self.tokens += usage.total_tokens or usage.prompt_tokens + usage.completion_tokens
+        self.prompt_tokens += _sane(usage.prompt_tokens)
+        self.completion_tokens += _sane(usage.completion_tokens)
         cost = self._cost_of(model, usage)
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.batch.result import BatchProgress, BatchResult, Tally
-from cometstream.batch.schedule import Row, Schedule, retry_delay
+from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_tokens
+from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, retry_delay
 from cometstream.batch.source import NOTHING, Source
 from cometstream.errors import CometError, InvalidRequestError, UsageError
 
@@ -31,12 +31,17 @@ if TYPE_CHECKING:
 
 __all__ = ["NOT_SENT", "Rows"]
 
-NOT_SENT: Final = frozenset({"timeouts", "retry", "headers", "pace", "on_incomplete", "fallback_models"})
+NOT_SENT: Final = frozenset({"self", "timeouts", "retry", "headers", "pace", "on_incomplete", "fallback_models"})
 """Arguments of ``CometSession.stream`` that are no parameters of the wire: a row has none of its own."""
 
 # Rows that may be in hand beside a few for each place: those that wait for another attempt hold no place, and a handful of bad
 # ones is not to keep the good ones from starting.
 _IN_HAND: Final = 256
+
+# Seconds for which attempts that found nobody there are not counted against their rows while no row is answered: a gateway that
+# is down for minutes is no fault of theirs. Where none ever was, the address may be wrong, and nobody wants to wait so long.
+_OUTAGE: Final = 600.0
+_NEVER_UP: Final = 60.0
 
 # Requests that are started in one turn of the event loop: a thousand would keep it from everything else for a tenth of a second.
 _A_TURN: Final = 64
@@ -49,6 +54,7 @@ class Rows:
     """All rows of one batch; see ``fan_out`` for the arguments.
 
     Args:
+        patient: Outlast a gateway that is down for minutes, beyond what `retry` grants each row.
         options: What each row's stream is opened with.
 
     Attributes:
@@ -63,6 +69,7 @@ class Rows:
         *,
         limits: Limits,
         retry: RetryPolicy,
+        patient: bool,
         options: Mapping[str, Any],
         defaults: Mapping[str, Any],
         ordered: bool,
@@ -76,6 +83,7 @@ class Rows:
         self._source = Source(requests, self._pump)
         self._schedule = Schedule(limits.wait)
         self._retry = retry
+        self._patient = patient
         self._options = options
         self._defaults = defaults
         self._ordered = ordered
@@ -84,6 +92,7 @@ class Rows:
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
         self._began: float | None = None
+        self._answered: float | None = None  # when a row was, the last time
         self._left: float | None = None
         self._running: dict[Row, asyncio.Task[CometError | None]] = {}
         self._expected = 0  # tokens, of what is on its way
@@ -137,7 +146,6 @@ class Rows:
         """End every request, without waiting for their ends."""
         self._end()
         if not self._loop.is_closed():
-            self._source.cancel()
             for task in self._running.values():
                 task.cancel()
 
@@ -188,7 +196,7 @@ class Rows:
     def _start_rows(self, now: float) -> None:
         limits, schedule, running = self.limits, self._schedule, self._running
         turn = len(running) + _A_TURN
-        while len(running) < limits.concurrency and len(self._ready) < limits.concurrency:
+        while not self.ended and len(running) < limits.concurrency and len(self._ready) < limits.concurrency:
             if len(running) >= turn:
                 self._wake_at(now)
                 break
@@ -205,7 +213,7 @@ class Rows:
                 self._wake_at(max(schedule.due(now), now + _SOON))
                 break
             self._take(request)
-        if not running and not schedule and (self._draining or self._source.ended):
+        if not self.ended and not running and not schedule and (self._draining or self._source.ended):
             self._failure = self._source.failure
             self._end()
 
@@ -228,8 +236,14 @@ class Rows:
         self._pulled += 1
         try:
             self._prepare(row)
+        except UsageError as error:  # the session, or the client that it was given, is closed
+            self._fail(error)
+            return
         except CometError as error:
             self._tell(row, "error", error)
+            return
+        except Exception as error:  # of a mapping of the caller's own, or a warning that is to be an error
+            self._tell(row, "error", InvalidRequestError([f"request: {type(error).__name__}: {error}"]))
             return
         if self._draining:  # it was asked for before
             self._tell(row, "cancelled", None)
@@ -260,7 +274,8 @@ class Rows:
         params.update(self._options)
         row.params = params
         row.stream = self._session.stream(**params)
-        row.model = str(params["model"])
+        extra = params.get("extra_body") or {}
+        row.model = str(extra.get("model", params["model"]))
         row.tokens = self.limits.estimate(row.model, params)
 
     def _send(self, row: Row, now: float) -> None:
@@ -282,7 +297,8 @@ class Rows:
                 self.limits.answered(ticket, stream.response.headers, self._loop.time())
                 await stream.until_done()
         except CometError as error:
-            return error
+            # Its frames hold the body that was sent, and a batch may keep thousands of errors.
+            return error.with_traceback(None)
         return None
 
     def _attempt_done(self, row: Row, ticket: Ticket, task: asyncio.Task[CometError | None]) -> None:
@@ -300,25 +316,44 @@ class Rows:
         """Learn from an attempt, and tell of its row or have it sent again."""
         now = self._loop.time()
         stream, row.stream = row.stream, None
+        if isinstance(error, UsageError):  # as in `_take`
+            self._fail(error)
+            return
         metrics = None if stream is None else stream.metrics
         usage = None if metrics is None else metrics.usage
-        self._tally.attempt(row.model, usage, row.tokens if error is None else 0)
+        tokens = total_tokens(usage)
+        # An answer that broke off is paid for, too.
+        began = metrics is not None and metrics.time_to_first_content is not None
+        self._tally.attempt(row.model, usage, row.tokens if began else 0)
         if stream is not None and metrics is not None and stream.outcome == "complete":
-            tokens = None if usage is None else usage.total_tokens
+            self._answered = now
             self.limits.completed(ticket, now, tokens=tokens, time_to_first_content=metrics.time_to_first_content)
             self._tell(row, "complete", None, stream.completion, metrics)
         elif error is None:
             self.limits.cancelled(ticket, now)
             self._tell(row, "cancelled", row.error, None, metrics)
+            self._start_no_more()  # whoever cancels tasks that are not his is ending the event loop
         else:
             self.limits.failed(ticket, error, now)
             row.error = error
+            if self._is_charged(error, ticket, now):
+                row.charged = row.attempts if self._answered is None else row.charged + 1
             delay = retry_delay(row, error, self._retry, random.random())
             if delay is not None and not self._draining:
                 self._schedule.add_retry(row, now + delay)
                 return
             outcome = stream.outcome if stream is not None and stream.outcome is not None else "error"
             self._tell(row, outcome if delay is None else "cancelled", error, error.partial, metrics)
+
+    def _is_charged(self, error: CometError, ticket: Ticket, now: float) -> bool:
+        """Whether an attempt counts against the retries of its row."""
+        if is_out_of_files(error):
+            return not self._running  # else it is the batch's own doing
+        if not self._patient or not is_nobody_there(error) or self._began is None:
+            return True
+        if self._answered is None:
+            return now - self._began > _NEVER_UP
+        return self._answered > ticket.time or now - self._answered > _OUTAGE
 
     def _tell(
         self,
@@ -350,6 +385,7 @@ class Rows:
         if not self.ended:
             self._failure = error
             self.abandon()
+            self._ready.extend(self._parked.pop(index) for index in sorted(self._parked))
 
     def _session_closed(self) -> None:
         self._fail(UsageError("the session of this batch is closed: make another CometSession"))
@@ -365,6 +401,8 @@ class Rows:
             self._forget_session()
         if self._timer is not None:
             self._timer.cancel()
+        if not self._loop.is_closed():
+            self._source.cancel()
         self._wake_reader()
 
     def _wake_reader(self) -> None:

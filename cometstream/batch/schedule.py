@@ -9,8 +9,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from cometstream.errors import (
+    APIConnectionError,
     APITimeoutError,
     EmptyStreamError,
+    InternalServerError,
     ProtocolError,
     StreamServerError,
     StreamTruncatedError,
@@ -18,13 +20,13 @@ from cometstream.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cometstream.errors import CometError
     from cometstream.policy import RetryPolicy
     from cometstream.stream import ChatStream
 
-__all__ = ["Row", "Schedule", "retry_delay"]
+__all__ = ["Row", "Schedule", "is_nobody_there", "is_out_of_files", "retry_delay"]
 
 
 class Row:
@@ -38,6 +40,7 @@ class Row:
         model: Whose limits apply.
         tokens: How many tokens it is expected to take.
         attempts: Attempts made.
+        charged: Those of them that count against the retries.
         error: What the last attempt died of.
         unterminated: An attempt ended without a finish_reason.
         stream: The next attempt, ready to be entered, or the last one.
@@ -45,6 +48,7 @@ class Row:
 
     __slots__ = (
         "attempts",
+        "charged",
         "custom_id",
         "error",
         "index",
@@ -64,6 +68,7 @@ class Row:
         self.model = ""
         self.tokens = 0
         self.attempts = 0
+        self.charged = 0
         self.error: CometError | None = None
         self.unterminated = False
         self.stream: ChatStream | None = None
@@ -154,15 +159,12 @@ class Schedule:
             due = min(due, now + self._wait(model, queue.head().tokens, now))
         return due
 
-    def clear(self) -> Iterator[Row]:
-        """Forget every row; yields them."""
-        queues, backing_off = self._queues, self._backing_off
+    def clear(self) -> list[Row]:
+        """Forget every row, and return them."""
+        rows = [row for queue in self._queues.values() for row in (*queue.first, *queue.retries)]
+        rows += [row for _, _, row in self._backing_off]
         self._queues, self._backing_off, self._first = {}, [], 0
-        for queue in queues.values():
-            yield from queue.first
-            yield from queue.retries
-        for _, _, row in sorted(backing_off):
-            yield row
+        return rows
 
     def _queue(self, model: str) -> _Queue:
         return self._queues.setdefault(model, _Queue())
@@ -179,7 +181,7 @@ def retry_delay(row: Row, error: CometError, policy: RetryPolicy, jitter: float)
         policy: How often, and how long to wait.
         jitter: A random number from 0 to 1.
     """
-    if row.attempts > policy.max_retries:
+    if row.charged > policy.max_retries:
         return None
     if isinstance(error, StreamUnterminatedError):
         # Once: some honest providers never send a finish_reason.
@@ -190,9 +192,22 @@ def retry_delay(row: Row, error: CometError, policy: RetryPolicy, jitter: float)
         isinstance(error, (StreamTruncatedError, ProtocolError, EmptyStreamError))
         or (isinstance(error, StreamServerError) and error.retryable)
         or (isinstance(error, APITimeoutError) and error.clock == "content_idle")
-        # The batch itself has too much open; by then it has less.
-        or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE))
+        or is_out_of_files(error)  # the batch itself has too much open; by then it has less
         or policy.allows(error)
     ):
         return None
-    return policy.delay(row.attempts, error, jitter)
+    delay = policy.delay(row.attempts, error, jitter)
+    # A server that asks for no wait at all, or for one in the past, is not to be asked again at once.
+    return None if delay is None else max(delay, policy.backoff(row.attempts, jitter))
+
+
+def is_out_of_files(error: CometError) -> bool:
+    """Whether the process could open no more connections, so that nothing was sent."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def is_nobody_there(error: CometError) -> bool:
+    """Whether no server took the request up: it could not be reached, or only what stands before it answered."""
+    if isinstance(error, APITimeoutError):
+        return error.clock == "connect"
+    return error.retryable and isinstance(error, (APIConnectionError, InternalServerError))

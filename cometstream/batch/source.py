@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable, Mapping, Sized
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.errors import ConfigurationError
+from cometstream.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -44,7 +44,7 @@ class Source:
         total: How many requests there are; None where that is not known.
     """
 
-    __slots__ = ("_arrived", "_asked", "_came", "_iterator", "ended", "failure", "task", "total")
+    __slots__ = ("_arrived", "_asked", "_came", "_cancelled", "_iterator", "ended", "failure", "task", "total")
 
     def __init__(self, requests: Iterable[Any] | AsyncIterable[Any], arrived: Callable[[], None]) -> None:
         self.ended = False
@@ -53,6 +53,7 @@ class Source:
         self._arrived = arrived
         self._asked = asyncio.Event()
         self._came: list[Any] = []
+        self._cancelled = False
         self.task: asyncio.Task[None] | None = None
         self._iterator: Iterator[Any] | AsyncIterator[Any]
         self._iterator = iter(requests) if isinstance(requests, Iterable) else aiter(requests)
@@ -93,11 +94,17 @@ class Source:
             pass
         except Exception as error:
             self.failure = error
-        self.ended = True
-        self._arrived()
+        except asyncio.CancelledError:
+            if self._cancelled:
+                raise
+            # What the iterator waited for was cancelled, or this task by a loop that is shut down.
+            self.failure = UsageError("the iterator of the requests was cancelled")
+        finally:
+            self.ended = True
+            self._arrived()
 
     def cancel(self) -> None:
         """Pull no more; a request that an async iterator is making is given up."""
-        self.ended = True
+        self.ended = self._cancelled = True
         if self.task is not None:
             self.task.cancel()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from cometstream.wire.view import View
 
 __all__ = ["estimate_input", "estimate_output", "estimate_tokens"]
 
@@ -48,7 +48,9 @@ def estimate_input(body: Mapping[str, Any]) -> int:
         value = waiting.pop()
         if isinstance(value, str):
             size += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-        elif isinstance(value, dict):
+        elif isinstance(value, View):
+            waiting.append(value.raw)
+        elif isinstance(value, Mapping):
             media = _media(value)
             if media is None:
                 waiting.extend(value.values())
@@ -70,7 +72,7 @@ def estimate_output(body: Mapping[str, Any], typical: float | None) -> int:
     return output * min(_count(body.get("n")) or 1, 128)
 
 
-def _media(part: dict[Any, Any]) -> int | None:
+def _media(part: Mapping[Any, Any]) -> int | None:
     """Return the tokens of a part that is no text; None for all else."""
     kind = part.get("type")
     if kind == "image_url":

@@ -73,7 +73,10 @@ class _Refused(click.ClickException):
     help="Start no more rows once so many tokens are used.",
 )
 @clock_options
-@retries_option("Further attempts of a row whose answer broke off or did not come.", default=5)
+@retries_option(
+    "Further attempts of a row whose answer broke off or did not come.  [default: 5, and while nobody is there, more]",
+    default=None,
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no table.")
 @connection_options
 @click.pass_context
@@ -96,7 +99,7 @@ def batch(
     rpm: float | None,
     tpm: float | None,
     max_tokens_total: int | None,
-    retries: int,
+    retries: int | None,
     **clocks: float | None,
 ) -> int:
     """Send each row of IN.jsonl as a request, and write each answer as a line of OUT.jsonl.
@@ -138,7 +141,7 @@ def batch(
                     "rpm": rpm,
                     "tpm": tpm,
                     "max_tokens_total": max_tokens_total,
-                    "retry": retries,
+                    **({} if retries is None else {"retry": retries}),
                     "timeouts": given_timeouts(clocks),
                 },
             )

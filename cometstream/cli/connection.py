@@ -57,7 +57,7 @@ def given_timeouts(clocks: Mapping[str, float | None]) -> Timeouts:
     return Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
 
 
-def retries_option(purpose: str, *, default: int) -> Callable[[_Command], _Command]:
+def retries_option(purpose: str, *, default: int | None) -> Callable[[_Command], _Command]:
     """Add ``--retries``.
 
     Args:
