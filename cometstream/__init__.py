@@ -6,7 +6,8 @@ The way of a token::
       -> ChatStream.__anext__         stream.py            readany() on the aiohttp body; the clocks; the ending
         -> BodyReader.feed(bytes)     wire/body.py         an event stream, or one JSON document after all?
         -> SSEParser.feed(bytes)      wire/sse.py          bytes -> events
-        -> read_frame(event)          wire/frames.py       one event -> chunk, end mark or error; wire/stencil.py: what repeats
+        -> read_frame(event)          wire/frames.py       one event -> chunk, end mark or error
+             (what repeats the chunk before in all but its text is read by wire/stencil.py, and viewed by wire/repeats.py)
         -> ChatCompletionChunk(raw)   wire/chunks.py       a typed view; nothing is copied, nothing is lost
         -> Accumulator.add(chunk)     wire/accumulate.py   the completion so far
       -> your `async for chunk in stream`
