@@ -16,7 +16,7 @@ from cometstream.wire.error_body import is_unknown_model
 from cometstream.wire.request import encode_body
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cometstream.endpoint import Endpoint
     from cometstream.policy import Clocks, RetryPolicy
@@ -34,6 +34,7 @@ class Attempts:
         retry: When to try again.
         fallback_models: Models to turn to once the one before is given up.
         added_usage: ``stream_options`` is ours, so a server that refuses it is asked once more without.
+        on_close: The session's own: has its end call something, and returns what takes that back.
 
     Attributes:
         made: Attempts made so far.
@@ -47,6 +48,7 @@ class Attempts:
         "_endpoint",
         "_fallbacks",
         "_method",
+        "_on_close",
         "_payload",
         "_retries",
         "_retry",
@@ -63,6 +65,7 @@ class Attempts:
         retry: RetryPolicy,
         fallback_models: Sequence[str] = (),
         added_usage: bool = False,
+        on_close: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> None:
         self.made = 0
         self._endpoint = endpoint
@@ -73,6 +76,7 @@ class Attempts:
         self._retry = retry
         self._fallbacks = list(fallback_models)
         self._added_usage = added_usage
+        self._on_close = on_close
         self._retries = 0
         self._scope: anyio.CancelScope | None = None  # the wait that is going on
         self._cancelled = False
@@ -138,12 +142,14 @@ class Attempts:
         if may_retry and self._retries < self._retry.max_retries:
             delay = self._retry.delay(self._retries + 1, failure, random.random())
             if delay is not None and asyncio.get_running_loop().time() + delay < total_due:
-                try:
-                    with anyio.CancelScope() as self._scope:
+                with anyio.CancelScope() as self._scope:
+                    forget = self._on_close(self._scope.cancel)
+                    try:
                         await anyio.sleep(delay)
                         self._retries += 1  # only now: a read that was cancelled meanwhile may be repeated
-                finally:
-                    self._scope = None
+                    finally:
+                        self._scope = None
+                        forget()
                 return
         # Another model does not mend a request at fault, nor a key.
         at_fault = isinstance(failure, (BadRequestError, AuthenticationError)) and not unknown

@@ -255,6 +255,7 @@ class CometSession:
             None,
             clocks=self.clocks.with_(timeouts),
             retry=self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry),
+            on_close=self.on_close,
         )
         document = await attempts.document()
         listed = document.get("data") if isinstance(document, dict) else document
@@ -315,6 +316,7 @@ class CometSession:
             retry=policy,
             fallback_models=fallback_models,
             added_usage=added_usage,
+            on_close=self.on_close,
         )
         return ChatStream(
             attempts, clocks=clocks, context=self._context, on_incomplete=on_incomplete, pace=pace, streamed=streamed

@@ -26,6 +26,7 @@ from cometstream import (
     StreamServerError,
     StreamTruncatedError,
     Timeouts,
+    UsageError,
 )
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
 
@@ -543,3 +544,19 @@ def test_a_wait_that_is_cancelled_uses_up_no_retry() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(random, "random", lambda: 1.0)
         virtual_clock.run(main())
+
+
+def test_closing_the_session_ends_the_wait_for_a_retry() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(Reply.error(429, retry_after=50)) as (server, session):
+            asking = asyncio.ensure_future(ask(session))
+            await asyncio.sleep(5)
+            began = loop.time()
+            await session.aclose()
+            with pytest.raises(UsageError, match="closed"):
+                await asking
+            assert loop.time() - began < 1
+            assert len(server.requests) == 1
+
+    virtual_clock.run(main())
