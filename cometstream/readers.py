@@ -14,7 +14,6 @@ import orjson
 
 from cometstream.errors import APIStatusError, CometError, StreamServerError
 from cometstream.wire.chunks import ChatCompletionChunk
-from cometstream.wire.events import EventFold, KeepAliveEvent
 from cometstream.wire.frames import Frame
 from cometstream.wire.sse import Comment, encode_event
 
@@ -70,10 +69,14 @@ class TextReader:
 class EventReader:
     """Yields typed events, named as OpenAI's streaming helper names them."""
 
-    __slots__ = ("_events", "_fold", "_next")
+    __slots__ = ("_events", "_fold", "_keep_alive", "_next")
 
     def __init__(self, next_item: Callable[[], Awaitable[Frame | Comment]], accumulator: Accumulator) -> None:
+        # Programs that read no events do not wait for the import of their classes.
+        from cometstream.wire.events import EventFold, KeepAliveEvent
+
         self._next = next_item
+        self._keep_alive = KeepAliveEvent
         self._fold = EventFold(accumulator)
         self._events: deque[StreamEvent] = deque()
 
@@ -84,7 +87,7 @@ class EventReader:
         while not self._events:
             item = await self._next()
             if isinstance(item, Comment):
-                return KeepAliveEvent(item.text.decode("utf-8", "replace").strip())
+                return self._keep_alive(item.text.decode("utf-8", "replace").strip())
             self._events.extend(self._fold.add(item.chunk))
         return self._events.popleft()
 

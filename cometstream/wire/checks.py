@@ -7,7 +7,6 @@ objects. Null is accepted for every optional parameter and field.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -330,6 +329,8 @@ def _unwritable(body: Mapping[str, Any], problems: list[str]) -> list[str]:
 
 
 def _unknown(name: str) -> str:
+    import difflib  # nobody waits for it whose requests are right
+
     nearest = difflib.get_close_matches(name.lower(), KNOWN_PARAMETERS, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"{name}: is no parameter of this endpoint; {hint}extra_body passes a provider's own parameters unread"
