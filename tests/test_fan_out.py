@@ -5,6 +5,7 @@ import gc
 import itertools
 import sys
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
@@ -823,6 +824,44 @@ async def test_the_error_of_a_row_keeps_nothing_alive_but_itself() -> None:
         (result,) = await collect(session, requests(1))
         assert result.error is not None
         assert result.error.__traceback__ is None
+
+
+async def test_rows_that_were_told_of_are_gone_though_none_was_sent() -> None:
+    gc.disable()  # what only it would find is kept for as long as it does not run
+    try:
+        async with serving() as (_, session):
+            seen: list[weakref.ref[BatchResult]] = []
+            async for result in fan_out(session, ({"bad": n} for n in range(500)), model=MODEL):
+                seen.append(weakref.ref(result))
+            del result
+            assert len(seen) == 500
+            assert not any(reference() is not None for reference in seen)
+    finally:
+        gc.enable()
+
+
+async def test_rows_that_were_sent_and_told_of_are_gone() -> None:
+    gc.disable()
+    try:
+        async with serving() as (server, session):
+            server.always(lambda recorded: echo(recorded) if int(asked(recorded)) % 2 else Reply.error(400))
+            seen: list[weakref.ref[BatchResult]] = []
+            async for result in fan_out(session, requests(50), model=MODEL):
+                seen.append(weakref.ref(result))
+            del result
+            assert len(seen) == 50
+            assert sum(reference() is not None for reference in seen) <= 1
+    finally:
+        gc.enable()
+
+
+async def test_a_reader_who_never_has_to_wait_keeps_nobody_else_from_running() -> None:
+    async with serving() as (_, session):
+        batch = fan_out(session, ({"bad": n} for n in itertools.count()), model=MODEL)
+        closing = asyncio.create_task(batch.aclose())
+        async for _result in batch:
+            pass
+        await closing
 
 
 async def test_the_model_that_extra_body_names_is_the_one_whose_price_holds() -> None:

@@ -121,6 +121,9 @@ class Rows:
     async def result(self) -> BatchResult:
         """Return the next result; see ``FanOut.__anext__``."""
         self.start()
+        if not self._yielded % _A_TURN and self._yielded:
+            # Where every request is a bad one there is never a need to wait, and nothing else would run.
+            await asyncio.sleep(0)
         while not self._ready:
             if self.ended:
                 if self._failure is not None:
@@ -240,7 +243,8 @@ class Rows:
             self._fail(error)
             return
         except CometError as error:
-            self._tell(row, "error", error)
+            # Its frames hold the results before it, and theirs those before them.
+            self._tell(row, "error", error.with_traceback(None))
             return
         except Exception as error:  # of a mapping of the caller's own, or a warning that is to be an error
             self._tell(row, "error", InvalidRequestError([f"request: {type(error).__name__}: {error}"]))
