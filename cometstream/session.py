@@ -14,6 +14,7 @@ from cometstream.endpoint import Endpoint
 from cometstream.errors import ConfigurationError, InvalidRequestError, ProtocolError, UsageError
 from cometstream.opening import opening_trace
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryPolicy, Timeouts
+from cometstream.receiving import Response
 from cometstream.stream import ChatStream
 from cometstream.wire.checks import check_request
 from cometstream.wire.completion import ChatCompletion, ChatCompletionMessage
@@ -354,6 +355,7 @@ class CometSession:
                 connector=aiohttp.TCPConnector(limit=self._max_connections or 0),
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=Response,
                 trust_env=False,
                 trace_configs=[opening_trace()] if self._max_connections is not None else [],
             )

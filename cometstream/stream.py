@@ -25,6 +25,7 @@ from cometstream.errors import (
 )
 from cometstream.pacing import Gate
 from cometstream.readers import EventReader, RelayReader, TextReader
+from cometstream.receiving import receive_less
 from cometstream.wire.accumulate import Accumulator
 from cometstream.wire.body import BodyReader
 from cometstream.wire.chunks import ChatCompletionChunk, finish_reason_of
@@ -648,6 +649,7 @@ class ChatStream:
         self._stencil = Stencil()
         response = opened.response
         transport = self._transport = response.connection.transport if response.connection is not None else None
+        receive_less(transport)
         self._attempt, self._content = opened, response.content
         self._clock = ReadClock(
             self._clocks,
