@@ -12,8 +12,8 @@ from cometstream.attempt import Attempt
 from cometstream.endpoint import request_id
 from cometstream.errors import APIStatusError, AuthenticationError, BadRequestError, CometError
 from cometstream.opening import OpeningClock
+from cometstream.wire.encode import encode_body
 from cometstream.wire.error_body import is_unknown_model
-from cometstream.wire.request import encode_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

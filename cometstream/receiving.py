@@ -14,7 +14,6 @@ import aiohttp
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine
 
     from aiohttp.connector import Connection
 
@@ -34,7 +33,7 @@ def receive_less(transport: asyncio.BaseTransport | None) -> None:
 class Response(aiohttp.ClientResponse):
     """An answer whose head is received so, too: a short answer is whole by then."""
 
-    def start(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         """Begin to read the answer."""
         receive_less(connection.transport)
-        return super().start(connection)
+        return await super().start(connection)

@@ -18,10 +18,10 @@ from cometstream.receiving import Response
 from cometstream.stream import ChatStream
 from cometstream.wire.checks import check_request
 from cometstream.wire.completion import ChatCompletion, ChatCompletionMessage
+from cometstream.wire.encode import is_json_list
 from cometstream.wire.error_body import ErrorContext, read_error
 from cometstream.wire.models import Model
 from cometstream.wire.providers import warn_parameters
-from cometstream.wire.request import is_json_list
 from cometstream.wire.view import View, list_of_dicts
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from cometstream.wire.body import BodyReader
 from cometstream.wire.checks import check_request
 from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.completion import ChatCompletion, completion_as_chunk
+from cometstream.wire.encode import encode_body
 from cometstream.wire.error_body import ErrorContext, parse_error, read_error
 from cometstream.wire.events import EventFold
-from cometstream.wire.request import encode_body
 from cometstream.wire.sse import Event, SSEParser
 from cometstream.wire.think import ThinkSplitter
 from cometstream.wire.view import dict_or_empty

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from cometstream.errors import InvalidRequestError
-from cometstream.wire.request import encode_body, is_json_list, join_path
+from cometstream.wire.encode import encode_body, is_json_list, join_path
 
 __all__ = ["KNOWN_PARAMETERS", "check_request"]
 

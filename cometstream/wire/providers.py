@@ -9,10 +9,10 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, MutableSet
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from cometstream.wire.request import is_json_list
+from cometstream.wire.encode import is_json_list
 
 __all__ = [
     "PARAMETER_SUPPORT",
@@ -68,17 +68,14 @@ WARNED: Final[set[tuple[str, str]]] = set()
 """The (model family, parameter) pairs warned of in this process; ``WARNED.clear()`` lets them be told again."""
 
 # Tried in this order on the id's last path segment, after "ft:" (a fine-tune) or dotted words ("us.anthropic.").
-_FAMILIES: Final = tuple(
-    (family, re.compile(rf"(?:ft:|(?:[a-z-]+\.)+)?{pattern}", re.IGNORECASE))
-    for family, pattern in (
-        ("codex", r"(?:gpt-[\d.]+-)?codex(?![a-z])"),
-        ("pro", r"(?:gpt-[\d.]+|o\d+)-pro(?![a-z])"),
-        ("o-series", r"o\d+(?![a-z\d.])"),
-        ("gpt", r"(?:chat)?gpt-(\d)(?:\.(\d+))?"),
-        ("claude", r"claude(?![a-z])"),
-        ("gemini", r"gemini(?![a-z])"),
-    )
-)
+_FAMILIES: Final = {
+    "codex": r"(?:gpt-[\d.]+-)?codex(?![a-z])",
+    "pro": r"(?:gpt-[\d.]+|o\d+)-pro(?![a-z])",
+    "o-series": r"o\d+(?![a-z\d.])",
+    "gpt": r"(?:chat)?gpt-(\d)(?:\.(\d+))?",
+    "claude": r"claude(?![a-z])",
+    "gemini": r"gemini(?![a-z])",
+}
 
 
 def model_family(model_id: str) -> str | None:
@@ -126,10 +123,18 @@ class _Limit(NamedTuple):
     advice: str
 
 
+@cache
+def _patterns() -> dict[str, re.Pattern[str]]:
+    """Return the families' patterns, made for the first request: an import should not wait for them."""
+    return {
+        family: re.compile(rf"(?:ft:|(?:[a-z-]+\.)+)?{pattern}", re.IGNORECASE) for family, pattern in _FAMILIES.items()
+    }
+
+
 def _match(model_id: str) -> tuple[str | None, tuple[int, int] | None]:
     """Return a model's family and, of GPT models, their version."""
     segment = model_id.rpartition("/")[2]
-    for family, pattern in _FAMILIES:
+    for family, pattern in _patterns().items():
         if (match := pattern.match(segment)) is not None:
             return family, (int(match[1]), int(match[2] or 0)) if family == "gpt" else None
     return None, None

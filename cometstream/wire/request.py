@@ -1,19 +1,13 @@
-"""The request's shape: TypedDicts for its parameters, and its encoding as JSON.
+"""The request's shape: TypedDicts for its parameters, for editors and type checkers; at run time `checks` tells what it may hold.
 
-The types are for editors and type checkers; what a request may hold at run time is told by `cometstream.wire.checks`.
 Every object may also be given as a plain mapping, so that dicts which a program builds or reads somewhere are accepted,
 and other libraries' TypedDicts too. Optional parameters take None for "not given", as the OpenAI SDK's users write it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeGuard
-
-import orjson
-
-from cometstream.errors import InvalidRequestError
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired
@@ -40,9 +34,6 @@ __all__ = [
     "ToolParam",
     "UserMessageParam",
     "WebSearchOptionsParam",
-    "encode_body",
-    "is_json_list",
-    "join_path",
 ]
 
 
@@ -289,90 +280,3 @@ class ChatParams(TypedDict, total=False):
     store: bool | None
     verbosity: Literal["low", "medium", "high"] | str | None
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
-
-
-def is_json_list(value: object) -> TypeGuard[Sequence[Any]]:
-    """Tell whether `value` is written as a JSON list: any sequence but text and bytes."""
-    return isinstance(value, (list, tuple)) or (
-        isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
-    )
-
-
-def encode_body(body: Mapping[str, Any]) -> bytes:
-    """Write a request body as JSON.
-
-    Args:
-        body: The whole body, with `extra_body` merged in. Any mapping and any sequence will do at every depth.
-
-    Returns:
-        UTF-8 bytes on one line.
-
-    Raises:
-        InvalidRequestError: Values that JSON cannot hold, each with its path: NaN and infinities, integers beyond 64
-            bits, lone surrogates, keys that are no strings, circular references, foreign objects.
-    """
-    try:
-        encoded = orjson.dumps(body, default=_plain)
-    except TypeError as error:
-        raise InvalidRequestError(list(_unwritable(body, "", ())) or [f"body: {error}"]) from None
-    # orjson writes NaN and infinities as null. A body without a null in it has none, and needs no second look.
-    if b"null" in encoded and not _is_finite(body):
-        raise InvalidRequestError(list(_unwritable(body, "", ())))
-    return encoded
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if is_json_list(value):
-        return list(value)
-    if isinstance(value, float):  # numpy's float64 is a float, of a class that orjson does not know
-        return float(value)
-    raise TypeError
-
-
-def _is_finite(value: object) -> bool:
-    """Tell whether no float below `value` is NaN or infinite; ten times as fast as looking for the path of one."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, (dict, Mapping)):
-        return all(type(item) is str or _is_finite(item) for item in value.values())
-    return not is_json_list(value) or all(type(item) is str or _is_finite(item) for item in value)
-
-
-def _unwritable(value: object, path: str, parents: tuple[int, ...]) -> Iterator[str]:
-    """Yield a problem for each value that JSON cannot hold; `parents` are the ids of the containers around it."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            yield f"{path}: is {value}; JSON has finite numbers only"
-    elif isinstance(value, Mapping) or is_json_list(value):
-        if id(value) in parents:
-            yield f"{path}: contains itself; JSON has no circular references"
-        elif len(parents) >= 254:  # orjson's own limit
-            yield f"{path[:80]}...: is nested too deep; at most 254 levels are allowed"
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                if type(key) is not str:
-                    yield f"{path or 'body'}: has a key of type {type(key).__name__}; keys must be strings"
-                else:
-                    yield from _scalar(key, inner := join_path(path, key))
-                    yield from _unwritable(item, inner, (*parents, id(value)))
-        else:
-            for index, item in enumerate(value):
-                yield from _unwritable(item, f"{path}[{index}]", (*parents, id(value)))
-    else:
-        yield from _scalar(value, path)
-
-
-def _scalar(value: object, path: str) -> Iterator[str]:
-    try:
-        orjson.dumps(value)
-    except TypeError as error:
-        yield f"{path}: cannot be written as JSON ({error}); plain JSON values are allowed"
-
-
-def join_path(path: str, key: str) -> str:
-    """Return the path of a key below `path`: dotted where the key is a word, else in brackets."""
-    if not key.isidentifier():
-        return f"{path}[{key!r}]"
-    return f"{path}.{key}" if path else key

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cometstream.errors import InvalidRequestError
-from cometstream.wire.request import encode_body, is_json_list, join_path
+from cometstream.wire.encode import encode_body, is_json_list, join_path
 
 Pair = namedtuple("Pair", "a b")
 
