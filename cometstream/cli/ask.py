@@ -55,7 +55,7 @@ _DEFAULT_MODEL: Final = "gpt-5.4"
 )
 @click.option("--usage", is_flag=True, help="Print token counts and metrics on stderr at the end.")
 @click.option("--show-reasoning", is_flag=True, help="Print the model's reasoning on stderr as it comes.")
-@clock_options
+@clock_options(total="for everything, retries included")
 @retries_option("Further attempts, made only before the first content.", default=RetryPolicy.max_retries)
 @connection_options
 @click.pass_context

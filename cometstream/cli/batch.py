@@ -72,7 +72,7 @@ class _Refused(click.ClickException):
     metavar="N",
     help="Start no more rows once so many tokens are used.",
 )
-@clock_options
+@clock_options(total="for each attempt")
 @retries_option(
     "Further attempts of a row whose answer broke off or did not come.  [default: 5, and while nobody is there, more]",
     default=None,

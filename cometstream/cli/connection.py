@@ -33,23 +33,30 @@ _CLOCKS: Final = {
     "connect": "to open a connection",
     "first_content": "until the first content",
     "content_idle": "from one content to the next",
-    "total": "for everything, retries included",
 }
 
 
-def clock_options(command: _Command) -> _Command:
-    """Add a flag for each of the four clocks; its value goes to ``given_timeouts``."""
-    for clock, purpose in reversed(_CLOCKS.items()):
-        seconds = getattr(Clocks, clock)
-        default = "off" if seconds is None else f"{seconds:g}"
-        command = click.option(
-            f"--{clock.replace('_', '-')}-timeout",
-            clock,
-            type=click.FloatRange(min=0),
-            metavar="SECONDS",
-            help=f"Time {purpose}; 0 is off.  [default: {default}]",
-        )(command)
-    return command
+def clock_options(*, total: str) -> Callable[[_Command], _Command]:
+    """Add a flag for each of the four clocks; its value goes to ``given_timeouts``.
+
+    Args:
+        total: What the clock of that name bounds.
+    """
+
+    def add(command: _Command) -> _Command:
+        for clock, purpose in reversed({**_CLOCKS, "total": total}.items()):
+            seconds = getattr(Clocks, clock)
+            default = "off" if seconds is None else f"{seconds:g}"
+            command = click.option(
+                f"--{clock.replace('_', '-')}-timeout",
+                clock,
+                type=click.FloatRange(min=0),
+                metavar="SECONDS",
+                help=f"Time {purpose}; 0 is off.  [default: {default}]",
+            )(command)
+        return command
+
+    return add
 
 
 def given_timeouts(clocks: Mapping[str, float | None]) -> Timeouts:
