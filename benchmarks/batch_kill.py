@@ -6,16 +6,15 @@ import argparse
 import asyncio
 import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 from rich.console import Console
@@ -97,9 +96,9 @@ def check_file(path: Path, rows: int, faults: Counter[str]) -> tuple[int, bool]:
     return len(lines), bool(rest)
 
 
-async def live(command: list[str], env: dict[str, str]) -> int:
+async def live(command: list[str], env: dict[str, str], stderr: BinaryIO) -> int:
     """Run the batch to its end, or to this task's, which kills it; return its exit code."""
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, stderr=stderr)
     try:
         return await process.wait()
     finally:
@@ -123,13 +122,19 @@ async def live_for(seconds: float, life: Coroutine[Any, Any, int], begun: asynci
     return None
 
 
+def last_line(path: Path) -> str:
+    return (path.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
+
+
 async def kill_and_resume(rows: int, kills: int, longest: float, chance: random.Random) -> Seen:
     """Run a batch to its end, and kill it so often on the way."""
     seen = Seen()
     with TemporaryDirectory() as folder:
-        source, output = Path(folder, "in.jsonl"), Path(folder, "out.jsonl")
+        source, output, said = (Path(folder, name) for name in ("in.jsonl", "out.jsonl", "stderr"))
         write_rows(source, rows)
-        async with SimulatedServer() as server:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(SimulatedServer())
+            stderr = stack.enter_context(said.open("ab"))
             begun = asyncio.Event()
 
             def count(request: RecordedRequest) -> Reply:
@@ -146,20 +151,20 @@ async def kill_and_resume(rows: int, kills: int, longest: float, chance: random.
                 begun.clear()
                 seconds = chance.uniform(0, longest)
                 # Most while rows run, some while the program starts, looks at its input and mends the file.
-                code = await live_for(seconds, live(command, env), begun if chance.random() < _WHILE_ROWS_RUN else None)
+                life = live(command, env, stderr)
+                code = await live_for(seconds, life, begun if chance.random() < _WHILE_ROWS_RUN else None)
                 if code is not None:
-                    seen.faults[
-                        f"a run ended with {code} before it was killed; use more --rows or a shorter --longest"
-                    ] += 1
+                    cause = "use more --rows or a shorter --longest" if code == 0 else last_line(said)
+                    seen.faults[f"a run ended with {code} before it was killed: {cause}"] += 1
                     break
                 seen.kills += 1
                 before = written
                 written, torn = check_file(output, rows, seen.faults)
                 seen.torn += torn
                 seen.before_a_row += written == before
-            code = await live_for(_PATIENCE, live(command, env), None)
+            code = await live_for(_PATIENCE, live(command, env, stderr), None)
             if code != 0:
-                seen.faults[f"the last run ended with {code}"] += 1
+                seen.faults[f"the last run ended with {code}: {last_line(said)}"] += 1
             written, torn = check_file(output, rows, seen.faults)
             seen.faults["the last line is torn"] += torn
             seen.faults["a row has no line"] += max(0, rows - written)
