@@ -198,7 +198,7 @@ def main() -> int:
     console.print(table)
     faults = +seen.faults
     for fault, count in faults.items():
-        console.print(f"{count:,} x {fault}")
+        console.print(f"{count:,} x {fault}", markup=False)
     console.print("broken" if faults else "every row has exactly one line, each is whole, none is torn")
     return 1 if faults else 0
 
