@@ -14,7 +14,7 @@ from cometstream.endpoint import Endpoint
 from cometstream.errors import ConfigurationError, InvalidRequestError, ProtocolError, UsageError
 from cometstream.opening import opening_trace
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryPolicy, Timeouts
-from cometstream.receiving import Response
+from cometstream.receiving import make_connector
 from cometstream.stream import ChatStream
 from cometstream.wire.checks import check_request
 from cometstream.wire.completion import ChatCompletion, ChatCompletionMessage
@@ -352,10 +352,9 @@ class CometSession:
             raise UsageError("this session is closed: make another CometSession")
         if self._client is None:
             self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections or 0),
+                connector=make_connector(self._max_connections or 0),
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                response_class=Response,
                 trust_env=False,
                 trace_configs=[opening_trace()] if self._max_connections is not None else [],
             )

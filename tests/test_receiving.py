@@ -8,11 +8,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
 from loops import Run, on_each_loop
 from serving import CHAT, KEY, ask, serving
 
 from cometstream import CometSession
-from cometstream.receiving import receive_less
+from cometstream.receiving import _Handler, make_connector, receive_less
 from cometstream.testing import DONE, Reply, chunk, frame
 
 ROOM = 64 * 1024
@@ -76,6 +77,47 @@ def test_an_answer_larger_than_the_room_comes_whole(run: Run) -> None:
             assert (await ask(session)).content == text
 
     run(main())
+
+
+@on_each_loop
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_connection_that_is_paused_for_a_slow_reader_goes_on_when_he_does(run: Run, compressed: bool) -> None:
+    async def main() -> None:
+        pieces = [f"{number} " for number in range(20_000)]
+        reply = Reply(
+            [*(frame(chunk({"content": piece})) for piece in pieces), frame(chunk(finish_reason="stop")), DONE]
+        )
+        async with serving(reply.compressed("gzip") if compressed else reply) as (_, session):
+            async with session.stream(**CHAT) as stream:
+                await anext(stream)
+                await asyncio.sleep(0.3)  # by then the server has filled every buffer between
+                assert (await stream.until_done()).content == "".join(pieces)
+
+    run(main())
+
+
+async def test_a_connection_that_was_not_paused_is_not_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("pause_reading", "resume_reading"):
+        monkeypatch.setattr(ResponseHandler, name, lambda *_, name=name: calls.append(name))
+    monkeypatch.setattr("cometstream.receiving._KNOWN", True)
+    handler = _Handler(asyncio.get_running_loop())
+    handler.resume_reading()
+    assert calls == []
+    handler.pause_reading()
+    handler.resume_reading()
+    handler.resume_reading()
+    assert calls == ["pause_reading", "resume_reading"]
+    monkeypatch.setattr("cometstream.receiving._KNOWN", False)
+    handler.resume_reading()
+    assert calls == ["pause_reading", "resume_reading", "resume_reading"]
+
+
+async def test_a_session_reads_through_such_connections() -> None:
+    connector = make_connector(0)
+    factory: Any = connector._factory
+    assert isinstance(factory(), _Handler)
+    await connector.close()
 
 
 def test_a_transport_that_makes_less_room_or_does_not_tell_is_left_alone() -> None:
