@@ -63,7 +63,7 @@ class StreamResponse(NamedTuple):
     request_id: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class StreamMetrics:
     """What a stream cost and how fast it was; times in seconds on the event loop's clock, None where it has not come.
 
@@ -84,3 +84,24 @@ class StreamMetrics:
     chunks: int
     bytes: int
     usage: CompletionUsage | None
+
+    def __init__(
+        self,
+        request_id: str | None,
+        attempts: int,
+        time_to_first_content: float | None,
+        duration: float,
+        chunks: int,
+        bytes: int,  # noqa: A002 - the field's name
+        usage: CompletionUsage | None,
+    ) -> None:
+        # What the decorator would write sets each field by a call of its own: half as much again.
+        self.__dict__.update(
+            request_id=request_id,
+            attempts=attempts,
+            time_to_first_content=time_to_first_content,
+            duration=duration,
+            chunks=chunks,
+            bytes=bytes,
+            usage=usage,
+        )

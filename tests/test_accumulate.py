@@ -355,3 +355,24 @@ def test_the_last_word_of_a_field_counts() -> None:
         "tier": "y",
         "nested": {"a": "y"},
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "total"),
+    [
+        ({"usage": {"total_tokens": 1}, "x_groq": {"usage": {"total_tokens": 2}}}, 2),
+        ({"x_groq": {"usage": {"total_tokens": 2}}, "usage": {"total_tokens": 1}}, 1),
+        ({"x_groq": {"usage": {"total_tokens": 2}}, "usage": None}, 2),
+        ({"x_groq": {"usage": {"total_tokens": 2}}, "usage": "1"}, 2),
+        ({"x_groq": {"usage": {"total_tokens": 2}}}, 2),
+        ({"usage": {"total_tokens": 1}, "x_groq": {"usage": {}}}, 1),
+        ({"usage": {"total_tokens": 1}, "x_groq": {"usage": "2"}}, 1),
+        ({"usage": {"total_tokens": 1}, "x_groq": "2"}, 1),
+    ],
+)
+def test_of_two_usages_in_one_chunk_the_last_that_says_something_counts(fields: dict[str, Any], total: int) -> None:
+    accumulator = Accumulator()
+    accumulator.add(ChatCompletionChunk({"choices": [], **fields}))
+    usage = accumulator.completion.usage
+    assert usage is not None
+    assert usage.total_tokens == total

@@ -96,8 +96,6 @@ UNFIT = {
     "a call's name": frame(call('"function":{"name":"f","arguments":@}')),
     "a call's type": frame(call('"type":"function",' + ARGUMENTS)),
     "a function that is a text": frame(call('"function":@')),
-    "the text once more behind it": frame('"content":@', end=',"obfuscation":@'),
-    "the text as a key behind it": frame('"content":@', end=",@:1"),
     "twice content, the last is null": frame('"content":@,"content":null'),
     "twice content, both the same": frame('"content":@', end=',"choices":[{"index":0,"delta":{"content":@},"x":[]}]'),
 }
@@ -107,6 +105,8 @@ ODD = {
     "twice content, the first does not count": frame('"content":@,"content":"x"'),
     "twice a delta, the first does not count": '{"choices":[{"index":0,"delta":{"content":@},"delta":{"refusal":"x"}}]}',
     "a text that others repeat": frame('"content":"x"', end=',"obfuscation":@'),
+    "the text once more behind it": frame('"content":@', end=',"obfuscation":@'),
+    "the text as a key behind it": frame('"content":@', end=",@:1"),
 }
 
 FRAMES = {**REPEATING, **UNFIT, **ODD}
@@ -185,14 +185,23 @@ def test_a_chunk_that_holds_more_than_a_piece_is_parsed(template: str) -> None:
         filled(CONTENT, "null"),
         filled(CONTENT, "1"),
         filled(CONTENT, r'"\u0061\u0062"'),
-        filled(frame('"content":@', end=',"x":"y","z":1'), '","'),
-        filled(frame('"content":@', end=',"x":"y"'), '":"'),
+        filled(frame('"content": @', end=',"x":"y","z":1'), '","'),
+        filled(frame('"content": @', end=',"x":"y"'), '":"'),
         filled(frame('"content":@', end=r',"x":"\"a"'), '"a"'),
         filled(frame('"content":@', end=r',"\u0000probe":"\u0000probe"'), r'"\u0000probe"'),
     ],
 )
 def test_no_stencil_is_cut_where_the_hole_is_in_doubt(data: bytes) -> None:
     assert cut_from(data).read(data) is None
+
+
+@pytest.mark.parametrize("end", [',"x":"y","z":1', ',"x":"y"', ',"obfuscation":"a"', ',"a":1'])
+@pytest.mark.parametrize("first", ["a", ",", ":"])
+def test_a_text_that_stands_behind_its_own_name_is_not_in_doubt(first: str, end: str) -> None:
+    template = frame('"content":@', end=end)
+    chunk = cut_from(filled(template, json.dumps(first))).read(filled(template, '"b"'))
+    assert chunk is not None
+    assert same(chunk, whole(filled(template, '"b"')))
 
 
 def test_any_piece_can_be_the_first() -> None:
@@ -308,8 +317,16 @@ def numbers_read(stencil: Stencil, datas: Iterable[bytes]) -> list[int]:
 
 def test_the_first_frame_is_cut_when_some_have_not_fit() -> None:
     same_again = [filled(CONTENT, '"a"')] * 20
-    assert numbers_read(Stencil(), same_again) == list(range(9, 21))
-    assert numbers_read(Stencil(patience=3), same_again) == list(range(4, 21))
+    assert numbers_read(Stencil(), same_again) == list(range(3, 21))
+    assert numbers_read(Stencil(patience=1), same_again) == list(range(2, 21))
+
+
+def test_a_frame_whose_hole_is_in_doubt_is_cut_when_more_have_not_fit() -> None:
+    in_doubt = [filled(frame('"content": @'), '"a"')] * 20
+    call_again = [filled(frame(call(ARGUMENTS)), '"a"')] * 20
+    for same_again in (in_doubt, call_again):
+        assert numbers_read(Stencil(), same_again) == list(range(9, 21))
+        assert numbers_read(Stencil(patience=3), same_again) == list(range(4, 21))
 
 
 def test_the_next_frame_is_cut_when_twice_as_many_have_not_fit() -> None:

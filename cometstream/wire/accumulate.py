@@ -10,7 +10,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ProtocolError
-from cometstream.wire.chunks import ChatCompletionChunk, Choice, delta_of, reasoning_field, split_parts
+from cometstream.wire.chunks import ChatCompletionChunk, Choice, reasoning_field, split_parts
 from cometstream.wire.completion import ChatCompletion
 from cometstream.wire.tool_calls import ToolCallFold, ToolCallState
 from cometstream.wire.view import int_or_none, text_or_none
@@ -22,12 +22,16 @@ __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 
 # Fields of a chunk that are no part of the completion: `obfuscation` is padding against eavesdroppers who count bytes.
 # The usage is kept apart.
-_NOT_KEPT: Final = frozenset({"choices", "object", "obfuscation", "usage"})
+_NOT_KEPT: Final = ("choices", "object", "obfuscation", "usage")
 
 # Fields of a completion that stand before its choices.
 _FIRST: Final = ("id", "created", "model")
 
 _NO_CALLS: Final = "finish_tool_calls_without_calls"
+
+
+# What most choices never need one of their own of; nothing is ever added to it.
+_NO_TOOL_CALLS: Final = ToolCallFold()
 
 
 class ChoiceState:
@@ -70,7 +74,7 @@ class ChoiceState:
         self.reasoning: list[str] = []
         self.reasoning_key = "reasoning_content"  # the wire's own name for it, kept for the next request
         self.parts: list[Any] | None = None
-        self.tool_calls = ToolCallFold()
+        self.tool_calls = _NO_TOOL_CALLS
         self.function_call: ToolCallState | None = None
         self.audio: dict[str, Any] = {}
         self.audio_pieces: dict[str, list[str]] = {}
@@ -88,8 +92,10 @@ class ChoiceState:
 
     def bent_at_the_end(self) -> list[str]:
         """Return the kinds of normalisation that only an ended choice can tell."""
-        kinds = []
+        kinds: list[str] = []
         calls = self.tool_calls.calls
+        if not calls and self.finish_reason != "tool_calls":
+            return kinds
         if self.finish_reason == "tool_calls" and not calls and self.function_call is None:
             kinds.append(_NO_CALLS)
         if calls and self.finish_reason is not None and any(call.id is None for call in calls):
@@ -98,10 +104,9 @@ class ChoiceState:
 
     def build(self, completion_id: object) -> dict[str, Any]:
         """Return the choice as in a ``chat.completion``; calls without an id get one that is made from the completion's."""
-        prefix = f"call_{text_or_none(completion_id) or ''}_{self.index}"
-        calls = [call.build(f"{prefix}_{place}") for place, call in enumerate(self.tool_calls.calls)]
+        calls = self._build_calls(completion_id) if self.tool_calls.calls else None
         text = "".join(self.content)
-        reasoning = "".join(self.reasoning)
+        reasoning = "".join(self.reasoning) if self.reasoning else ""
         message: dict[str, Any] = {"role": self.role or "assistant"}
         if self.parts is not None:
             # What came as a list goes back as one.
@@ -112,7 +117,7 @@ class ChoiceState:
             message["content"] = text if text or (self.content and not calls) else None
             if reasoning:
                 message[self.reasoning_key] = reasoning
-        message["refusal"] = "".join(self.refusal) or None
+        message["refusal"] = ("".join(self.refusal) or None) if self.refusal else None
         if calls:
             message["tool_calls"] = calls
         if self.function_call is not None:
@@ -124,13 +129,23 @@ class ChoiceState:
             }
         if self.message_extra:
             message.update({key: _joined(value) for key, value in self.message_extra.items()})
-        return {
+        logprobs = {name: list(tokens) for name, tokens in self.logprobs.items()} if self.logprobs else None
+        choice = {
             "index": self.index,
             "message": message,
-            "logprobs": {name: list(tokens) for name, tokens in self.logprobs.items()} or None,
+            "logprobs": logprobs,
             "finish_reason": self.finish_reason,
-            **self.extra,
         }
+        return {**choice, **self.extra} if self.extra else choice
+
+    def _build_calls(self, completion_id: object) -> list[dict[str, Any]]:
+        prefix = f"call_{text_or_none(completion_id) or ''}_{self.index}"
+        return [call.build(f"{prefix}_{place}") for place, call in enumerate(self.tool_calls.calls)]
+
+
+def _is_text_alone(choice: dict[str, Any], delta: dict[str, Any], state: ChoiceState) -> bool:
+    """Whether a choice brings one piece of text for one that goes on, and all else in it is null."""
+    return len(delta) == 1 and state.finish_reason is None and list(choice.values()).count(None) == len(choice) - 2
 
 
 class Accumulator:
@@ -189,10 +204,17 @@ class Accumulator:
             self._pieces.append(text)
             return True
         self._repeats = None
+        index: int = repeats.choice["index"]
+        state = self.choices.get(index)
+        if state is not None and repeats.key == "content" and _is_text_alone(repeats.choice, repeats.delta, state):
+            self._add_top(repeats.raw)
+            self._pieces = state.content
+            self._pieces.append(text)
+            self._repeats = repeats
+            return True
         noted = sum(self.normalizations.values())
-        raw = chunk._raw
-        has_content = self._add(raw)
-        state = self.choices[raw["choices"][0]["index"]]
+        has_content = self._add(chunk._raw)
+        state = self.choices[index]
         # What would have to be noted of it, is to be noted of the next one too.
         if state.finish_reason is None and sum(self.normalizations.values()) == noted:
             self._pieces = state.pieces_of(repeats.key)
@@ -200,27 +222,15 @@ class Accumulator:
         return has_content
 
     def _add(self, raw: dict[str, Any]) -> bool:
+        self._add_top(raw)
         choices = raw.get("choices")
-        top = self._top
-        for key, value in raw.items():
-            if type(value) is dict:
-                self._add_object(key, value)
-            elif value or (value is not None and value != ""):
-                top[key] = value
-        if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
-            choice = choices[0]
-            delta = choice.get("delta")
+        if type(choices) is list and len(choices) == 1 and type(choice := choices[0]) is dict:
+            delta, index = choice.get("delta"), choice.get("index")
             # Most bring one piece of text for a choice that is known, and all else is null.
-            if type(delta) is dict and len(delta) == 1:
+            if type(delta) is dict and len(delta) == 1 and type(index) is int:
                 text = delta.get("content")
-                index = choice.get("index")
-                state = self.choices.get(index) if type(index) is int else None
-                if (
-                    type(text) is str
-                    and state is not None
-                    and state.finish_reason is None
-                    and list(choice.values()).count(None) == len(choice) - 2
-                ):
+                state = self.choices.get(index)
+                if type(text) is str and state is not None and _is_text_alone(choice, delta, state):
                     state.content.append(text)
                     return text != ""
             return self._add_choice(choice)
@@ -238,12 +248,25 @@ class Accumulator:
                 self.note("choice_malformed")
         return has_content
 
-    def _add_object(self, key: str, value: dict[str, Any]) -> None:
+    def _add_top(self, raw: dict[str, Any]) -> None:
+        top = self._top
+        for key, value in raw.items():
+            if value or (value is not None and value != ""):
+                top[key] = value
         # The last usage that says something wins: cumulative reports must not be summed.
-        usage = value if key == "usage" else value.get("usage") if key == "x_groq" else None
-        if usage and isinstance(usage, dict):
+        usage = raw.get("usage")
+        if usage and type(usage) is dict:
             self._usage = usage
-        self._top[key] = value
+        if "x_groq" in raw:
+            self._add_groq(raw)
+
+    def _add_groq(self, raw: dict[str, Any]) -> None:
+        groq, names = raw["x_groq"], list(raw)
+        usage = groq.get("usage") if type(groq) is dict else None
+        if usage and isinstance(usage, dict):
+            own = raw.get("usage")
+            if not own or type(own) is not dict or names.index("usage") < names.index("x_groq"):
+                self._usage = usage
 
     def note(self, kind: str) -> None:
         """Count one normalisation.
@@ -274,23 +297,29 @@ class Accumulator:
 
     def _build(self) -> ChatCompletion:
         top = self._top
-        notes = dict(self.normalizations)
-        choices = []
-        for index in sorted(self.choices):
-            choice = self.choices[index].build(top.get("id"))
-            for kind in self.choices[index].bent_at_the_end():
-                notes[kind] = notes.get(kind, 0) + 1
-                if kind == _NO_CALLS:
-                    choice["finish_reason"] = "stop"
-            choices.append(choice)
-        raw: dict[str, Any] = {key: top[key] for key in _FIRST if key in top}
+        raw: dict[str, Any] = {}
+        for key in _FIRST:
+            if key in top:
+                raw[key] = top[key]
         raw["object"] = "chat.completion"
+        notes = dict(self.normalizations)
+        choices: list[dict[str, Any]] = []
         raw["choices"] = choices
+        for index in sorted(self.choices):
+            state = self.choices[index]
+            choice = state.build(top.get("id"))
+            if state.finish_reason is not None:
+                for kind in state.bent_at_the_end():
+                    notes[kind] = notes.get(kind, 0) + 1
+                    if kind == _NO_CALLS:
+                        choice["finish_reason"] = "stop"
+            choices.append(choice)
         if self._usage is not None:
             raw["usage"] = self._usage
-        for key, value in top.items():
-            if key not in _NOT_KEPT and key not in raw:
-                raw[key] = value
+        kept = top.copy()
+        for key in _NOT_KEPT:
+            kept.pop(key, None)
+        raw.update(kept)  # the first ones among them keep their places
         return ChatCompletion(raw, notes)
 
     def _add_choice(self, choice: dict[str, Any]) -> bool:
@@ -302,16 +331,20 @@ class Accumulator:
         if state is None:
             state = self.choices[index] = ChoiceState(index)
         # The delta first, wherever it stands: its text does not come after the finish_reason beside it.
-        delta = delta_of(choice)
-        if delta is not None:
-            has_content = self._add_delta(state, delta)
-        else:
-            has_content = False
+        delta = choice["delta"] if "delta" in choice else choice.get("message")
+        has_content = False
+        if delta is None:
             if "delta" in choice:
                 self.note("delta_null")
+        elif delta or type(delta) is not dict:
+            has_content = self._add_delta(state, delta)
         before = state.finish_reason
         for key, value in choice.items():
-            if value is not None and key != "delta" and key != "index":
+            if value is None or key == "delta" or key == "index":
+                continue
+            if key == "finish_reason" and type(value) is str and value and value != "error":
+                state.finish_reason = value
+            else:
                 self._add_choice_field(state, key, value)
         if self.errored and choice.get("error") and state.finish_reason != "error":
             state.finish_reason = before  # beside an error it ends nothing: a call must not be taken for whole
@@ -373,6 +406,8 @@ class Accumulator:
                 if isinstance(value, list):
                     for fragment in value:
                         if isinstance(fragment, dict):
+                            if state.tool_calls is _NO_TOOL_CALLS:
+                                state.tool_calls = ToolCallFold()
                             state.tool_calls.add(fragment, self.note)
                             has_content = True
                         else:

@@ -96,9 +96,9 @@ def _stop(value: Any, path: str, problems: list[str]) -> None:
         _stop_strings(value, path, problems)
 
 
-def _list(item: _Check, allowed: str, *, empty: bool = True) -> _Check:
+def _list(item: _Check, allowed: str) -> _Check:
     def check(value: Any, path: str, problems: list[str]) -> None:
-        if not is_json_list(value) or not (value or empty):
+        if not is_json_list(value):
             _refuse(value, path, problems, f"it must be {allowed}")
             return
         for index, element in enumerate(value):
@@ -204,11 +204,19 @@ _IN_PLACE_OF_CONTENT = (
 _PLAIN: Final = frozenset({"role", "content"})
 
 
+def _messages(value: Any, path: str, problems: list[str]) -> None:
+    if not is_json_list(value) or not value:
+        _refuse(value, path, problems, "it must be a list of at least one message")
+        return
+    for index, message in enumerate(value):
+        if type(message) is dict and message.keys() == _PLAIN:
+            role, content = message["role"], message["content"]
+            if type(role) is type(content) is str and role != "tool":
+                continue
+        _message(message, f"{path}[{index}]", problems)
+
+
 def _message(value: Any, path: str, problems: list[str]) -> None:
-    if type(value) is dict and value.keys() == _PLAIN:
-        role, content = value["role"], value["content"]
-        if type(role) is type(content) is str and role != "tool":
-            return
     _message_fields(value, path, problems)
     if not isinstance(value, (dict, Mapping)):
         return
@@ -227,11 +235,6 @@ def _message(value: Any, path: str, problems: list[str]) -> None:
 
 _stop_strings = _list(_string, "a string or a list of strings")
 _function = _object({"name": _string}, {"description": _string, "parameters": _anything, "strict": _boolean})
-
-_REQUIRED: Final[Mapping[str, _Check]] = {
-    "model": _model,
-    "messages": _list(_message, "a list of at least one message", empty=False),
-}
 
 _OPTIONAL: Final[Mapping[str, _Check]] = {
     # The endpoint's OpenAPI.
@@ -285,7 +288,7 @@ _OPTIONAL: Final[Mapping[str, _Check]] = {
     "web_search_options": _object({}, {"search_context_size": _string, "user_location": _anything}),
 }
 
-KNOWN_PARAMETERS: Final[frozenset[str]] = frozenset({*_REQUIRED, *_OPTIONAL})
+KNOWN_PARAMETERS: Final[frozenset[str]] = frozenset({"model", "messages", *_OPTIONAL})
 """Every keyword of the request body; what a provider adds of its own goes into `extra_body`."""
 
 
@@ -302,17 +305,18 @@ def check_request(body: Mapping[str, Any]) -> None:
         The OpenAPI of POST /v1/chat/completions, and OpenAI's own reference where that one is silent.
     """
     problems: list[str] = []
-    for name, check in _REQUIRED.items():
-        check(body.get(name, _MISSING), name, problems)
+    _model(body.get("model", _MISSING), "model", problems)
+    _messages(body.get("messages", _MISSING), "messages", problems)
     for name, value in body.items():
-        if (optional := _OPTIONAL.get(name)) is not None:
-            if value is not None:
-                optional(value, name, problems)
-        elif name not in _REQUIRED:
+        if name == "model" or name == "messages" or (value is True and name == "stream"):
+            continue
+        if (optional := _OPTIONAL.get(name)) is None:
             problems.append(_unknown(name))
-    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        elif value is not None:
+            optional(value, name, problems)
+    if "top_logprobs" in body and body["top_logprobs"] is not None and not body.get("logprobs"):
         problems.append("top_logprobs: is given without logprobs; logprobs must be true")
-    if body.get("stream_options") is not None and not body.get("stream"):
+    if "stream_options" in body and body["stream_options"] is not None and not body.get("stream"):
         problems.append("stream_options: is given without stream; stream must be true")
     if problems:
         raise InvalidRequestError([*problems, *_unwritable(body, problems)])

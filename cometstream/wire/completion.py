@@ -149,6 +149,8 @@ class ChatCompletionMessage(View):
     def content(self) -> str | None:
         """The text; None where there is none, as in a message of tool calls only."""
         content = self._raw.get("content")
+        if type(content) is str:
+            return content
         return split_parts(content)[0] if isinstance(content, list) else text_or_none(content)
 
     @property
@@ -169,8 +171,10 @@ class ChatCompletionMessage(View):
     @property
     def tool_calls(self) -> list[ToolCall] | None:
         """The tool calls in order; None where there are none, as in OpenAI's client."""
-        calls = list_of_dicts(self._raw.get("tool_calls"))
-        return [ToolCall(call, self._complete) for call in calls] or None
+        calls = self._raw.get("tool_calls")
+        if not calls:
+            return None
+        return [ToolCall(call, self._complete) for call in list_of_dicts(calls)] or None
 
     @property
     def function_call(self) -> FunctionCall | None:
@@ -204,9 +208,9 @@ class CompletionChoice(View):
     @property
     def message(self) -> ChatCompletionMessage:
         """The message."""
-        reason = self.finish_reason
-        whole = reason is not None and reason.lower() not in _CUT
-        return ChatCompletionMessage(dict_or_empty(self._raw.get("message")), whole)
+        reason, message = finish_reason_of(self._raw), self._raw.get("message")
+        whole = reason == "stop" or (reason is not None and reason.lower() not in _CUT)
+        return ChatCompletionMessage(message if type(message) is dict else dict_or_empty(message), whole)
 
     @property
     def finish_reason(self) -> str | None:
@@ -231,7 +235,7 @@ class ChatCompletion(View):
 
     def __init__(self, raw: dict[str, Any], normalizations: Mapping[str, int] | None = None) -> None:
         self._raw = raw
-        self._normalizations = dict(normalizations or {})
+        self._normalizations = dict(normalizations) if normalizations else {}
 
     @property
     def id(self) -> str | None:
@@ -256,12 +260,16 @@ class ChatCompletion(View):
     @property
     def choices(self) -> list[CompletionChoice]:
         """The choices, by index."""
-        return [CompletionChoice(choice) for choice in list_of_dicts(self._raw.get("choices"))]
+        choices = self._raw.get("choices")
+        if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
+            return [CompletionChoice(choices[0])]
+        return [CompletionChoice(choice) for choice in list_of_dicts(choices)]
 
     @property
     def usage(self) -> CompletionUsage | None:
         """Token counts as reported; None where the server reported none: they are never guessed or summed."""
-        return view_or_none(CompletionUsage, self._raw.get("usage"))
+        usage = self._raw.get("usage")
+        return CompletionUsage(usage) if isinstance(usage, dict) else None
 
     @property
     def usage_source(self) -> Literal["reported", "unknown"]:

@@ -10,6 +10,7 @@ from cometstream.errors import ProtocolError
 from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.error_body import ErrorBody, excerpt, failed_choice, parse_error, read_error
 from cometstream.wire.json_text import MAX_DEPTH, is_too_deep, parse_lenient
+from cometstream.wire.repeats import parsed
 from cometstream.wire.sse import Event
 from cometstream.wire.view import int_or_none, text_or_none
 
@@ -74,16 +75,10 @@ def read_frame(
         return _irregular(event, note)
     if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(raw):
         raise ProtocolError(f"an event's data is nested too deeply: {_shown(data)}", raw=data)
-    if (
-        type(raw) is dict
-        and "choices" in raw
-        and "error" not in raw
-        and type(event) is Event
-        and failed_choice(raw["choices"]) is None
-    ):
-        if stencil is not None:
-            stencil.missed(data, raw)
-        return ChatCompletionChunk(raw)
+    if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
+        choices = raw["choices"]
+        if not choices or failed_choice(choices) is None:
+            return parsed(raw) if stencil is None else stencil.missed(data, raw)
     return _unusual(event, raw, note)
 
 

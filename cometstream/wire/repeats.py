@@ -1,7 +1,7 @@
-"""Chunks that have all but one text in common: views made whole at once, their dicts only where somebody asks.
+"""Chunks whose views are made whole at once: what a reader of each chunk looks at lies in slots.
 
-Nearly every chunk of a stream is one of these, and nearly every reader wants the text alone. So what a reader of each chunk looks
-at lies in slots; ``raw``, and whatever is read through it, is made when it is first read.
+Nearly every chunk of a stream has all but one text in common with others, and nearly every reader wants the text alone: of these
+(``Repeats``) ``raw``, and whatever is read through it, is made when it is first read. Others (``parsed``) have it already.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cometstream.wire.chunks import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Repeats"]
+__all__ = ["Repeats", "parsed"]
 
 _V = TypeVar("_V")
 
@@ -43,9 +43,10 @@ class Repeats:
         self.delta: dict[str, Any] = self.choice["delta"]
         self.key = key
         self._index: int = self.choice["index"]
-        self.fragment: dict[str, Any] = self.delta[key][0] if key == "tool_calls" else {}
-        self.function: dict[str, Any] = self.fragment.get("function", {})
-        self._call_index: int = self.fragment.get("index", 0)
+        if key == "tool_calls":
+            self.fragment: dict[str, Any] = self.delta[key][0]
+            self.function: dict[str, Any] = self.fragment["function"]
+            self._call_index: int = self.fragment["index"]
 
     def read(self, piece: bytes) -> ChatCompletionChunk | None:
         """Return the chunk with another text, as JSON; None where `piece` is no text, or ``""``."""
@@ -87,7 +88,30 @@ class Repeats:
         return delta
 
 
-def _known(*slots: str, absent: tuple[str, ...]) -> Callable[[type[_V]], type[_V]]:
+def parsed(raw: dict[str, Any]) -> ChatCompletionChunk:
+    """Return a chunk that was parsed whole; its views too, where its shape is that of nearly every chunk."""
+    choices = raw.get("choices")
+    if type(choices) is list and len(choices) == 1 and type(raw_choice := choices[0]) is dict:
+        raw_delta, index = raw_choice.get("delta"), raw_choice.get("index")
+        if type(raw_delta) is dict and type(index) is int:
+            content = raw_delta.get("content")
+            if content is None or type(content) is str:
+                delta = _new_parsed_delta()
+                delta._raw = raw_delta
+                delta._content = content
+                choice = _new_parsed_choice()
+                choice._raw = raw_choice
+                choice._delta = delta
+                choice._index = index
+                chunk = _new_parsed_chunk()
+                chunk._raw = raw
+                chunk._text = ""
+                chunk._choices = [choice]
+                return chunk
+    return ChatCompletionChunk(raw)
+
+
+def _known(*slots: str, absent: tuple[str, ...] = ()) -> Callable[[type[_V]], type[_V]]:
     """Make fields of a view read what lies in the slot of the same name with an underscore, and the absent ones None.
 
     Slots are read in C, in a third of the time that a property takes, whose function is Python. Instances are made in C too, by
@@ -175,6 +199,28 @@ class _Function(ChoiceDeltaToolCallFunction, reads_as=ChoiceDeltaToolCallFunctio
         return {**self._repeats.function, "arguments": self._arguments}
 
 
+@_known("choices")
+class _ParsedChunk(ChatCompletionChunk, reads_as=ChatCompletionChunk):
+    __slots__ = ("_choices",)
+
+    _choices: list[Choice]
+
+
+@_known("delta", "index")
+class _ParsedChoice(Choice, reads_as=Choice):
+    __slots__ = ("_delta", "_index")
+
+    _delta: ChoiceDelta
+    _index: int
+
+
+@_known("content")
+class _ParsedDelta(ChoiceDelta, reads_as=ChoiceDelta):
+    __slots__ = ("_content",)
+
+    _content: str | None
+
+
 def _maker(cls: type[_V]) -> Callable[[], _V]:
     """Return the class as what it is to be called as since `_known` changed it."""
     return cls
@@ -186,3 +232,6 @@ _new_text_delta = _maker(_TextDelta)
 _new_calls_delta = _maker(_CallsDelta)
 _new_call = _maker(_Call)
 _new_function = _maker(_Function)
+_new_parsed_chunk = _maker(_ParsedChunk)
+_new_parsed_choice = _maker(_ParsedChoice)
+_new_parsed_delta = _maker(_ParsedDelta)

@@ -27,6 +27,8 @@ def dict_or_empty(value: object) -> dict[str, Any]:
 
 def list_of_dicts(value: object) -> list[dict[str, Any]]:
     """Return the dicts of a list; of anything that is no list, none."""
+    if type(value) is list and len(value) == 1 and type(value[0]) is dict:
+        return [value[0]]
     return [item for item in value if isinstance(item, dict)] if value and isinstance(value, list) else []
 
 
