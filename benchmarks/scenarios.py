@@ -162,9 +162,9 @@ def scenarios(*, small: bool) -> list[Scenario]:
             tuple(
                 replace(line, label=f"{line.label} {answer.chunks}")
                 for answer, in_turn in (
-                    (long, 1 if small else 3),
-                    (brief, 5 if small else 300),
-                    (single, 5 if small else 300),
+                    (long, 1 if small else 12),
+                    (brief, 5 if small else 1_000),
+                    (single, 5 if small else 3_000),
                 )
                 for line in _peers(("hand-written", "cometstream"), answer, 1, in_turn)
             ),
