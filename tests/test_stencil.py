@@ -21,7 +21,7 @@ from cometstream.wire.chunks import ChatCompletionChunk
 from cometstream.wire.error_body import ErrorBody
 from cometstream.wire.frames import read_frame
 from cometstream.wire.sse import Comment, Event, SSEParser
-from cometstream.wire.stencil import Stencil
+from cometstream.wire.stencil import Stencil, cut_plain
 from cometstream.wire.think import ThinkSplitter
 
 
@@ -682,3 +682,22 @@ def test_a_stencil_is_not_to_be_seen_in_any_case_of_the_catalogue(group: str) ->
         for patience in (1, 3):
             is_not_seen(datas, patience)
             is_not_seen([*datas, *datas], patience, strict=True)
+
+
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        frame('"content":@', top='"usage":{"total_tokens":1},'),  # objects and lists would be shared by all chunks
+        frame('"content":@', top='"citations":["x"],'),
+        frame('"content":@', end=',"usage":{"total_tokens":1}'),
+        frame('"content":@', end=',"citations":["x"]'),
+        frame('"content":@,"content":@'),  # the last counts, and it need not change with the first
+        frame('"content":@', top='"id":"a\\b",'),
+        frame('"content":@', end=',"id":"a\\b"'),
+        frame('"content":@,"\\u0063ontent":@'),
+    ],
+)
+def test_a_plain_frame_is_cut_where_there_is_no_doubt(doubtful: str) -> None:
+    for template, is_cut in ((CONTENT, True), (doubtful, False)):
+        data = filled(template, '"x"')
+        assert (cut_plain(data, orjson.loads(data)) is not None) is is_cut
