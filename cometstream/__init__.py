@@ -4,12 +4,12 @@ The way of a token::
 
     CometSession.stream(...)          session.py           the request, checked; attempts.py: one POST, retries, fallbacks
       -> ChatStream.__anext__         stream.py            readany() on the aiohttp body; the clocks; the ending
-        -> BodyReader.feed(bytes)     wire/body.py         an event stream, or one JSON document after all?
-        -> SSEParser.feed(bytes)      wire/sse.py          bytes -> events
-        -> read_frame(event)          wire/frames.py       one event -> chunk, end mark or error
-             (what repeats the chunk before in all but its text is read by wire/stencil.py, and viewed by wire/repeats.py)
-        -> ChatCompletionChunk(raw)   wire/chunks.py       a typed view; nothing is copied, nothing is lost
-        -> Accumulator.add(chunk)     wire/accumulate.py   the completion so far
+        -> BodyReader.feed(bytes)     answer/body.py       an event stream, or one JSON document after all?
+        -> SSEParser.feed(bytes)      answer/sse.py        bytes -> events
+        -> read_frame(event)          answer/frames.py     one event -> chunk, end mark or error
+             (what repeats the chunk before in all but its text is read by answer/stencil.py, and viewed by answer/repeats.py)
+        -> ChatCompletionChunk(raw)   views/chunks.py      a typed view; nothing is copied, nothing is lost
+        -> Accumulator.add(chunk)     answer/accumulate.py the completion so far
       -> your `async for chunk in stream`
 """
 
@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cometstream.attempt import StreamMetrics, StreamResponse
+from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.sse import SSEParser, encode_event
 from cometstream.errors import (
     APIConnectionError,
     APIStatusError,
@@ -39,22 +40,21 @@ from cometstream.errors import (
     StreamUnterminatedError,
     UsageError,
 )
+from cometstream.metrics import StreamMetrics, StreamResponse
 from cometstream.policy import RetryPolicy, Timeouts
+from cometstream.request.providers import ParameterWarning
 from cometstream.session import CometSession
 from cometstream.stream import ChatStream
 from cometstream.version import __version__
-from cometstream.wire.accumulate import Accumulator
-from cometstream.wire.chunks import (
+from cometstream.views.chunks import (
     ChatCompletionChunk,
     Choice,
     ChoiceDelta,
     ChoiceDeltaToolCall,
     CompletionUsage,
 )
-from cometstream.wire.completion import ChatCompletion, ChatCompletionMessage, ToolCall
-from cometstream.wire.models import Model
-from cometstream.wire.providers import ParameterWarning
-from cometstream.wire.sse import SSEParser, encode_event
+from cometstream.views.completion import ChatCompletion, ChatCompletionMessage, ToolCall
+from cometstream.views.models import Model
 
 if TYPE_CHECKING:
     from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from cometstream.attempt import Attempt
-from cometstream.endpoint import request_id
+from cometstream.answer.error_body import is_unknown_model
 from cometstream.errors import APIStatusError, AuthenticationError, BadRequestError, CometError
-from cometstream.opening import OpeningClock
-from cometstream.wire.encode import encode_body
-from cometstream.wire.error_body import is_unknown_model
+from cometstream.metrics import Attempt
+from cometstream.request.encode import encode_body
+from cometstream.transport.exchange import request_id
+from cometstream.transport.opening import OpeningClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cometstream.endpoint import Endpoint
     from cometstream.policy import Clocks, RetryPolicy
+    from cometstream.transport.exchange import Endpoint
 
 __all__ = ["Attempts"]
 

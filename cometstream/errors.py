@@ -30,8 +30,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cometstream.wire.completion import ChatCompletion
-
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
@@ -69,7 +67,7 @@ class CometError(Exception):
         message: What happened, where, and what to do next.
         request_id: The gateway's id of the request, from a header or the error's message; None if it gave none.
         retryable: Whether the same request may well succeed when sent again.
-        partial: The completion as far as it had come; None where no stream had begun.
+        partial: The ``ChatCompletion`` as far as it had come; None where no stream had begun.
         code: The server's own code for the error; None where no server gave one.
         type: The server's own type of the error; None where no server gave one.
         param: The parameter that the server names; None where it names none.
@@ -87,7 +85,7 @@ class CometError(Exception):
         *,
         request_id: str | None = None,
         retryable: bool = False,
-        partial: ChatCompletion | None = None,
+        partial: Any = None,  # a ChatCompletion: views are built on errors, so its type cannot be named here
     ) -> None:
         super().__init__(message)
         self.message = message

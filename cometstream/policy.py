@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.answer.error_body import RETRYABLE_STATUSES
 from cometstream.errors import APIStatusError, APITimeoutError, CometError, ConfigurationError
-from cometstream.wire.error_body import RETRYABLE_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

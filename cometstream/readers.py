@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
+from cometstream.answer.frames import Frame
+from cometstream.answer.sse import Comment, encode_event
 from cometstream.errors import APIStatusError, CometError, StreamServerError
-from cometstream.wire.chunks import ChatCompletionChunk
-from cometstream.wire.frames import Frame
-from cometstream.wire.sse import Comment, encode_event
+from cometstream.views.chunks import ChatCompletionChunk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from typing_extensions import Self
 
-    from cometstream.wire.accumulate import Accumulator
-    from cometstream.wire.events import StreamEvent
+    from cometstream.answer.accumulate import Accumulator
+    from cometstream.answer.events import StreamEvent
 
 __all__ = ["EventReader", "RelayReader", "TextReader"]
 
@@ -73,7 +73,7 @@ class EventReader:
 
     def __init__(self, next_item: Callable[[], Awaitable[Frame | Comment]], accumulator: Accumulator) -> None:
         # Programs that read no events do not wait for the import of their classes.
-        from cometstream.wire.events import EventFold, KeepAliveEvent
+        from cometstream.answer.events import EventFold, KeepAliveEvent
 
         self._next = next_item
         self._keep_alive = KeepAliveEvent

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiohttp
 
+from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.attempts import Attempts
 from cometstream.config import checked_headers, find_base_url, find_key, find_proxy, merge_headers, standard_headers
-from cometstream.endpoint import Endpoint
 from cometstream.errors import ConfigurationError, InvalidRequestError, ProtocolError, UsageError
-from cometstream.opening import opening_trace
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryPolicy, Timeouts
-from cometstream.receiving import make_connector
+from cometstream.request.checks import check_request
+from cometstream.request.encode import is_json_list
+from cometstream.request.providers import warn_parameters
 from cometstream.stream import ChatStream
-from cometstream.wire.checks import check_request
-from cometstream.wire.completion import ChatCompletion, ChatCompletionMessage
-from cometstream.wire.encode import is_json_list
-from cometstream.wire.error_body import ErrorContext, read_error
-from cometstream.wire.models import Model
-from cometstream.wire.providers import warn_parameters
-from cometstream.wire.view import View, list_of_dicts
+from cometstream.transport.exchange import Endpoint
+from cometstream.transport.opening import opening_trace
+from cometstream.transport.quirks import make_connector
+from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+from cometstream.views.models import Model
+from cometstream.views.view import View, list_of_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from cometstream.wire.request import ChatParams, MessageParam
+    from cometstream.request.params import ChatParams, MessageParam
 
 __all__ = ["CometSession"]
 

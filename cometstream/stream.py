@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 
-from cometstream.attempt import StreamMetrics, StreamResponse
-from cometstream.clock import ClockFired, ReadClock
+from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.body import BodyReader
+from cometstream.answer.error_body import ErrorBody, ErrorContext, excerpt, failed_choice, read_error
+from cometstream.answer.frames import Done, Frame, chunk_beside, read_frame
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
+from cometstream.answer.stencil import Stencil
 from cometstream.errors import (
     CometError,
     EmptyStreamError,
@@ -23,18 +27,14 @@ from cometstream.errors import (
     StreamUnterminatedError,
     UsageError,
 )
-from cometstream.pacing import Gate
+from cometstream.metrics import StreamMetrics, StreamResponse
 from cometstream.readers import EventReader, RelayReader, TextReader
-from cometstream.receiving import receive_less
-from cometstream.wire.accumulate import Accumulator
-from cometstream.wire.body import BodyReader
-from cometstream.wire.chunks import ChatCompletionChunk, finish_reason_of
-from cometstream.wire.completion import ChatCompletion, completion_as_chunk
-from cometstream.wire.error_body import ErrorBody, ErrorContext, excerpt, failed_choice, read_error
-from cometstream.wire.frames import Done, Frame, chunk_beside, read_frame
-from cometstream.wire.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
-from cometstream.wire.stencil import Stencil
-from cometstream.wire.view import list_of_dicts
+from cometstream.transport.gate import Gate
+from cometstream.transport.quirks import receive_less
+from cometstream.transport.timer import ClockFired, ReadClock
+from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of
+from cometstream.views.completion import ChatCompletion, completion_as_chunk
+from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import aiohttp
     from typing_extensions import Self
 
-    from cometstream.attempt import Attempt, Connector, Outcome
+    from cometstream.metrics import Attempt, Connector, Outcome
     from cometstream.policy import Clocks
 
 __all__ = ["ChatStream"]

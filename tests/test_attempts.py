@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-import virtual_clock
-from serving import CHAT, KEY, ask, failure, failure_of, serving
+from support import virtual_clock
+from support.serving import CHAT, KEY, ask, failure, failure_of, serving
 
 from cometstream import (
     APIConnectionError,
@@ -41,7 +41,7 @@ from cometstream.testing import Reply, SimulatedServer
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 # A key and a certificate for 127.0.0.1 that only it itself vouches for.
-CERTIFICATE = Path(__file__).parent / "data" / "loopback.pem"
+CERTIFICATE = Path(__file__).parent / "support" / "data" / "loopback.pem"
 
 
 @contextlib.asynccontextmanager

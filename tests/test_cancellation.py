@@ -14,16 +14,16 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
-import virtual_clock
-from loops import Run, on_each_loop, turns_until
-from serving import CHAT, KEY, serving
-from tls import client_context, server_context, serving_tls
+from support import virtual_clock
+from support.loops import Run, on_each_loop, turns_until
+from support.serving import CHAT, KEY, serving
+from support.tls import client_context, server_context, serving_tls
 
 from cometstream import ChatCompletionChunk, ChatStream, CometError, CometSession, RetryPolicy, StreamTruncatedError
-from cometstream.attempt import Attempt
+from cometstream.answer.error_body import ErrorContext
+from cometstream.metrics import Attempt
 from cometstream.policy import Clocks
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
-from cometstream.wire.error_body import ErrorContext
 
 Serving = Callable[..., AbstractAsyncContextManager[tuple[SimulatedServer, CometSession]]]
 

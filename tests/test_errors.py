@@ -10,7 +10,7 @@ import pytest
 
 from cometstream import errors
 from cometstream.errors import CometError
-from cometstream.wire.completion import ChatCompletion
+from cometstream.views.completion import ChatCompletion
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-import virtual_clock
-from serving import CHAT, serving
+from support import virtual_clock
+from support.serving import CHAT, serving
 
 from cometstream import (
     ChatStream,
@@ -22,8 +22,8 @@ from cometstream import (
     StreamUnterminatedError,
     Timeouts,
 )
+from cometstream.answer.sse import Comment, Event
 from cometstream.testing import DONE, Reply, chunk, frame
-from cometstream.wire.sse import Comment, Event
 
 AT_ONCE = RetryPolicy(max_retries=1, initial_delay=0.0)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import virtual_clock
-from serving import CHAT, KEY, ask, failure, serving
+from support import virtual_clock
+from support.serving import CHAT, KEY, ask, failure, serving
 
 from cometstream import (
     APIConnectionError,

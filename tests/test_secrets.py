@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
-from serving import CHAT, KEY, ask, serving
+from support.serving import CHAT, KEY, ask, serving
 
 import cometstream
 from cometstream import CometError, CometSession, Timeouts, errors

@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-import virtual_clock
 from aioresponses import aioresponses
-from serving import CHAT, KEY, ask, failure, serving
+from support import virtual_clock
+from support.serving import CHAT, KEY, ask, failure, serving
 
 from cometstream import (
     APIConnectionError,
@@ -36,9 +36,9 @@ from cometstream import (
     Timeouts,
     UsageError,
 )
+from cometstream.request.providers import WARNED
 from cometstream.testing import DONE, MODELS, MockResponse, Reply, SimulatedServer, chunk
-from cometstream.wire.models import Model
-from cometstream.wire.providers import WARNED
+from cometstream.views.models import Model
 
 COMPLETION: dict[str, Any] = {
     "id": "chatcmpl-1",

@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-import virtual_clock
 from aioresponses import aioresponses
-from loops import Run, on_each_loop, turns_until
-from serving import CHAT, KEY, ask, failure, failure_of, serving
+from support import virtual_clock
+from support.loops import Run, on_each_loop, turns_until
+from support.serving import CHAT, KEY, ask, failure, failure_of, serving
 
 from cometstream import (
     BadRequestError,

@@ -13,7 +13,7 @@ import orjson
 
 from cometstream.batch.row_id import made_custom_id, row_id, short_digest
 from cometstream.errors import InvalidRequestError
-from cometstream.wire.checks import check_request
+from cometstream.request.checks import check_request
 
 if TYPE_CHECKING:
     from collections.abc import Container

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 from cometstream.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from cometstream.wire.chunks import CompletionUsage
+    from cometstream.views.chunks import CompletionUsage
 
 __all__ = ["Cost", "Price"]
 

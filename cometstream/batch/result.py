@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from cometstream.attempt import Outcome, StreamMetrics
     from cometstream.batch.price import Cost
     from cometstream.errors import CometError
-    from cometstream.wire.chunks import CompletionUsage
-    from cometstream.wire.completion import ChatCompletion
+    from cometstream.metrics import Outcome, StreamMetrics
+    from cometstream.views.chunks import CompletionUsage
+    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["BatchProgress", "BatchResult", "Tally", "total_tokens"]
 

@@ -22,12 +22,12 @@ from cometstream.errors import CometError, InvalidRequestError, UsageError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
-    from cometstream.attempt import Outcome, StreamMetrics
     from cometstream.batch.limits import Limits, Ticket
     from cometstream.batch.price import Cost
+    from cometstream.metrics import Outcome, StreamMetrics
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
-    from cometstream.wire.completion import ChatCompletion
+    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["NOT_SENT", "Rows"]
 

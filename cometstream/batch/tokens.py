@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cometstream.wire.view import View
+from cometstream.views.view import View
 
 __all__ = ["estimate_input", "estimate_output", "estimate_tokens"]
 

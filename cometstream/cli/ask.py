@@ -15,7 +15,7 @@ from cometstream.cli.process import run_until_signal
 from cometstream.cli.prompt import find_prompt
 from cometstream.errors import CometError
 from cometstream.policy import RetryPolicy
-from cometstream.wire.providers import warn_parameters
+from cometstream.request.providers import warn_parameters
 
 if TYPE_CHECKING:
     from cometstream.cli.printers import Notes, Printer

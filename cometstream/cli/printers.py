@@ -10,11 +10,11 @@ from rich.console import Console
 from cometstream.cli.process import Stdout, one_line, say
 
 if TYPE_CHECKING:
-    from cometstream.attempt import StreamMetrics
     from cometstream.errors import CometError
+    from cometstream.metrics import StreamMetrics
     from cometstream.stream import ChatStream
-    from cometstream.wire.chunks import ChatCompletionChunk
-    from cometstream.wire.completion import ChatCompletion
+    from cometstream.views.chunks import ChatCompletionChunk
+    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["JSONPrinter", "Notes", "Printer", "Stderr", "TextPrinter"]
 

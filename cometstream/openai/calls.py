@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from cometstream.errors import ConfigurationError
 from cometstream.policy import NOT_GIVEN as _NOT_GIVEN
 from cometstream.policy import NotGiven, Timeouts
-from cometstream.wire.request import ChatParams
-from cometstream.wire.view import View
+from cometstream.request.params import ChatParams
+from cometstream.views.view import View
 
 if TYPE_CHECKING:
+    from cometstream.request.params import MessageParam
     from cometstream.session import CometSession
-    from cometstream.wire.completion import ChatCompletionMessage
-    from cometstream.wire.request import MessageParam
+    from cometstream.views.completion import ChatCompletionMessage
 
 __all__ = ["NOT_GIVEN", "Calls", "CreateParams", "Omit", "Timeout", "not_given", "omit", "refuse", "to_timeouts"]
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from cometstream.openai.calls import Calls, CreateParams
     from cometstream.policy import NotGiven
-    from cometstream.wire.chunks import ChatCompletionChunk
-    from cometstream.wire.completion import ChatCompletion, ChatCompletionMessage
-    from cometstream.wire.request import MessageParam
+    from cometstream.request.params import MessageParam
+    from cometstream.views.chunks import ChatCompletionChunk
+    from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 
 __all__ = ["Chat", "Completions"]
 

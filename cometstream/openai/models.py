@@ -11,7 +11,7 @@ from cometstream.policy import NotGiven
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 
-    from cometstream.wire.models import Model
+    from cometstream.views.models import Model
 
 __all__ = ["AsyncPage", "AsyncPaginator", "Models"]
 

@@ -6,18 +6,18 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from cometstream.answer.events import ChunkEvent, KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEvent
 from cometstream.errors import UsageError
-from cometstream.wire.events import ChunkEvent, KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from typing_extensions import Self
 
-    from cometstream.attempt import StreamResponse
+    from cometstream.answer.events import StreamEvent
+    from cometstream.metrics import StreamResponse
     from cometstream.stream import ChatStream
-    from cometstream.wire.completion import ChatCompletion
-    from cometstream.wire.events import StreamEvent
+    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["AsyncChatCompletionStream", "AsyncChatCompletionStreamManager", "AsyncStream"]
 

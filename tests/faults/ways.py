@@ -16,8 +16,8 @@ from unittest import mock
 
 import aiohttp
 import orjson
-from serving import CHAT, KEY
-from tls import client_context, server_context
+from support.serving import CHAT, KEY
+from support.tls import client_context, server_context
 
 from cometstream import APITimeoutError, CometError, CometSession, RetryPolicy, Timeouts, fan_out
 from cometstream import errors as error_classes

@@ -9,17 +9,17 @@ from types import FrameType
 from typing import Any
 
 import orjson
-from wire_reading import read_wire
+from support.wire_reading import read_wire
 
+from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.body import BodyReader
+from cometstream.answer.events import EventFold
+from cometstream.answer.sse import Comment, Event, SSEParser
+from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import ProtocolError
-from cometstream.wire.accumulate import Accumulator
-from cometstream.wire.body import BodyReader
-from cometstream.wire.chunks import ChatCompletionChunk, arguments_text
-from cometstream.wire.completion import ChatCompletion, ToolCall
-from cometstream.wire.events import EventFold
-from cometstream.wire.sse import Comment, Event, SSEParser
-from cometstream.wire.think import ThinkSplitter
-from cometstream.wire.view import View, dict_or_empty, list_of_dicts
+from cometstream.views.chunks import ChatCompletionChunk, arguments_text
+from cometstream.views.completion import ChatCompletion, ToolCall
+from cometstream.views.view import View, dict_or_empty, list_of_dicts
 from fuzz.draw import Draw, chunks
 
 __all__ = ["TARGETS"]

@@ -1,0 +1,335 @@
+"""Error bodies and error frames: whatever a gateway calls an error, to one shape, and from there to the typed error.
+
+Classified by status and code, never by the text: gateways localise their messages.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cometstream.answer.json_text import parse_json
+from cometstream.errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    CometError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    StreamServerError,
+)
+from cometstream.views.view import text_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "RETRYABLE_STATUSES",
+    "ErrorBody",
+    "ErrorContext",
+    "failed_choice",
+    "is_unknown_model",
+    "parse_error",
+    "read_error",
+]
+
+# 52x are Cloudflare's own, 529 is a provider's "overloaded".
+RETRYABLE_STATUSES: Final = frozenset({408, 409, 429, *range(500, 600)})
+
+# Waiting helps none of these: the quota is used up, the channel has no key, the request is at fault.
+_PERMANENT_CODES: Final = frozenset(
+    {
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "channel:invalid_key",
+        "channel:no_available_key",
+        "content_policy_violation",
+        "context_length_exceeded",
+        "insufficient_balance",
+        "insufficient_quota",
+        "insufficient_user_quota",
+        "invalid_api_key",
+        "invalid_request",
+        "invalid_request_error",
+        "model_not_found",
+        "pre_consume_token_quota_failed",
+        "quota_exceeded",
+    }
+)
+
+# The HTTP status that a code or type without a number stands for.
+_STATUS_OF: Final = {
+    "authentication_error": 401,
+    "content_policy_violation": 400,
+    "context_length_exceeded": 400,
+    "insufficient_balance": 402,
+    "insufficient_quota": 429,
+    "insufficient_user_quota": 403,
+    "internal_server_error": 500,
+    "invalid_api_key": 401,
+    "invalid_request": 400,
+    "invalid_request_error": 400,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "pre_consume_token_quota_failed": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "server_error": 500,
+    "service_unavailable": 503,
+    "timeout": 504,
+}
+
+_CLASSES: Final[Mapping[int, type[APIStatusError]]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitError,
+}
+
+# What stands where the key stood; and how much of a key's beginning tells more than that it is one.
+_KEY: Final = "[the API key]"
+_TELLING: Final = 8
+
+_REQUEST_ID = re.compile(r"\(request id: ([\w.:-]{1,128})\)", re.IGNORECASE)
+_TAGS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """An error as the server told it, in one shape.
+
+    Attributes:
+        message: Its text, as the server wrote it; ``""`` where it gave none.
+        code: Its own code as text; None if it gave none.
+        type: Its own type; None if it gave none.
+        param: The parameter that it names; None if it names none.
+        status: The HTTP status that its code stands for; None if it stands for none.
+        raw: The body as it came: parsed JSON, or text.
+    """
+
+    message: str
+    code: str | None = None
+    type: str | None = None
+    param: str | None = None
+    status: int | None = None
+    raw: Any = field(default=None, compare=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The request id that gateways write into the message."""
+        found = _REQUEST_ID.search(self.message)
+        return found[1] if found else None
+
+
+def parse_error(body: bytes) -> ErrorBody:
+    """Read the body of an answer that is an error: JSON of any shape, text or HTML, whatever its label says."""
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
+    try:
+        parsed = parse_json(text)
+    except ValueError:
+        return ErrorBody(excerpt(text), raw=text)
+    error = read_error(parsed)
+    return error if error is not None else ErrorBody(excerpt(text), raw=parsed)
+
+
+def read_error(parsed: Any) -> ErrorBody | None:
+    """Read a parsed JSON value as an error.
+
+    ``{"error": {...}}``, ``{"error": "text"}``, both also inside a choice, ``{"detail": ...}`` and ``{"message": ...}`` are
+    known; None for anything else.
+    """
+    if isinstance(parsed, list) and len(parsed) == 1:
+        return read_error(parsed[0])
+    if not isinstance(parsed, dict):
+        return ErrorBody(parsed, raw=parsed) if isinstance(parsed, str) and parsed else None
+    told_by = parsed if parsed.get("error") else failed_choice(parsed.get("choices")) or parsed
+    error = told_by.get("error")
+    if isinstance(error, dict) and error:
+        return _from_fields(error, parsed)
+    if isinstance(error, (str, list)) and error:
+        return _from_fields({**told_by, "message": error if isinstance(error, str) else _compact(error)}, parsed)
+    for key in ("message", "detail", "msg", "error_msg"):
+        message = parsed.get(key)
+        if message:
+            return _from_fields({**parsed, "message": message}, parsed)
+    return None
+
+
+def failed_choice(choices: object) -> dict[str, Any] | None:
+    """Return the first of a chunk's choices that holds an error; None where none does, as nearly always."""
+    if type(choices) is list:
+        for choice in choices:
+            if type(choice) is dict and "error" in choice and choice["error"]:
+                return choice
+    return None
+
+
+def _from_fields(fields: dict[str, Any], raw: Any) -> ErrorBody:
+    message = fields.get("message")
+    if not isinstance(message, str):
+        message = _compact(message) if message else ""
+    code = fields.get("code")
+    code_text = str(code) if isinstance(code, (str, int)) and not isinstance(code, bool) and code != "" else None
+    kind = text_or_none(fields.get("type")) or None
+    status = _status(code_text) or _status(fields.get("status")) or _status(fields.get("status_code"))
+    return ErrorBody(
+        message=message,
+        code=code_text,
+        type=kind,
+        param=text_or_none(fields.get("param")) or None,
+        status=status or _STATUS_OF.get(code_text or "") or _STATUS_OF.get(kind or ""),
+        raw=raw,
+    )
+
+
+def _status(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+        value = int(value)
+    return value if isinstance(value, int) and 300 <= value <= 599 else None
+
+
+def _compact(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def excerpt(text: str, most: int = 300) -> str:
+    """Return the readable beginning of a text or HTML page on one line."""
+    text = text[:4096]
+    if text[:1] == "<":
+        title = _TITLE.search(text)
+        body = _TAGS.sub(" ", text)
+        text = f"{title[1].strip()}: {body}" if title else body
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[:most] + "..."
+
+
+def is_unknown_model(error: CometError | None) -> bool:
+    """Whether an error says that the model does not exist or is not served."""
+    return isinstance(error, APIStatusError) and (error.code == "model_not_found" or error.status == 404)
+
+
+@dataclass(frozen=True, repr=False)
+class ErrorContext:
+    """What a typed error needs to know beyond the answer: where it came from, and what must not be told.
+
+    Args:
+        base_url: The endpoint's base URL, for the messages that name it.
+        key_source: Where the key was found (``"api_key="``, ``"COMETAPI_KEY"``).
+        secret: The key: replaced wherever a server echoes it.
+    """
+
+    base_url: str
+    key_source: str
+    secret: str
+
+    def status_error(
+        self,
+        status: int,
+        body: ErrorBody,
+        *,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+        location: str | None = None,
+    ) -> APIStatusError:
+        """Return the typed error for a status: from the HTTP status line, or from an error frame's code."""
+        body = self._without_key(body)
+        cls = _CLASSES.get(status, InternalServerError if status >= 500 else APIStatusError)
+        if status == 500 and body.code == "invalid_request":
+            # The endpoint's own documents: "a request-shape error surfaced as a server-status response".
+            cls = BadRequestError
+        permanent = body.code in _PERMANENT_CODES or body.type in _PERMANENT_CODES
+        message = f"{status}: {body.message or 'no message'}"
+        if location is not None:
+            message += (
+                f" (redirect to {self.redact(location)}; not followed, it would send the prompt to another address)"
+            )
+        message += self._hint(status, body.code)
+        return cls(
+            message,
+            status=status,
+            code=body.code,
+            type=body.type,
+            param=body.param,
+            body=body.raw,
+            headers=headers,
+            retry_after=retry_after,
+            request_id=request_id or body.request_id,
+            retryable=status in RETRYABLE_STATUSES and not permanent,
+        )
+
+    def frame_error(self, body: ErrorBody, *, started: bool, request_id: str | None = None) -> CometError:
+        """Return the typed error for an error frame.
+
+        Before the first content it is the class that its code would raise as an HTTP status, and a code that stands for
+        none is retryable, since requests at fault are refused before a stream begins; afterwards it is StreamServerError.
+        """
+        if not started and body.status is not None and body.status >= 400:
+            return self.status_error(body.status, body, request_id=request_id)
+        body = self._without_key(body)
+        permanent = body.code in _PERMANENT_CODES or body.type in _PERMANENT_CODES
+        known = "" if body.code is None else f" (code {body.code})"
+        return StreamServerError(
+            f"the server reported an error inside the stream{known}: {body.message or 'no message'}",
+            status=body.status,
+            code=body.code,
+            type=body.type,
+            body=body.raw,
+            request_id=request_id or body.request_id,
+            retryable=not permanent and (body.status is None or body.status in RETRYABLE_STATUSES),
+        )
+
+    def _without_key(self, body: ErrorBody) -> ErrorBody:
+        return replace(
+            body,
+            message=self.redact(body.message),
+            code=body.code and self.redact(body.code),
+            type=body.type and self.redact(body.type),
+            param=body.param and self.redact(body.param),
+            raw=self.redact_json(body.raw),
+        )
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the key, also where an excerpt's end cut the key apart."""
+        if not self.secret:
+            return text
+        text = text.replace(self.secret, _KEY)
+        whole = text.rstrip("'\".")
+        for length in range(len(self.secret) - 1, _TELLING - 1, -1):
+            if whole.endswith(self.secret[:length]):
+                return whole[:-length] + _KEY + text[len(whole) :]
+        return text
+
+    def redact_error(self, error: ProtocolError) -> ProtocolError:
+        """Return an error that quotes the server, without the key."""
+        raw = error.raw.replace(self.secret.encode(), _KEY.encode()) if self.secret else error.raw
+        return ProtocolError(self.redact(error.message), raw=raw, request_id=error.request_id)
+
+    def redact_json(self, value: Any) -> Any:
+        """Return a JSON value without the key in any of its texts."""
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {self.redact(key): self.redact_json(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.redact_json(item) for item in value]
+        return value
+
+    def _hint(self, status: int, code: str | None) -> str:
+        if status == 401:
+            return f". The key came from {self.key_source}; check that it belongs to {self.base_url}"
+        if code == "model_not_found" or status == 404:
+            return (
+                f". If the model is unknown: its ids are on CometAPI's Models page; the request went to {self.base_url}"
+            )
+        return ""

@@ -1,0 +1,149 @@
+"""One server-sent event to what it means: a chunk, the end mark, an error, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, parse_error, read_error
+from cometstream.answer.json_text import MAX_DEPTH, is_too_deep, parse_lenient
+from cometstream.answer.repeats import parsed
+from cometstream.answer.sse import Event
+from cometstream.errors import ProtocolError
+from cometstream.views.chunks import ChatCompletionChunk
+from cometstream.views.view import int_or_none, text_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cometstream.answer.stencil import Stencil
+
+__all__ = ["DONE", "Done", "Frame", "chunk_beside", "read_frame"]
+
+# Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
+_SHALLOW: Final = 2 * MAX_DEPTH
+
+# What a chunk has, and an error without a name has not.
+_OF_A_CHUNK: Final = frozenset({"choices", "id", "usage"})
+
+# Codes in words that say that all is well.
+_FINE: Final = frozenset({"ok", "success"})
+
+
+class Done:
+    """The end mark, ``data: [DONE]``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "DONE"
+
+
+DONE: Final = Done()
+
+
+class Frame(NamedTuple):
+    """A whole event and the chunk it holds."""
+
+    event: Event
+    chunk: ChatCompletionChunk
+
+
+def read_frame(
+    event: Event, note: Callable[[str], None], stencil: Stencil | None = None
+) -> ChatCompletionChunk | ErrorBody | Done | None:
+    """Return what an event means; None for one that means nothing (``data: null``, a comment inside ``data:``).
+
+    Args:
+        event: The event.
+        note: Called with the kind of each normalisation, as ``Accumulator.note``.
+        stencil: What the answer's chunks repeat, so that only what is new is parsed; None parses each whole.
+    Raises:
+        ProtocolError: The data is no JSON object; ``raw`` holds it.
+    """
+    data = event.data
+    if stencil is not None and type(event) is Event:
+        chunk = stencil.read(data)
+        if chunk is not None:
+            return chunk
+    if data == b"[DONE]":
+        return DONE
+    try:
+        raw = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return _irregular(event, note)
+    if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(raw):
+        raise ProtocolError(f"an event's data is nested too deeply: {_shown(data)}", raw=data)
+    if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
+        choices = raw["choices"]
+        if not choices or failed_choice(choices) is None:
+            return parsed(raw) if stencil is None else stencil.missed(data, raw)
+    return _unusual(event, raw, note)
+
+
+def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | None:
+    """Read JSON that is no plain chunk: an error, null, a chunk without choices, or an event with a name."""
+    if raw is None:
+        note("data_null")
+        return None
+    if event.event == "error" or (isinstance(raw, dict) and _is_error(raw)):
+        return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
+    if not isinstance(raw, dict):
+        raise ProtocolError(f"an event's data is JSON but no object: {_shown(event.data)}", raw=event.data)
+    return ChatCompletionChunk(raw)
+
+
+def _is_error(raw: dict[str, Any]) -> bool:
+    if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")):
+        return True
+    # A body of some HTTP error, sent as an event: {"code": 429, "msg": "slower"}.
+    return (
+        _OF_A_CHUNK.isdisjoint(raw)
+        and bool(text_or_none(raw.get("message")) or text_or_none(raw.get("msg")))
+        and _is_error_code(raw.get("code"))
+    )
+
+
+def _is_error_code(code: object) -> bool:
+    """Whether a code that stands alone says that something failed: as a number it does so from 400 on, like HTTP's."""
+    number = int_or_none(code)
+    if number is None:
+        return isinstance(code, str) and code != "" and code.lower() not in _FINE
+    return number >= 400
+
+
+def chunk_beside(error: ErrorBody) -> ChatCompletionChunk | None:
+    """Return the chunk that an error came in, where it carries content or usage that must not be lost with it."""
+    if not isinstance(error.raw, dict):
+        return None
+    chunk = ChatCompletionChunk(error.raw)
+    return chunk if chunk.has_content() or chunk.usage is not None else None
+
+
+def _irregular(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
+    """Read data that strict JSON refuses: the end mark, a stray comment, or JSON that a lenient reader takes."""
+    data = event.data.strip()
+    if data == b"[DONE]":
+        return DONE
+    if data.lower() == b"[done]":
+        note("done_spelling")
+        return DONE
+    if not data:
+        note("data_empty")
+        return None
+    if data.startswith(b":"):
+        note("comment_as_data")
+        return None
+    try:
+        raw = parse_lenient(data)
+    except ValueError:
+        if event.event == "error":
+            return parse_error(data)
+        raise ProtocolError(f"an event's data is no JSON: {_shown(event.data)}", raw=event.data) from None
+    note("json_lenient")
+    return _unusual(event, raw, note)
+
+
+def _shown(data: bytes) -> str:
+    return repr(data[:120].decode("utf-8", "replace")) + ("..." if len(data) > 120 else "")

@@ -1,0 +1,229 @@
+"""Chunks that repeat the one before in all but one piece of text: read without parsing what is known already.
+
+Most streams send the same bytes again and again around each new piece: id, model, index, the nulls. A stencil is that frame with
+a hole where the piece stands. JSON knows no context, so one value in the place of another changes nothing but itself: what
+fits the frame is read by parsing its piece alone, and is just what parsing the whole would give.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cometstream.answer.repeats import Repeats, parsed
+
+if TYPE_CHECKING:
+    from cometstream.views.chunks import ChatCompletionChunk
+
+__all__ = ["Stencil"]
+
+# Bytes around an event's data: `data: ` and the ends of two lines.
+_FRAMING: Final = 8
+
+_QUOTE: Final = ord('"')
+
+# Put behind the piece to see whether it is the value in the hole: JSON has it within texts only, and the result is another text.
+_PROBE: Final = "\x00"
+
+_TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
+
+# Under which name the text stands in the bytes.
+_NAMES: Final = {name: f'"{name}":'.encode() for name in _TEXTS}
+
+_BRACE: Final = ord("{")
+_BRACKET: Final = ord("[")
+_BACKSLASH: Final = ord("\\")
+
+# Of the chunks that did not fit, those that may be the first with a text: as a rule the one before them brings the role.
+_EARLY: Final = (2, 4)
+
+
+class Stencil:
+    """Reads the chunks of one answer that repeat one another; the others it is shown, to cut the next frame from.
+
+    Args:
+        patience: Which of the chunks that did not fit is the first to cut a frame from; then that of twice the number, and so on.
+            A stream that repeats nothing costs a few vain tries, one that goes from reasoning to text to tool calls a few
+            chunks that are parsed whole. Plain chunks, of which that costs little, are tried earlier.
+    """
+
+    __slots__ = ("_after", "_alone_after", "_alone_before", "_before", "_misses", "_next_try", "_repeats", "_size")
+
+    def __init__(self, patience: int = 8) -> None:
+        self._repeats: Repeats
+        self._before = self._after = self._alone_before = self._alone_after = b""
+        self._size = -1  # of the frame; there is none yet
+        self._misses = 0
+        self._next_try = patience
+
+    def read(self, data: bytes) -> ChatCompletionChunk | None:
+        """Return the chunk that an event's data is, or None where it must be parsed."""
+        if self._size < 0:
+            return None
+        # One call for each side finds the frame and takes it away; comparing slices costs a third more.
+        piece = data.removeprefix(self._before).removesuffix(self._after)
+        return self._repeats.read(piece) if len(data) - len(piece) == self._size else None
+
+    def read_alone(self, event: bytes) -> ChatCompletionChunk | None:
+        """Return the chunk of an event of which no other bytes came before or behind, or None where it must be parsed.
+
+        Most tokens come so, and most of their parsing is to find out that they did.
+
+        Args:
+            event: Bytes that came while nothing was unfinished.
+        """
+        if self._size < 0:
+            return None
+        piece = event.removeprefix(self._alone_before).removesuffix(self._alone_after)
+        if len(event) - len(piece) != self._size + _FRAMING:
+            return None
+        chunk = self._repeats.read(piece)
+        # Within its quotes JSON allows no line break; white space around them may be one, and end the event.
+        return chunk if chunk is not None and piece[0] == _QUOTE == piece[-1] else None
+
+    def missed(self, data: bytes, raw: dict[str, Any]) -> ChatCompletionChunk:
+        """Take note of a chunk that had to be parsed, and return it.
+
+        Args:
+            data: The event's data.
+            raw: The chunk, as it was parsed; it is kept where a frame was cut from it, and the chunk then has a copy.
+        """
+        self._misses += 1
+        due = self._misses == self._next_try
+        if due or self._misses in _EARLY:
+            frame = cut_plain(data, raw)
+            if due:
+                self._next_try *= 2
+                frame = frame or cut(data, raw)
+            if frame is not None:
+                before, after, repeats, text = frame
+                self._before, self._after, self._repeats = before, after, repeats
+                self._alone_before, self._alone_after = b"data: " + before, after + b"\n\n"
+                self._size = len(before) + len(after)
+                return repeats.chunk(text)
+        return parsed(raw)
+
+
+def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats, str] | None:
+    """Return what ``cut`` would of nearly every chunk of text, for a third of the price; None where that is in doubt.
+
+    Where nothing is spelled with a backslash every quote is JSON's own, so that fields are what they look like; where no other
+    object or list opens, the field found is the delta's own, and where none of its name comes behind, it is the one that counts.
+    """
+    choices = raw.get("choices")
+    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or not _says_no_more(raw, choice):
+        return None
+    key = "content" if len(delta) == 1 else _only_key(delta)
+    name = _NAMES.get(key or "")
+    if key is None or name is None or type(text := delta.get(key)) is not str or not text:
+        return None
+    before, found, after = data.partition(name + orjson.dumps(text))
+    if (
+        not found
+        or _BACKSLASH in before
+        or _BACKSLASH in after
+        or _BRACE in after
+        or _BRACKET in after
+        or before.count(b"{") != 3
+        or before.count(b"[") != 1
+        or after.find(name[:-1]) >= 0
+    ):
+        return None
+    start = len(before) + len(name)
+    return data[:start], after, Repeats(raw, key), text
+
+
+def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats, str] | None:
+    """Return what chunks like this one repeat: the bytes before and behind the text, and the rest of the chunk; and the text.
+
+    None where that is more, or less, than one piece of text between scalars.
+    """
+    key = _key_of_piece(raw)
+    if key is None:
+        return None
+    repeats = Repeats(raw, key)
+    text: str = repeats.function["arguments"] if key == "tool_calls" else repeats.delta[key]
+    literal = orjson.dumps(text)
+    start = data.rfind(literal)
+    if start < 0:
+        return None  # written with other escapes; the next may have none
+    before, after = data[:start], data[start + len(literal) :]
+    return (before, after, repeats, text) if _changes_alone(before, after, repeats, text) else None
+
+
+def _changes_alone(before: bytes, after: bytes, repeats: Repeats, text: str) -> bool:
+    """Whether the text between is the piece, though it may stand in two places, or across two values: by a probe."""
+    try:
+        probe = orjson.loads(before + orjson.dumps(text + _PROBE) + after)
+    except orjson.JSONDecodeError:
+        return False
+    return bool(probe == repeats.chunk(text + _PROBE).raw)
+
+
+def _key_of_piece(raw: dict[str, Any]) -> str | None:
+    """Return the delta's field with the piece, if all else in the chunk is a scalar that says the same a second time."""
+    choices = raw.get("choices")
+    if type(choices) is not list or len(choices) != 1 or _nested(raw) != 1:
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or not _says_no_more(raw, choice):
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or _nested(choice) != 1:
+        return None
+    key = _only_key(delta)
+    if key == "tool_calls":
+        return key if _nested(delta) == 1 and _is_arguments(delta[key]) else None
+    return key if key in _TEXTS and type(delta[key]) is str and delta[key] and not _nested(delta) else None
+
+
+def _says_no_more(raw: dict[str, Any], choice: dict[str, Any]) -> bool:
+    """Whether neither a chunk nor its choice says more, beside its delta, than that there is one of a known index."""
+    return (
+        "error" not in raw
+        and type(choice.get("index")) is int
+        and choice.get("finish_reason") is None
+        and choice.get("logprobs") is None
+        and "finishReason" not in choice
+        and "message" not in choice
+    )
+
+
+def _only_key(delta: dict[str, Any]) -> str | None:
+    """Return the only field of a delta that says something, beside the role; None where that is more, or less."""
+    only = None
+    for name, value in delta.items():
+        if value is not None and name != "role":
+            if only is not None:
+                return None
+            only = name
+    return only
+
+
+def _is_arguments(calls: object) -> bool:
+    """Whether the fragments of tool calls are one, of a call with an index, with nothing but a piece of its arguments."""
+    if not isinstance(calls, list) or len(calls) != 1 or not isinstance(calls[0], dict):
+        return False
+    fragment = calls[0]
+    function = fragment.get("function")
+    return (
+        type(fragment.get("index")) is int
+        and isinstance(function, dict)
+        and {name for name, value in fragment.items() if value is not None} == {"index", "function"}
+        and {name for name, value in function.items() if value is not None} == {"arguments"}
+        and isinstance(function["arguments"], str)
+        and function["arguments"] != ""
+    )
+
+
+def _nested(fields: dict[str, Any]) -> int:
+    """Return how many of the fields are objects or lists."""
+    count = 0
+    for value in fields.values():
+        if type(value) is dict or type(value) is list:
+            count += 1
+    return count

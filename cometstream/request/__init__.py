@@ -1,0 +1,1 @@
+"""A call's arguments to a checked, encoded request. No I/O."""

@@ -1,0 +1,182 @@
+"""What the providers behind the endpoint take: its cross-provider table, and warnings where a request goes beyond it.
+
+A warning, never an error: providers change faster than tables, and the gateway maps much by itself.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping, MutableSet
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from cometstream.request.encode import is_json_list
+
+__all__ = [
+    "PARAMETER_SUPPORT",
+    "WANT_MAX_COMPLETION_TOKENS",
+    "WANT_RESPONSES_ENDPOINT",
+    "WARNED",
+    "OpenAIModels",
+    "ParameterWarning",
+    "model_family",
+    "warn_parameters",
+]
+
+
+class ParameterWarning(UserWarning):
+    """The model's provider does not take a parameter as it was given; the request is sent all the same."""
+
+
+@dataclass(frozen=True)
+class OpenAIModels:
+    """The OpenAI models that are meant by "o-series, GPT-5.1+" and its like.
+
+    Attributes:
+        name: The endpoint's page's own words.
+        since: The first GPT version among them; Pro, o-series and Codex models always are.
+    """
+
+    name: str
+    since: tuple[int, int]
+
+
+Support: TypeAlias = bool | float | tuple[str, ...] | OpenAIModels
+"""A cell: taken or not, up to a number (of `stop`: so many strings), only these types, or only these models."""
+
+PARAMETER_SUPPORT: Final[Mapping[str, Mapping[str, Support]]] = {
+    "temperature": {"gpt": 2, "claude": 1, "gemini": 2},
+    "top_p": {"gpt": 1, "claude": 1, "gemini": 1},
+    "n": {"gpt": 128, "claude": 1, "gemini": 8},
+    "stop": {"gpt": 4, "claude": 4, "gemini": 5},
+    "tools": {"gpt": True, "claude": True, "gemini": True},
+    "response_format": {"gpt": True, "claude": ("json_schema",), "gemini": True},
+    "logprobs": {"gpt": True, "claude": False, "gemini": False},
+    "reasoning_effort": {"gpt": OpenAIModels("o-series and GPT-5.1+", (5, 1)), "claude": False, "gemini": False},
+}
+"""The table "Parameter support across providers"; the columns are OpenAI GPT, Claude and Gemini (both via compat)."""
+
+WANT_MAX_COMPLETION_TOKENS: Final = OpenAIModels("GPT-4.1, GPT-5 series and o-series", (4, 1))
+"""The models that the page recommends `max_completion_tokens` for; it calls `max_tokens` deprecated there."""
+
+WANT_RESPONSES_ENDPOINT: Final = frozenset({"pro", "o-series", "codex"})
+"""The families that the page sends to the Responses endpoint, which supports them more completely."""
+
+WARNED: Final[set[tuple[str, str]]] = set()
+"""The (model family, parameter) pairs warned of in this process; ``WARNED.clear()`` lets them be told again."""
+
+# Tried in this order on the id's last path segment, after "ft:" (a fine-tune) or dotted words ("us.anthropic.").
+_FAMILIES: Final = {
+    "codex": r"(?:gpt-[\d.]+-)?codex(?![a-z])",
+    "pro": r"(?:gpt-[\d.]+|o\d+)-pro(?![a-z])",
+    "o-series": r"o\d+(?![a-z\d.])",
+    "gpt": r"(?:chat)?gpt-(\d)(?:\.(\d+))?",
+    "claude": r"claude(?![a-z])",
+    "gemini": r"gemini(?![a-z])",
+}
+
+
+def model_family(model_id: str) -> str | None:
+    """Return the family of a model by its id.
+
+    Args:
+        model_id: As in the request; a provider's prefix ("anthropic/claude-..."), dates and suffixes do no harm.
+
+    Returns:
+        "gpt", "o-series", "pro", "codex", "claude" or "gemini"; None for all others.
+    """
+    return _match(model_id)[0]
+
+
+def warn_parameters(
+    body: Mapping[str, Any], *, stacklevel: int = 1, seen: MutableSet[tuple[str, str]] = WARNED
+) -> None:
+    """Warn of parameters that the model's provider does not take, once for each (model family, parameter).
+
+    Args:
+        body: The request body. Values of a wrong type are passed over: they are for `check_request` to tell.
+        stacklevel: As in `warnings.warn`: 1 blames the line that calls this function, 2 its caller.
+        seen: The pairs warned of so far; it is added to.
+
+    Source:
+        "Cross-provider notes" and the note on the Responses endpoint, on the page of POST /v1/chat/completions.
+    """
+    model = body.get("model")
+    if not isinstance(model, str):
+        return
+    family, limits = _limits(model)
+    for parameter, value in body.items():
+        limit = limits.get(parameter)
+        if limit is None or value is None or (family, parameter) in seen:
+            continue
+        exceeds, advice = limit
+        if exceeds(value):
+            seen.add((family, parameter))
+            message = f"{parameter}: {advice} (model {model!r}); the request is sent as it is"
+            warnings.warn(message, ParameterWarning, stacklevel=stacklevel + 1)
+
+
+class _Limit(NamedTuple):
+    exceeds: Callable[[Any], bool]
+    advice: str
+
+
+@cache
+def _patterns() -> dict[str, re.Pattern[str]]:
+    """Return the families' patterns, made for the first request: an import should not wait for them."""
+    return {
+        family: re.compile(rf"(?:ft:|(?:[a-z-]+\.)+)?{pattern}", re.IGNORECASE) for family, pattern in _FAMILIES.items()
+    }
+
+
+def _match(model_id: str) -> tuple[str | None, tuple[int, int] | None]:
+    """Return a model's family and, of GPT models, their version."""
+    segment = model_id.rpartition("/")[2]
+    for family, pattern in _patterns().items():
+        if (match := pattern.match(segment)) is not None:
+            return family, (int(match[1]), int(match[2] or 0)) if family == "gpt" else None
+    return None, None
+
+
+@lru_cache(maxsize=256)  # a program uses a few models, a proxy may pass on any number of ids
+def _limits(model_id: str) -> tuple[str, dict[str, _Limit]]:
+    """Return a model's family and what may be exceeded with it; nothing for unknown models."""
+    family, version = _match(model_id)
+    if family is None:
+        return "", {}
+    limits: dict[str, _Limit] = {}
+    if family in WANT_RESPONSES_ENDPOINT:
+        limits["model"] = _Limit(_always, f"{family} models are better supported by the Responses endpoint")
+    column = family if family in ("claude", "gemini") else "gpt"
+    if column == "gpt" and (version is None or version >= WANT_MAX_COMPLETION_TOKENS.since):
+        advice = f"max_completion_tokens is recommended for {WANT_MAX_COMPLETION_TOKENS.name}"
+        limits["max_tokens"] = _Limit(_always, advice)
+    for parameter, cells in PARAMETER_SUPPORT.items():
+        limit = _limit(parameter, cells[column], f"{family} models", version)
+        if limit is not None:
+            limits[parameter] = limit
+    return family, limits
+
+
+def _limit(parameter: str, cell: Support, models: str, version: tuple[int, int] | None) -> _Limit | None:
+    if isinstance(cell, OpenAIModels):
+        taken = version is None or version >= cell.since
+        return None if taken else _Limit(_always, f"only {cell.name} take it")
+    if isinstance(cell, bool):
+        return None if cell else _Limit(bool, f"{models} do not take it")
+    if isinstance(cell, tuple):
+        return _Limit(lambda value: _is_other_type(value, cell), f"{models} take only {' or '.join(cell)}")
+    if parameter == "stop":
+        return _Limit(lambda value: is_json_list(value) and len(value) > cell, f"{models} take up to {cell} strings")
+    return _Limit(lambda value: isinstance(value, (int, float)) and value > cell, f"{models} take up to {cell}")
+
+
+def _always(value: object) -> bool:
+    return True
+
+
+def _is_other_type(value: object, types: tuple[str, ...]) -> bool:
+    # "text" is what every model answers by itself, so asking for it asks for nothing.
+    return isinstance(value, Mapping) and value.get("type") not in ("text", *types)

@@ -1,0 +1,140 @@
+"""The clocks that run while an attempt is opened, from its first byte sent to the head of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import anyio
+
+from cometstream.errors import APITimeoutError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from cometstream.policy import Clocks
+
+__all__ = ["OpeningClock", "opening_trace"]
+
+# Not aiohttp's trace_request_ctx: what a request is given stays what a caller's own traces and mocks expect.
+_RUNNING: Final[ContextVar[OpeningClock]] = ContextVar("cometstream.transport.opening")
+
+
+class OpeningClock:
+    """Bounds the opening of one attempt by ``first_content`` and ``total``, and the making of a connection by ``connect``.
+
+    It is entered with ``with`` as soon as it is made; a clock that fires ends the block, and the error is made by `error`.
+
+    ``connect`` is aiohttp's own, where no request ever waits for a place in the pool, which that would count. Of a pool with a
+    limit the clock is told, through `opening_trace`, what it is doing. In a caller's own client, of which neither is known,
+    ``first_content`` runs from the beginning and ``connect`` is left to ``sock_connect``, which counts neither the look-up of
+    the name nor a proxy's answer.
+
+    Args:
+        clocks: Their lengths.
+        total_due: When ``total`` runs out, on the event loop's clock.
+        traced: Whether the pool tells what it is doing. What the context holds then, the connection's callbacks keep.
+
+    Attributes:
+        connect: Seconds to make a connection; None for no limit.
+        scope: What a clock that fires cancels.
+    """
+
+    __slots__ = ("_began", "_clocks", "_dues", "_time", "_token", "_traced", "connect", "scope")
+
+    def __init__(self, clocks: Clocks, total_due: float, *, traced: bool) -> None:
+        self._clocks = clocks
+        self._time = asyncio.get_running_loop().time
+        self._began = self._time()
+        self._dues = {"total": total_due}
+        if clocks.first_content is not None:
+            self._dues["first_content"] = self._began + clocks.first_content
+        self.scope = _scope_class()(deadline=min(self._dues.values()))
+        self.connect = clocks.connect
+        self._traced = traced
+
+    def __enter__(self) -> Self:
+        if self._traced:
+            self._token = _RUNNING.set(self)
+        self.scope.__enter__()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        if self._traced:
+            _RUNNING.reset(self._token)
+        return self.scope.__exit__(exc_type, exc, traceback)
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the request had its place in the pool."""
+        return self._time() - self._began
+
+    def queueing(self) -> None:
+        """The wait for a place in the pool begins."""
+        self._stop("first_content")
+
+    def sending(self) -> None:
+        """The request has its place."""
+        self._began = self._time()
+        self._start("first_content", self._clocks.first_content)
+
+    def connecting(self) -> None:
+        """A connection is being made."""
+        self._start("connect", self.connect)
+
+    def connected(self) -> None:
+        """The connection is made."""
+        self._stop("connect")
+
+    def error(self, base_url: str) -> APITimeoutError:
+        """Return the error for the clock that has fired."""
+        clock = min(self._dues, key=self._dues.__getitem__)
+        what = "no connection to" if clock == "connect" else "no answer from"
+        return APITimeoutError(
+            f"{what} {base_url} within {getattr(self._clocks, clock):g} s (timeouts.{clock})", clock=clock
+        )
+
+    def _start(self, clock: str, length: float | None) -> None:
+        self._dues[clock] = math.inf if length is None else self._time() + length
+        self.scope.deadline = min(self._dues.values())
+
+    def _stop(self, clock: str) -> None:
+        self._dues.pop(clock, None)
+        self.scope.deadline = min(self._dues.values())
+
+
+@cache
+def _scope_class() -> type[anyio.CancelScope]:
+    """Return the class of asyncio's cancel scopes: ``anyio.CancelScope()`` looks for it anew each time, for half of its cost."""
+    return type(anyio.CancelScope())
+
+
+def opening_trace() -> aiohttp.TraceConfig:
+    """Return what makes an aiohttp session tell the ``OpeningClock`` that runs what it is doing."""
+
+    async def queueing(*_: object) -> None:
+        _RUNNING.get().queueing()
+
+    async def sending(*_: object) -> None:
+        _RUNNING.get().sending()
+
+    async def connecting(*_: object) -> None:
+        _RUNNING.get().connecting()
+
+    async def connected(*_: object) -> None:
+        _RUNNING.get().connected()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_queued_start.append(queueing)
+    trace.on_connection_queued_end.append(sending)
+    trace.on_connection_create_start.append(connecting)
+    trace.on_connection_create_end.append(connected)
+    return trace

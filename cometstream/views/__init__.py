@@ -1,0 +1,1 @@
+"""Typed, read-only looks at the dicts of the wire."""

@@ -1,0 +1,347 @@
+"""Typed views of a whole answer: ``chat.completion``, its choices, messages and tool calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import orjson
+
+from cometstream.errors import ProtocolError
+from cometstream.views.chunks import (
+    CompletionUsage,
+    arguments_text,
+    finish_reason_of,
+    index_of,
+    reasoning_of,
+    split_parts,
+)
+from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
+from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ChatCompletion",
+    "ChatCompletionMessage",
+    "CompletionChoice",
+    "FunctionCall",
+    "ToolCall",
+    "completion_as_chunk",
+]
+
+# A call of an answer that ended so, or not at all, may lack its end even where what came happens to parse: arguments
+# that have not begun look like none. Beside OpenAI's words: DeepSeek's, Zhipu's, Gemini's, Anthropic's and vLLM's.
+_CUT: Final = frozenset(
+    {
+        "abort",
+        "content_filter",
+        "error",
+        "insufficient_system_resource",
+        "length",
+        "max_tokens",
+        "model_context_window_exceeded",
+        "network_error",
+        "recitation",
+        "safety",
+        "sensitive",
+    }
+)
+
+
+class FunctionCall(View):
+    """The function that a call names, and its arguments."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The function's name; ``""`` where it never came."""
+        return text_or_none(self._raw.get("name")) or ""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments as JSON text, as the model wrote it: it may be invalid. ``ToolCall.parse()`` checks it."""
+        return arguments_text(self._raw.get("arguments")) or ""
+
+
+class ToolCall(View):
+    """One whole tool call.
+
+    Args:
+        raw: The call as ``{"id", "type", "function": {"name", "arguments"}}`` and whatever the provider added.
+        complete: Whether the choice it belongs to ended in a way that proves the call whole.
+    """
+
+    __slots__ = ("_complete",)
+
+    def __init__(self, raw: dict[str, Any], complete: bool = True) -> None:
+        self._raw = raw
+        self._complete = complete
+
+    @property
+    def id(self) -> str:
+        """The id to send back as ``tool_call_id`` with the tool's result."""
+        return text_or_none(self._raw.get("id")) or ""
+
+    @property
+    def type(self) -> str:
+        """``"function"``, or a kind the provider adds."""
+        return text_or_none(self._raw.get("type")) or "function"
+
+    @property
+    def function(self) -> FunctionCall:
+        """Name and arguments."""
+        return FunctionCall(dict_or_empty(self._raw.get("function")))
+
+    @property
+    def executable(self) -> bool:
+        """Whether the call came whole: its choice ended properly, it has a name, and its arguments are a JSON object."""
+        try:
+            self.parse()
+        except ProtocolError:
+            return False
+        return True
+
+    def parse(self) -> dict[str, Any]:
+        """Return the arguments as a dict; a tool without arguments (``""`` or null on the wire) gives ``{}``.
+
+        Raises:
+            ProtocolError: The call was cut, or its arguments are no JSON object. Do not execute it.
+        """
+        name, arguments = self.function.name, self.function.arguments
+        raw = arguments.encode("utf-8", "replace")
+        if not self._complete:
+            raise ProtocolError(f"tool call {name!r} was cut before its end: do not execute it", raw=raw)
+        if not name:
+            raise ProtocolError("a tool call has no function name: do not execute it", raw=raw)
+        try:
+            parsed = orjson.loads(arguments) if arguments.strip() else {}
+        except orjson.JSONDecodeError as error:
+            raise ProtocolError(
+                f"tool call {name!r} has arguments that are no JSON ({error}): do not execute it", raw=raw
+            ) from None
+        if parsed is None:
+            return {}
+        if not isinstance(parsed, dict):
+            raise ProtocolError(f"tool call {name!r} has arguments that are no JSON object: do not execute it", raw=raw)
+        return parsed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._raw, self._complete)
+
+
+class ChatCompletionMessage(View):
+    """The assistant's message. ``to_dict()`` can be sent back as it is in the next request's ``messages``."""
+
+    __slots__ = ("_complete",)
+
+    def __init__(self, raw: dict[str, Any], complete: bool = True) -> None:
+        self._raw = raw
+        self._complete = complete
+
+    @property
+    def role(self) -> str:
+        """``"assistant"``."""
+        return text_or_none(self._raw.get("role")) or "assistant"
+
+    @property
+    def content(self) -> str | None:
+        """The text; None where there is none, as in a message of tool calls only."""
+        content = self._raw.get("content")
+        if type(content) is str:
+            return content
+        return split_parts(content)[0] if isinstance(content, list) else text_or_none(content)
+
+    @property
+    def reasoning(self) -> str | None:
+        """The reasoning, under whichever name it came."""
+        return reasoning_of(self._raw)
+
+    @property
+    def reasoning_content(self) -> str | None:
+        """The same as ``reasoning``, under the name that some providers give it."""
+        return self.reasoning
+
+    @property
+    def refusal(self) -> str | None:
+        """The refusal, where the model refused."""
+        return text_or_none(self._raw.get("refusal"))
+
+    @property
+    def tool_calls(self) -> list[ToolCall] | None:
+        """The tool calls in order; None where there are none, as in OpenAI's client."""
+        calls = self._raw.get("tool_calls")
+        if not calls:
+            return None
+        return [ToolCall(call, self._complete) for call in list_of_dicts(calls)] or None
+
+    @property
+    def function_call(self) -> FunctionCall | None:
+        """A legacy function call."""
+        return view_or_none(FunctionCall, self._raw.get("function_call"))
+
+    @property
+    def audio(self) -> ChatCompletionAudio | None:
+        """Sound and its transcript."""
+        return view_or_none(ChatCompletionAudio, self._raw.get("audio"))
+
+    @property
+    def annotations(self) -> list[Annotation]:
+        """Annotations, such as URL citations."""
+        return [Annotation(annotation) for annotation in list_of_dicts(self._raw.get("annotations"))]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._raw, self._complete)
+
+
+class CompletionChoice(View):
+    """One choice of a completion."""
+
+    __slots__ = ()
+
+    @property
+    def index(self) -> int:
+        """Which of the ``n`` choices this is."""
+        return index_of(self._raw)
+
+    @property
+    def message(self) -> ChatCompletionMessage:
+        """The message."""
+        reason, message = finish_reason_of(self._raw), self._raw.get("message")
+        whole = reason == "stop" or (reason is not None and reason.lower() not in _CUT)
+        return ChatCompletionMessage(message if type(message) is dict else dict_or_empty(message), whole)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the choice ended; None where the server never said so: it is not invented."""
+        return finish_reason_of(self._raw)
+
+    @property
+    def logprobs(self) -> ChoiceLogprobs | None:
+        """Log probabilities of the tokens; None where none were asked for."""
+        return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
+
+
+class ChatCompletion(View):
+    """A whole answer, or what has come of one. The short names (``content``, ``tool_calls`` ...) read the first choice.
+
+    Args:
+        raw: The ``chat.completion`` object.
+        normalizations: What was bent into the documented shape, each kind with its count.
+    """
+
+    __slots__ = ("_normalizations",)
+
+    def __init__(self, raw: dict[str, Any], normalizations: Mapping[str, int] | None = None) -> None:
+        self._raw = raw
+        self._normalizations = dict(normalizations) if normalizations else {}
+
+    @property
+    def id(self) -> str | None:
+        """The completion's id."""
+        return text_or_none(self._raw.get("id"))
+
+    @property
+    def object(self) -> str:
+        """``"chat.completion"``."""
+        return text_or_none(self._raw.get("object")) or "chat.completion"
+
+    @property
+    def created(self) -> int | None:
+        """Unix time of the completion's creation, in seconds."""
+        return int_or_none(self._raw.get("created"))
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered."""
+        return text_or_none(self._raw.get("model"))
+
+    @property
+    def choices(self) -> list[CompletionChoice]:
+        """The choices, by index."""
+        choices = self._raw.get("choices")
+        if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
+            return [CompletionChoice(choices[0])]
+        return [CompletionChoice(choice) for choice in list_of_dicts(choices)]
+
+    @property
+    def usage(self) -> CompletionUsage | None:
+        """Token counts as reported; None where the server reported none: they are never guessed or summed."""
+        usage = self._raw.get("usage")
+        return CompletionUsage(usage) if isinstance(usage, dict) else None
+
+    @property
+    def usage_source(self) -> Literal["reported", "unknown"]:
+        """``"reported"`` where the server sent counts, else ``"unknown"``."""
+        return "unknown" if self.usage is None else "reported"
+
+    @property
+    def service_tier(self) -> str | None:
+        """The tier that processed the request."""
+        return text_or_none(self._raw.get("service_tier"))
+
+    @property
+    def system_fingerprint(self) -> str | None:
+        """The provider's backend configuration."""
+        return text_or_none(self._raw.get("system_fingerprint"))
+
+    @property
+    def normalizations(self) -> dict[str, int]:
+        """What the server's shapes had to be bent to, each kind with its count; empty for a clean answer."""
+        return dict(self._normalizations)
+
+    @property
+    def message(self) -> ChatCompletionMessage | None:
+        """The first choice's message; None before any choice came."""
+        choices = self.choices
+        return choices[0].message if choices else None
+
+    @property
+    def content(self) -> str | None:
+        """The first choice's text."""
+        message = self.message
+        return message.content if message else None
+
+    @property
+    def reasoning(self) -> str | None:
+        """The first choice's reasoning."""
+        message = self.message
+        return message.reasoning if message else None
+
+    @property
+    def refusal(self) -> str | None:
+        """The first choice's refusal."""
+        message = self.message
+        return message.refusal if message else None
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The first choice's tool calls; empty where there are none."""
+        message = self.message
+        return (message.tool_calls or []) if message else []
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended."""
+        choices = self.choices
+        return choices[0].finish_reason if choices else None
+
+    @property
+    def logprobs(self) -> ChoiceLogprobs | None:
+        """The first choice's log probabilities."""
+        choices = self.choices
+        return choices[0].logprobs if choices else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._raw, self._normalizations)
+
+
+def completion_as_chunk(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the one chunk that says the same as a whole completion: each message becomes a delta."""
+    chunk = {**raw, "object": "chat.completion.chunk"}
+    chunk["choices"] = [
+        {**{key: value for key, value in choice.items() if key != "message"}, "delta": choice.get("message")}
+        for choice in list_of_dicts(raw.get("choices"))
+    ]
+    return chunk

@@ -1,1 +1,0 @@
-"""The sans-I/O core: bytes to typed objects and back. No async, no aiohttp, no clock."""

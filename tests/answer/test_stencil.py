@@ -1,0 +1,703 @@
+"""A stencil is not to be seen: what is read with one is, at every moment, what is read without."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import pytest
+from conformance import GROUPS, load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import json_shapes
+
+from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.error_body import ErrorBody
+from cometstream.answer.frames import read_frame
+from cometstream.answer.sse import Comment, Event, SSEParser
+from cometstream.answer.stencil import Stencil, cut_plain
+from cometstream.answer.think import ThinkSplitter
+from cometstream.errors import ProtocolError
+from cometstream.views.chunks import ChatCompletionChunk
+
+
+def frame(
+    delta: str, *, index: int = 0, finish: str = "null", top: str = '"id":"1","model":"m",', end: str = ""
+) -> str:
+    """A chunk with a hole, ``@``, as it stands on the wire."""
+    choice = f'{{"index":{index},"delta":{{{delta}}},"logprobs":null,"finish_reason":{finish}}}'
+    return f'{{{top}"choices":[{choice}]{end}}}'
+
+
+def call(fragment: str, index: int = 0) -> str:
+    return f'"tool_calls":[{{"index":{index},{fragment}}}]'
+
+
+ARGUMENTS = '"function":{"arguments":@}'
+CONTENT = frame('"content":@')
+
+# What a stencil is for; the piece is the only text that changes.
+REPEATING = {
+    "content": CONTENT,
+    "another choice": frame('"content":@', index=1),
+    "another model": frame('"content":@', top='"id":"1","model":"n",'),
+    "a tier comes in": frame('"content":@', end=',"service_tier":"flex"'),
+    "nulls and a role": frame('"role":"assistant","content":@,"tool_calls":null,"refusal":null', end=',"usage":null'),
+    "reasoning_content": frame('"content":null,"reasoning_content":@'),
+    "reasoning": frame('"reasoning":@,"reasoning_content":null'),
+    "refusal": frame('"refusal":@'),
+    "arguments": frame(call(ARGUMENTS)),
+    "arguments of the second": frame(call(ARGUMENTS, 1)),
+    "arguments among nulls": frame(
+        call('"id":null,"type":null,"function":{"name":null,"arguments":@}') + ',"role":null'
+    ),
+    "white space": ' { "choices" : [ { "delta" : { "content" : @ } , "index" : 0 } ] } ',
+    "two deltas, the last counts": '{"choices":[{"index":0,"delta":{"content":"x"},"delta":{"content":@}}]}',
+    "twice content, the last counts": frame('"content":"x","content":@'),
+    "its own words around it": frame('"content":@', top='"content":"a","a":"content",'),
+    "another field of the choice": '{"choices":[{"index":0,"native":"x","delta":{"content":@}}],"object":"error"}',
+}
+
+# All else is parsed whole each time.
+UNFIT = {
+    "two choices": '{"choices":[{"index":0,"delta":{"content":@}},{"index":1,"delta":{"content":"x"}}]}',
+    "no list of choices": '{"choices":{"index":0,"delta":{"content":@}}}',
+    "a choice that is a text": '{"choices":[@]}',
+    "no choice": '{"choices":[],"x":@}',
+    "no index": '{"choices":[{"delta":{"content":@}}]}',
+    "an index that is no number": '{"choices":[{"index":true,"delta":{"content":@}}]}',
+    "a delta that is a text": '{"choices":[{"index":0,"delta":@}]}',
+    "a message": '{"choices":[{"index":0,"delta":{"content":@},"message":{"content":"x"}}]}',
+    "a message that is a text": '{"choices":[{"index":0,"delta":{"content":@},"message":"x"}]}',
+    "a finish reason": frame('"content":@', finish='"stop"'),
+    "an empty finish reason": frame('"content":@', finish='""'),
+    "another finish reason": '{"choices":[{"index":0,"delta":{"content":@},"finishReason":"stop"}]}',
+    "log probabilities": '{"choices":[{"index":0,"delta":{"content":@},"logprobs":{"content":[]}}]}',
+    "a usage": frame('"content":@', end=',"usage":{"total_tokens":1}'),
+    "a list at the top": frame('"content":@', end=',"citations":["x"]'),
+    "an error": frame('"content":@', end=',"error":null'),
+    "an object in the choice": '{"choices":[{"index":0,"delta":{"content":@},"filter":{}}]}',
+    "a role that is a list": frame('"content":@,"role":["assistant"]'),
+    "two texts": frame('"content":@,"reasoning":"x"'),
+    "a text and an unknown field": frame('"content":@,"mood":"x"'),
+    "an unknown text": frame('"mood":@'),
+    "a role alone": frame('"role":@'),
+    "parts": frame('"content":[{"type":"text","text":@}]'),
+    "a list of calls that is a text": frame('"tool_calls":@'),
+    "two fragments": frame(f'"tool_calls":[{{"index":0,{ARGUMENTS}}},{{"index":1,"function":{{"arguments":"x"}}}}]'),
+    "a fragment that is a text": frame('"tool_calls":[@]'),
+    "a fragment without an index": frame(f'"tool_calls":[{{{ARGUMENTS}}}]'),
+    "a fragment with an index that is a text": frame(f'"tool_calls":[{{"index":"0",{ARGUMENTS}}}]'),
+    "a call's id": frame(call('"id":"call_a",' + ARGUMENTS)),
+    "a call's name": frame(call('"function":{"name":"f","arguments":@}')),
+    "a call's type": frame(call('"type":"function",' + ARGUMENTS)),
+    "a function that is a text": frame(call('"function":@')),
+    "twice content, the last is null": frame('"content":@,"content":null'),
+    "twice content, both the same": frame('"content":@', end=',"choices":[{"index":0,"delta":{"content":@},"x":[]}]'),
+}
+
+# Where the text that counts is not the one that changes.
+ODD = {
+    "twice content, the first does not count": frame('"content":@,"content":"x"'),
+    "twice a delta, the first does not count": '{"choices":[{"index":0,"delta":{"content":@},"delta":{"refusal":"x"}}]}',
+    "a text that others repeat": frame('"content":"x"', end=',"obfuscation":@'),
+    "the text once more behind it": frame('"content":@', end=',"obfuscation":@'),
+    "the text as a key behind it": frame('"content":@', end=",@:1"),
+}
+
+FRAMES = {**REPEATING, **UNFIT, **ODD}
+
+
+def filled(template: str, piece: str) -> bytes:
+    """The frame with `piece`, which is JSON or nearly so, in its hole."""
+    return template.replace("@", piece).encode()
+
+
+def whole(data: bytes) -> ChatCompletionChunk:
+    return ChatCompletionChunk(orjson.loads(data))
+
+
+def cut_from(data: bytes) -> Stencil:
+    stencil = Stencil(patience=1)
+    stencil.missed(data, orjson.loads(data))
+    return stencil
+
+
+def same(read: ChatCompletionChunk, parsed: ChatCompletionChunk) -> bool:
+    """Whether nobody can tell two chunks apart; the JSON shows the order of the keys and tells 1 from 1.0 and from true."""
+    return (
+        read == parsed
+        and read.to_json() == parsed.to_json()
+        and read.has_content() is parsed.has_content()
+        and pickle.loads(pickle.dumps(read)).to_json() == parsed.to_json()
+    )
+
+
+# -- which chunks are read by their piece -----------------------------------------------------------------------------------
+
+PIECES = [
+    "a",
+    " the",
+    "é",
+    "\U0001f680",
+    '"',
+    "\\",
+    "\\u0000",
+    "\0",
+    "\0probe",
+    ",",
+    ":",
+    "{",
+    "@",
+    "\n",
+    "\u2028",
+    "content",
+]
+
+
+@pytest.mark.parametrize("template", REPEATING.values(), ids=REPEATING)
+def test_a_chunk_that_repeats_another_is_read_as_if_it_were_parsed(template: str) -> None:
+    for first in ("first", '{"a":', "\\"):
+        stencil = cut_from(filled(template, json.dumps(first)))
+        for piece in PIECES:
+            for spelling in (json.dumps(piece), json.dumps(piece, ensure_ascii=False), f' "x{json.dumps(piece)[1:]} '):
+                data = filled(template, spelling)
+                chunk = stencil.read(data)
+                assert chunk is not None
+                assert same(chunk, whole(data))
+
+
+@pytest.mark.parametrize("template", UNFIT.values(), ids=UNFIT)
+def test_a_chunk_that_holds_more_than_a_piece_is_parsed(template: str) -> None:
+    for first in ("a", "first"):
+        data = filled(template, json.dumps(first))
+        assert cut_from(data).read(data) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        filled(CONTENT, '""'),
+        filled(CONTENT, "null"),
+        filled(CONTENT, "1"),
+        filled(CONTENT, r'"\u0061\u0062"'),
+        filled(frame('"content": @', end=',"x":"y","z":1'), '","'),
+        filled(frame('"content": @', end=',"x":"y"'), '":"'),
+        filled(frame('"content":@', end=r',"x":"\"a"'), '"a"'),
+        filled(frame('"content":@', end=r',"\u0000probe":"\u0000probe"'), r'"\u0000probe"'),
+    ],
+)
+def test_no_stencil_is_cut_where_the_hole_is_in_doubt(data: bytes) -> None:
+    assert cut_from(data).read(data) is None
+
+
+@pytest.mark.parametrize("end", [',"x":"y","z":1', ',"x":"y"', ',"obfuscation":"a"', ',"a":1'])
+@pytest.mark.parametrize("first", ["a", ",", ":"])
+def test_a_text_that_stands_behind_its_own_name_is_not_in_doubt(first: str, end: str) -> None:
+    template = frame('"content":@', end=end)
+    chunk = cut_from(filled(template, json.dumps(first))).read(filled(template, '"b"'))
+    assert chunk is not None
+    assert same(chunk, whole(filled(template, '"b"')))
+
+
+def test_any_piece_can_be_the_first() -> None:
+    for piece in PIECES:
+        for template in (CONTENT, frame('"content":@', end=',"x":1')):
+            stencil = cut_from(filled(template, orjson.dumps(piece).decode()))
+            chunk = stencil.read(filled(template, '"b"'))
+            assert chunk is None or same(chunk, whole(filled(template, '"b"')))
+            assert chunk is not None or piece in (",", ":", "content")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("null", "1", "true", "{}", '["a"]', '""', "", '"', '"a', 'a"', '"a""b"', '"a","b"', '"a","x":"b"'),
+        *(r'"\ud800"', "'a'", '"a"//', '"a"\0', '"\n"', '"a"}', '"a"}}],"x":[{"y":{"z":"b"'),
+    ],
+)
+def test_what_is_not_one_text_is_left_to_the_parser(piece: str) -> None:
+    assert cut_from(filled(CONTENT, '"a"')).read(filled(CONTENT, piece)) is None
+
+
+@pytest.mark.parametrize("template", REPEATING.values(), ids=REPEATING)
+def test_an_event_that_arrives_alone_is_read_as_its_data_is(template: str) -> None:
+    stencil = cut_from(filled(template, '"a"'))
+    for piece in PIECES:
+        data = filled(template, json.dumps(piece))
+        chunk = stencil.read_alone(b"data: " + data + b"\n\n")
+        assert chunk is not None
+        assert same(chunk, whole(data))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"",
+        b"data: [DONE]\n\n",
+        *(
+            before + filled(CONTENT, '"b"') + behind
+            for before, behind in (
+                (b"", b""),
+                (b"", b"\n\n"),
+                (b"data:", b"\n\n"),
+                (b"data: ", b""),
+                (b"data: ", b"\n"),
+                (b"data: ", b"\n\r\n"),
+                (b"data: ", b"\n\n\n"),
+                (b": \ndata: ", b"\n\n"),
+                (b"id: 1\ndata: ", b"\n\n"),
+                (b"event: error\ndata: ", b"\n\n"),
+                (b"data: ", b"\nid: 1\n\n"),
+                (b"data: ", b"\n\n" + b"data: " + filled(CONTENT, '"c"') + b"\n\n"),
+            )
+        ),
+        *(
+            b"data: " + filled(CONTENT, piece) + b"\n\n"
+            for piece in ('\n"b"', '"b"\r', '\n\n"b"', '"b"\n\n', ' "b"', '"b" ', '"b\n"', '""', "", '"')
+        ),
+    ],
+)
+def test_other_bytes_that_arrive_alone_are_left_to_the_parser(event: bytes) -> None:
+    assert cut_from(filled(CONTENT, '"a"')).read_alone(event) is None
+    assert Stencil().read_alone(event) is None
+
+
+def test_bytes_that_are_no_utf_8_are_left_to_the_parser() -> None:
+    first, other = filled(CONTENT, '"a"'), filled(CONTENT, '"b"')
+    assert cut_from(first).read(other.replace(b"b", b"\xff")) is None
+    assert cut_from(first).read(other.replace(b"b", b"\xed\xa0\x80")) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[DONE]",
+        filled(frame('"content":@', index=1), '"a"'),
+        filled(frame('"content":@', end=',"x":1'), '"a"'),
+        filled(frame('"content":@', top='"id":"2","model":"m",'), '"a"'),
+        filled(frame('"content":@', finish='"stop"'), '"a"'),
+        filled(CONTENT, '"a"') + b" ",
+        b" " + filled(CONTENT, '"a"'),
+        filled(CONTENT, '"a"')[:-1],
+    ],
+)
+def test_another_frame_is_left_to_the_parser(data: bytes) -> None:
+    assert cut_from(filled(CONTENT, '"a"')).read(data) is None
+
+
+def test_bytes_that_are_the_frames_beginning_and_its_end_at_once_are_no_chunk() -> None:
+    template = '{"choices":[{"index":0,"delta":{"content":@},"x":{"content":"a"},"index":0}]}'
+    before, after = (part.encode() for part in CONTENT.split("@"))
+    stencil = cut_from(filled(CONTENT, '"a"'))
+    for size in range(len(before) + 1):
+        assert stencil.read(before[:size] + after) is None
+        assert stencil.read(before + after[len(after) - size :]) is None
+    assert cut_from(filled(template, '"b"')).read(filled(template, '"b"')) is None
+
+
+# -- when it is cut -----------------------------------------------------------------------------------------------------------
+
+
+def numbers_read(stencil: Stencil, datas: Iterable[bytes]) -> list[int]:
+    """Read frames; return the numbers of those that were not parsed, the first of which is 1."""
+    read = []
+    for number, data in enumerate(datas, 1):
+        if stencil.read(data) is not None:
+            read.append(number)
+        else:
+            read_frame(Event(data), str, stencil)
+    return read
+
+
+def test_the_first_frame_is_cut_when_some_have_not_fit() -> None:
+    same_again = [filled(CONTENT, '"a"')] * 20
+    assert numbers_read(Stencil(), same_again) == list(range(3, 21))
+    assert numbers_read(Stencil(patience=1), same_again) == list(range(2, 21))
+
+
+def test_a_frame_whose_hole_is_in_doubt_is_cut_when_more_have_not_fit() -> None:
+    in_doubt = [filled(frame('"content": @'), '"a"')] * 20
+    call_again = [filled(frame(call(ARGUMENTS)), '"a"')] * 20
+    for same_again in (in_doubt, call_again):
+        assert numbers_read(Stencil(), same_again) == list(range(9, 21))
+        assert numbers_read(Stencil(patience=3), same_again) == list(range(4, 21))
+
+
+def test_the_next_frame_is_cut_when_twice_as_many_have_not_fit() -> None:
+    first, second, third = (filled(frame('"content":@', index=index), '"a"') for index in range(3))
+    stencil = Stencil(patience=2)
+    assert numbers_read(stencil, [first] * 4) == [3, 4]
+    assert numbers_read(stencil, [second, first, second, first, second]) == [2, 5]
+    assert numbers_read(stencil, [first, third, third, third, third]) == [4, 5]
+
+
+def test_a_frame_that_cannot_be_cut_leaves_the_last_one() -> None:
+    stencil = cut_from(filled(CONTENT, '"a"'))
+    finish = filled(frame("", finish='"stop"'), "")
+    for _ in range(10):
+        stencil.missed(finish, orjson.loads(finish))
+        assert stencil.read(filled(CONTENT, '"b"')) is not None
+
+
+# -- what is handed over ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", REPEATING.values(), ids=REPEATING)
+def test_a_chunk_that_a_caller_changes_changes_no_other(template: str) -> None:
+    def change(value: Any) -> None:
+        for key, item in list(value.items()) if isinstance(value, dict) else list(enumerate(value)):
+            if isinstance(item, (dict, list)):
+                change(item)
+            value[key] = "changed"
+        if isinstance(value, dict):
+            value["new"] = 1
+
+    data = filled(template, '"b"')
+    stencil = Stencil(patience=1)
+    for _ in range(4):
+        chunk = read_frame(Event(data), str, stencil)
+        assert isinstance(chunk, ChatCompletionChunk)
+        assert same(chunk, whole(data))
+        change(chunk.raw)
+    assert stencil.read(data) is not None
+
+
+def test_a_chunk_that_a_caller_changes_is_added_up_as_it_is_then() -> None:
+    stencil = cut_from(filled(CONTENT, '"a"'))
+    first, changed = (stencil.read(filled(CONTENT, '"b"')) for _ in range(2))
+    assert first is not None
+    assert changed is not None
+    Accumulator().add(changed)
+    changed.raw["choices"][0]["delta"]["content"] = "changed"
+    accumulator = Accumulator()
+    for chunk in (first, changed):
+        accumulator.add(chunk)
+    assert accumulator.completion.content == "bchanged"
+
+
+def test_an_event_of_another_kind_is_no_chunk_whatever_its_data() -> None:
+    data = filled(CONTENT, '"a"')
+    stencil = cut_from(data)
+    (event,) = SSEParser().feed(b"event: error\ndata: " + data + b"\n\n")
+    assert isinstance(event, Event)
+    assert stencil.read(event.data) is not None
+    assert isinstance(read_frame(event, str, stencil), ErrorBody)
+
+
+# -- what is added up ---------------------------------------------------------------------------------------------------------
+
+
+def told(accumulator: Accumulator) -> tuple[Any, ...]:
+    completion = accumulator.completion
+    return completion.to_json(), repr(completion.normalizations), accumulator.finished, accumulator.errored
+
+
+def seen(datas: Iterable[bytes], stencil: Stencil | None, *, strict: bool = False) -> list[Any]:
+    """Read a stream; return all that could be seen of it, after each frame."""
+    accumulator = Accumulator(strict=strict)
+    moments: list[Any] = [told(accumulator)]
+    for data in datas:
+        moment: list[Any] = []
+        try:
+            read = read_frame(Event(data), accumulator.note, stencil)
+            moment.append(read)
+            if isinstance(read, ChatCompletionChunk):
+                moment.append(accumulator.add(read))  # before anybody has looked at it
+                assert moment[-1] is read.has_content()
+                moment[0] = read.to_json()
+                assert same(read, ChatCompletionChunk(copy.deepcopy(read.raw)))
+        except ProtocolError as error:
+            moment += [str(error), error.raw]
+        moments.append((moment, told(accumulator)))
+    return moments
+
+
+def test_the_completion_has_each_piece_as_soon_as_it_was_added() -> None:
+    stencil, accumulator = Stencil(patience=1), Accumulator()
+    for place, data in enumerate(run("content", *"abcdef"), 1):
+        read = read_frame(Event(data), str, stencil)
+        assert isinstance(read, ChatCompletionChunk)
+        assert accumulator.add(read)
+        assert accumulator.completion.content == "abcdef"[:place]
+
+
+def is_not_seen(datas: list[bytes], patience: int = 1, *, strict: bool = False) -> None:
+    assert seen(datas, Stencil(patience), strict=strict) == seen(datas, None, strict=strict)
+
+
+def run(name: str, *pieces: str) -> list[bytes]:
+    return [filled(FRAMES[name], json.dumps(piece, ensure_ascii=False)) for piece in pieces or ("a", "b", "c")]
+
+
+FINISH = filled(frame("", finish='"stop"'), "")
+CALL = filled(frame(call('"id":"call_a","type":"function","function":{"name":"f","arguments":""}')), "")
+SECOND = filled(frame(call('"id":"call_b","type":"function","function":{"name":"g","arguments":""}', 1)), "")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    "datas",
+    [
+        pytest.param([*run("content"), FINISH, *run("content"), *run("content")], id="a text after the end"),
+        pytest.param([FINISH, *run("content"), *run("another choice"), *run("content")], id="each piece is noted"),
+        pytest.param([*run("content"), *run("another model"), *run("content")] * 3, id="a model changes and back"),
+        pytest.param([*run("content"), *run("a tier comes in"), *run("content")] * 3, id="a tier comes and goes"),
+        pytest.param([*run("content", "a"), *run("another choice", "b")] * 9, id="choices take turns"),
+        pytest.param([*run("content"), *run("a usage"), *run("content")] * 3, id="a usage comes between"),
+        pytest.param([*run("reasoning"), *run("reasoning_content"), *run("content")] * 3, id="reasoning, then a text"),
+        pytest.param([*run("content"), *run("refusal"), b"null", *run("refusal"), b"{"], id="a refusal, and a note"),
+        pytest.param(
+            [*run("content"), CALL, *run("arguments"), SECOND, *run("arguments of the second"), *run("arguments")] * 2,
+            id="calls take turns",
+        ),
+        pytest.param([*run("arguments", '{"a":1}'), *run("arguments of the second")] * 3, id="calls without an id"),
+        pytest.param([CALL, *run("arguments", "{"), *run("arguments of the second")] * 3, id="an index for each piece"),
+        pytest.param([CALL, *run("arguments among nulls", "{}")] * 4, id="an id again for each piece"),
+        pytest.param([CALL, *run("a call's name", "{"), *run("arguments", "1}")] * 4, id="a name again for each piece"),
+        pytest.param([*run("nulls and a role"), *run("parts"), *run("nulls and a role")], id="parts come between"),
+    ],
+)
+def test_a_stencil_is_not_to_be_seen(datas: list[bytes], strict: bool) -> None:
+    for patience in (1, 2, 3):
+        is_not_seen(datas, patience, strict=strict)
+
+
+def read_all(datas: Iterable[bytes], stencil: Stencil | None) -> list[ChatCompletionChunk]:
+    """Read the chunks of one stream, without adding them up."""
+    chunks = []
+    for data in datas:
+        try:
+            read = read_frame(Event(data), str, stencil)
+        except ProtocolError:
+            continue
+        if isinstance(read, ChatCompletionChunk):
+            chunks.append(read)
+    return chunks
+
+
+def added(chunks: Iterable[ChatCompletionChunk]) -> list[Any]:
+    accumulator = Accumulator()
+    return [(accumulator.add(chunk), told(accumulator)) for chunk in chunks]
+
+
+def same_sum(datas: list[bytes], places: list[int]) -> bool:
+    """Whether a stream's chunks, taken from these places, add up to the same with and without a stencil."""
+    with_stencil, without = (read_all(datas, stencil) for stencil in (Stencil(patience=1), None))
+    return added(with_stencil[place] for place in places) == added(without[place] for place in places)
+
+
+MIXED = [*run("content", *"abcde"), *run("another model"), FINISH, *run("content"), CALL, *run("arguments")]
+PLACES = list(range(len(MIXED)))
+
+
+def test_a_chunk_added_twice_is_added_twice() -> None:
+    assert same_sum(MIXED, [place for place in PLACES for _ in range(2)])
+
+
+def test_chunks_are_added_in_any_order() -> None:
+    for places in (PLACES[::-1], PLACES[1::2] + PLACES[::2], PLACES[3:] + PLACES[:3], PLACES[::3], PLACES * 2):
+        assert same_sum(MIXED, places)
+
+
+def test_chunks_go_to_any_number_of_accumulators() -> None:
+    def totals(stencil: Stencil | None) -> list[Any]:
+        every, odd, even = Accumulator(), Accumulator(), Accumulator()
+        moments = []
+        for place, chunk in enumerate(read_all(MIXED, stencil)):
+            moments += [every.add(chunk), (odd if place % 2 else even).add(chunk)]
+            moments += [told(every), told(odd), told(even)]
+        return moments
+
+    assert totals(Stencil(patience=1)) == totals(None)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda chunk: pickle.loads(pickle.dumps(chunk))],
+    ids=["copy", "deep", "pickle"],
+)
+def test_copies_and_pickled_chunks_are_added_like_the_chunks(copied: Any) -> None:
+    def mixed(stencil: Stencil | None, every: int) -> list[ChatCompletionChunk]:
+        chunks = read_all(MIXED, stencil)
+        return [copied(chunk) if place % every == 0 else chunk for place, chunk in enumerate(chunks)]
+
+    for every in (1, 2, 3):
+        assert mixed(Stencil(patience=1), every) == mixed(None, every)
+        assert added(mixed(Stencil(patience=1), every)) == added(mixed(None, every))
+
+
+@pytest.mark.parametrize("pieces", [["<", "think>", "\nhm", "m", "</th", "ink>\n", *"abcd"], [*"abcd"], ["<t", *"abc"]])
+def test_a_splitter_of_thinking_takes_such_chunks_as_any(pieces: list[str]) -> None:
+    def moments(stencil: Stencil | None) -> list[Any]:
+        splitter, accumulator, both = ThinkSplitter(), Accumulator(), Accumulator()
+        seen_so_far = []
+        for chunk in read_all(run("content", *pieces), stencil):
+            split = splitter.split(chunk)
+            seen_so_far += [accumulator.add(split), both.add(chunk), both.add(split), split.to_json()]
+            seen_so_far += [told(accumulator), told(both)]
+        return seen_so_far
+
+    assert moments(Stencil(patience=1)) == moments(None)
+
+
+# Chunks of two streams, of which the second's come after their choice's end, which is noted of each.
+ENDED = [FINISH.replace(b'"index":0', b'"index":1')]
+ONE, OTHER = run("content", "a", "b"), run("another choice", "c", "d")
+OTHER = [data.replace(b'"model":"m"', b'"model":"n"') for data in OTHER]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_chunk_that_is_noted_or_refused_is_the_last_one_all_the_same(strict: bool) -> None:
+    def moments(with_stencil: bool) -> list[Any]:
+        accumulator = Accumulator(strict=strict)
+        for chunk in read_all(ENDED, None):
+            accumulator.add(chunk)
+        one, other = (
+            read_all([datas[0], *datas], Stencil(patience=1) if with_stencil else None)[1:] for datas in (ONE, OTHER)
+        )
+        seen_so_far: list[Any] = []
+        for chunk in (one[0], other[0], one[1], other[1], one[0]):
+            try:
+                seen_so_far.append(accumulator.add(chunk))
+            except ProtocolError as error:
+                seen_so_far.append(str(error))
+            seen_so_far.append(told(accumulator))
+        return seen_so_far
+
+    assert moments(True) == moments(False)
+
+
+def test_a_text_is_added_to_its_own_kind_though_another_kind_ended_in_the_same_object() -> None:
+    def total(stencil: Stencil | None) -> list[Any]:
+        chunks = read_all(run("reasoning", *"abcd"), stencil)
+        text = chunks[1].choices[0].delta.reasoning
+        said = ChatCompletionChunk({"choices": [{"index": 0, "delta": {"content": text}}]})
+        return added([said, *read_all(run("reasoning", *"abcd"), stencil), said, *chunks])
+
+    assert total(Stencil(patience=1)) == total(None)
+
+
+DOORS = {
+    "raw": lambda chunk: chunk.raw["choices"][0],
+    "choices": lambda chunk: chunk.choices[0].raw,
+    "to_dict": lambda chunk: chunk.to_dict()["choices"][0],
+    "model_dump": lambda chunk: chunk.model_dump()["choices"][0],
+    "a copy": lambda chunk: copy.copy(chunk).raw["choices"][0],
+}
+
+
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize("changed", [[0], [1], [0, 1, 2, 3], [2]])
+def test_a_chunk_that_was_changed_is_added_as_it_is_then(door: Any, changed: list[int]) -> None:
+    def moments(stencil: Stencil | None) -> list[Any]:
+        chunks = read_all(run("content", *"xabcd"), stencil)[1:]
+        handed_over = Accumulator()
+        for chunk in chunks:
+            handed_over.add(chunk)
+        for place in changed:
+            choice = door(chunks[place])
+            choice["delta"]["content"] = "***"
+            choice["finish_reason"] = "stop" if place == 2 else None
+        return added(chunks)
+
+    assert moments(Stencil(patience=1)) == moments(None)
+
+
+# -- any stream ---------------------------------------------------------------------------------------------------------------
+
+# JSON in the hole, and what only looks like it.
+holes = st.one_of(
+    st.sampled_from(PIECES).map(json.dumps),
+    json_shapes.texts.map(lambda text: json.dumps(text, ensure_ascii=False)),
+    json_shapes.values.map(lambda value: orjson.dumps(value).decode()),
+    st.sampled_from(['"a","content":"b"', '"a"},"x":{"y":"b"', r'"\ud83d"', '"', "", '"a" ', "NaN", '"\\"', "'a'"]),
+)
+texts = st.sampled_from([*PIECES, "", "{", "}", '{"a":1}']).map(json.dumps) | holes
+
+# A run repeats one frame, so that a stencil is cut from it; several of few frames change back and forth.
+runs = st.builds(
+    lambda template, pieces: [filled(template, piece) for piece in pieces],
+    st.sampled_from([*FRAMES.values()]) | st.sampled_from([*REPEATING.values()]),
+    st.lists(texts, min_size=1, max_size=5),
+)
+others = st.sampled_from([FINISH, CALL, SECOND, b"null", b"[DONE]", b"{", b"{}"])
+some_runs = st.lists(runs | others.map(lambda data: [data]), min_size=1, max_size=4)
+streams = st.builds(
+    lambda parts, order: [data for place in order for data in parts[place % len(parts)]],
+    some_runs,
+    st.lists(st.integers(0, 3), max_size=6),
+)
+
+
+@settings(max_examples=150)
+@given(streams, st.sampled_from([1, 1, 2, 5]), st.booleans())
+def test_a_stencil_is_not_to_be_seen_in_any_stream(datas: list[bytes], patience: int, strict: bool) -> None:
+    is_not_seen(datas, patience, strict=strict)
+
+
+@settings(max_examples=150)
+@given(st.sampled_from([*FRAMES.values()]), json_shapes.texts | st.sampled_from(PIECES), st.lists(holes, max_size=8))
+def test_no_bytes_in_the_hole_are_read_otherwise_than_by_the_parser(template: str, first: str, hole: list[str]) -> None:
+    data = filled(template, orjson.dumps(first).decode())
+    try:
+        stencil = cut_from(data)
+    except orjson.JSONDecodeError:  # a text that may not stand twice
+        return
+    for piece in hole:
+        chunk = stencil.read(filled(template, piece))
+        assert chunk is None or same(chunk, whole(filled(template, piece)))
+
+
+@settings(max_examples=100)
+@given(st.lists(json_shapes.chunks, min_size=1, max_size=2), st.lists(st.integers(0, 1), max_size=8))
+def test_a_stencil_is_not_to_be_seen_in_chunks_of_any_shape(raws: list[dict[str, Any]], order: list[int]) -> None:
+    is_not_seen([orjson.dumps(raws[place % len(raws)]) for place in order])
+
+
+@settings(max_examples=150)
+@given(st.lists(streams, min_size=1, max_size=2), st.lists(st.integers(0, 60), max_size=30))
+def test_the_chunks_of_any_streams_are_added_in_any_order(both: list[list[bytes]], order: list[int]) -> None:
+    def total(with_stencil: bool) -> list[Any]:
+        chunks = [one for datas in both for one in read_all(datas, Stencil(patience=1) if with_stencil else None)]
+        return added(chunks[place % len(chunks)] for place in order) if chunks else []
+
+    assert total(True) == total(False)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_stencil_is_not_to_be_seen_in_any_case_of_the_catalogue(group: str) -> None:
+    for case in load(group):
+        parser = SSEParser()
+        try:
+            items = [*parser.feed(case.body), *parser.end()]
+        except ProtocolError:
+            continue
+        datas = [item.data for item in items if not isinstance(item, Comment)]
+        for patience in (1, 3):
+            is_not_seen(datas, patience)
+            is_not_seen([*datas, *datas], patience, strict=True)
+
+
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        frame('"content":@', top='"usage":{"total_tokens":1},'),  # objects and lists would be shared by all chunks
+        frame('"content":@', top='"citations":["x"],'),
+        frame('"content":@', end=',"usage":{"total_tokens":1}'),
+        frame('"content":@', end=',"citations":["x"]'),
+        frame('"content":@,"content":@'),  # the last counts, and it need not change with the first
+        frame('"content":@', top='"id":"a\\b",'),
+        frame('"content":@', end=',"id":"a\\b"'),
+        frame('"content":@,"\\u0063ontent":@'),
+    ],
+)
+def test_a_plain_frame_is_cut_where_there_is_no_doubt(doubtful: str) -> None:
+    for template, is_cut in ((CONTENT, True), (doubtful, False)):
+        data = filled(template, '"x"')
+        assert (cut_plain(data, orjson.loads(data)) is not None) is is_cut

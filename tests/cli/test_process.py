@@ -1,0 +1,154 @@
+"""The command line as a process: real pipes, a real terminal, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from support.cli_process import read_until, start
+from support.cli_server import ServerThread
+
+from cometstream.testing import Reply, chunk
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="terminals and signals are POSIX's here")
+
+
+@pytest.fixture(scope="module")
+def thread() -> Iterator[ServerThread]:
+    with ServerThread() as thread:
+        yield thread
+
+
+def test_a_terminal_gets_each_token_and_dim_reasoning_as_they_arrive(thread: ServerThread) -> None:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    event = asyncio.Event()
+    begin = [chunk({"reasoning_content": "Hm."}), chunk({"content": "Hello"})]
+    end = [chunk({"content": " world"}), chunk(finish_reason="stop")]
+    thread.server.script(Reply.sse(*begin, event, *end))
+    with start(thread, "ask", "Hi", "--show-reasoning", stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = read_until(ours, b"Hello")
+        thread.set(event)
+        shown += read_until(ours, b"world\r\n")
+        assert process.wait() == 0
+    os.close(ours)
+    assert shown.startswith(b"\x1b[2mHm.\x1b[0m")
+    assert re.sub(rb"\x1b\[\d+m", b"", shown) == b"Hm.\r\nHello world\r\n"
+
+
+def test_ctrl_c_keeps_what_came_closes_the_stream_and_exits_130(thread: ServerThread) -> None:
+    thread.server.script(Reply.sse(chunk({"content": "Hello"})).stall())
+    with start(thread, "ask", "Hi") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"Hello"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, b"\n", b"")
+    thread.do(asyncio.wait_for(thread.server.requests[-1].disconnected.wait(), 20))
+
+
+def test_a_second_ctrl_c_ends_what_does_not_end_by_itself() -> None:
+    stubborn = """
+import asyncio, os, signal
+from cometstream.cli.process import run_until_signal
+
+async def main():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+run_until_signal(main(), signal.SIGINT)
+"""
+    ended = subprocess.run([sys.executable, "-c", stubborn], capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+def test_what_can_be_drained_is_drained_first_then_cancelled_then_ended() -> None:
+    stubborn = """
+import asyncio, os, signal
+from cometstream.cli.process import run_until_signal
+
+drained = asyncio.Event()
+
+async def main():
+    os.kill(os.getpid(), signal.SIGTERM)
+    await drained.wait()
+    print("drained", flush=True)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+    finally:
+        print("cancelled", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+run_until_signal(main(), signal.SIGTERM, drain=drained.set)
+"""
+    ended = subprocess.run([sys.executable, "-c", stubborn], capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, b"drained\ncancelled\n", b"")
+
+
+def test_a_pipe_gets_each_token_as_it_arrives_and_a_reader_that_leaves_ends_the_program_without_a_word(
+    thread: ServerThread,
+) -> None:
+    second, third = asyncio.Event(), asyncio.Event()
+    thread.server.script(
+        Reply.sse(
+            chunk({"content": "one"}), second, chunk({"content": "two"}), third, chunk({"content": "three"})
+        ).stall()
+    )
+    with start(thread, "ask", "Hi") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(3) == b"one"
+        thread.set(second)
+        assert process.stdout.read(3) == b"two"
+        process.stdout.close()
+        thread.set(third)
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_the_demo_streams_over_http_without_a_key() -> None:
+    with start(None, "ask", "--demo", "--max-tokens=3", "Write one sentence about comets.") as process:
+        out, err = process.communicate()
+    assert (process.returncode, out) == (0, b"A comet is\n")
+    assert err == b"cometstream: the token limit cut the answer (finish_reason: length)\n"
+
+
+def test_serve_answers_until_sigterm() -> None:
+    with start(None, "serve", "--port=0") as process:
+        assert process.stderr is not None
+        introduction = read_until(process.stderr.fileno(), b"curl -N")
+        base_url, key = (introduction.split(label)[1].split()[0].decode() for label in (b"base URL:", b"API key:"))
+        request = urllib.request.Request(f"{base_url}/models", headers={"Authorization": f"Bearer {key}"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+            assert b"gpt-5.4" in response.read()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (0, b"")
+    assert b"Traceback" not in err
+
+
+def test_help_waits_for_neither_a_server_nor_rich() -> None:
+    program = """
+import sys
+from cometstream.cli import main
+
+code = main(["ask", "--help"])
+late = {"rich", "cometstream.testing"}.intersection(sys.modules)
+sys.exit(f"imported: {late}" if late else code)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")

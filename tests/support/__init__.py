@@ -1,0 +1,1 @@
+"""What several tests need: servers, loops, clocks, and readers of the wire."""

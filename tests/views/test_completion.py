@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from cometstream.answer.accumulate import Accumulator
+from cometstream.errors import ProtocolError
+from cometstream.views.chunks import ChatCompletionChunk
+from cometstream.views.completion import ChatCompletion, CompletionChoice, ToolCall, completion_as_chunk
+
+WHOLE: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1700000000,
+    "model": "gpt-5.4",
+    "service_tier": "default",
+    "system_fingerprint": "fp_1",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Hello",
+                "reasoning_content": "Hm.",
+                "refusal": None,
+                "tool_calls": [{"id": "call_a", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}],
+                "function_call": {"name": "g", "arguments": "{}"},
+                "audio": {"id": "audio_1"},
+                "annotations": [{"type": "url_citation"}],
+            },
+            "logprobs": {"content": [{"token": "Hello"}]},
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3},
+}
+
+
+def test_a_completion_reads_by_openais_names_and_by_short_ones() -> None:
+    whole = ChatCompletion(WHOLE)
+    assert (whole.id, whole.object, whole.created, whole.model) == (
+        "chatcmpl-1",
+        "chat.completion",
+        1700000000,
+        "gpt-5.4",
+    )
+    assert (whole.service_tier, whole.system_fingerprint) == ("default", "fp_1")
+    (choice,) = whole.choices
+    assert (choice.index, choice.finish_reason) == (0, "tool_calls")
+    assert choice.logprobs is not None
+    assert choice.logprobs.to_dict() == {"content": [{"token": "Hello"}]}
+    message = choice.message
+    assert (message.role, message.content, message.reasoning, message.refusal) == ("assistant", "Hello", "Hm.", None)
+    assert message.reasoning_content == "Hm."
+    assert message.audio is not None
+    assert message.audio.id == "audio_1"
+    assert [annotation.type for annotation in message.annotations] == ["url_citation"]
+    assert message.function_call is not None
+    assert (message.function_call.name, message.function_call.arguments) == ("g", "{}")
+    assert whole.message == message
+    assert (whole.content, whole.reasoning, whole.refusal, whole.finish_reason) == ("Hello", "Hm.", None, "tool_calls")
+    assert whole.logprobs == choice.logprobs
+    (call,) = whole.tool_calls
+    assert (call.id, call.type, call.function.name, call.function.arguments) == ("call_a", "function", "f", '{"a":1}')
+    assert whole.usage is not None
+    assert (whole.usage.total_tokens, whole.usage_source, whole.normalizations) == (3, "reported", {})
+
+
+def test_nothing_reads_as_nothing() -> None:
+    empty = ChatCompletion({})
+    assert (empty.message, empty.content, empty.reasoning, empty.refusal, empty.finish_reason, empty.logprobs) == (
+        None,
+    ) * 6
+    assert (empty.tool_calls, empty.choices, empty.usage, empty.usage_source) == ([], [], None, "unknown")
+    assert CompletionChoice({}).message.tool_calls is None
+    assert ToolCall({}).function.name == ""
+
+
+def test_a_message_of_parts_reads_as_text_and_reasoning() -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "Hello"}]
+    message = CompletionChoice({"message": {"content": parts}}).message
+    assert (message.content, message.reasoning) == ("Hello", "Hm.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parsed"),
+    [('{"a": 1}', {"a": 1}), ("", {}), (" \n", {}), (None, {}), ("null", {}), ({"a": 1}, {"a": 1}), ({}, {})],
+)
+def test_arguments_parse_to_a_dict(arguments: Any, parsed: dict[str, Any]) -> None:
+    call = ToolCall({"function": {"name": "f", "arguments": arguments}})
+    assert call.parse() == parsed
+    assert call.executable
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"a":', "{'a': 1}", "[1]", "5", '"x"', '{"a": NaN}', "{}{}", '{"a": "\ud800"}', [1]]
+)
+def test_arguments_that_are_no_json_object_are_never_executed(arguments: Any) -> None:
+    call = ToolCall({"function": {"name": "f", "arguments": arguments}})
+    assert not call.executable
+    with pytest.raises(ProtocolError, match=r"tool call 'f' .*do not execute it") as caught:
+        call.parse()
+    assert caught.value.raw
+
+
+def test_a_call_without_a_name_is_never_executed() -> None:
+    with pytest.raises(ProtocolError, match="no function name: do not execute"):
+        ToolCall({"function": {"arguments": "{}"}}).parse()
+
+
+@pytest.mark.parametrize(
+    "finish", [None, "", "length", "content_filter", "error", "max_tokens", "MAX_TOKENS", "abort", "sensitive"]
+)
+def test_a_call_of_an_answer_that_was_cut_is_never_executed(finish: str | None) -> None:
+    raw = {
+        "message": {"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+        "finish_reason": finish,
+    }
+    message = CompletionChoice(raw).message
+    assert message.tool_calls is not None
+    assert not message.tool_calls[0].executable
+    with pytest.raises(ProtocolError, match="cut before its end: do not execute"):
+        message.tool_calls[0].parse()
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call", "end_turn", "tool_use", "STOP"])
+def test_a_call_of_an_answer_that_ended_is_executed(finish: str) -> None:
+    raw = {
+        "message": {"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+        "finish_reason": finish,
+    }
+    message = CompletionChoice(raw).message
+    assert message.tool_calls is not None
+    assert message.tool_calls[0].executable
+
+
+def test_normalizations_survive_copying_and_are_not_the_callers_to_change() -> None:
+    bent = ChatCompletion(WHOLE, {"delta_null": 2})
+    bent.normalizations["delta_null"] = 3
+    for twin in (bent, copy.copy(bent), copy.deepcopy(bent), pickle.loads(pickle.dumps(bent))):
+        assert twin.normalizations == {"delta_null": 2}
+
+
+def test_a_completion_as_one_chunk_adds_up_to_itself() -> None:
+    accumulator = Accumulator()
+    chunk = ChatCompletionChunk(completion_as_chunk(WHOLE))
+    assert chunk.object == "chat.completion.chunk"
+    assert accumulator.add(chunk)
+    assert accumulator.completion.to_dict() == WHOLE
+    assert completion_as_chunk({"choices": None})["choices"] == []
