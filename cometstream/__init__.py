@@ -2,14 +2,13 @@
 
 The way of a token::
 
-    CometSession.stream(...)          session.py           the request, checked; attempts.py: one POST, retries, fallbacks
-      -> ChatStream.__anext__         stream.py            readany() on the aiohttp body; the clocks; the ending
-        -> BodyReader.feed(bytes)     answer/body.py       an event stream, or one JSON document after all?
-        -> SSEParser.feed(bytes)      answer/sse.py        bytes -> events
-        -> read_frame(event)          answer/frames.py     one event -> chunk, end mark or error
-             (what repeats the chunk before in all but its text is read by answer/stencil.py, and viewed by answer/repeats.py)
-        -> ChatCompletionChunk(raw)   views/chunks.py      a typed view; nothing is copied, nothing is lost
-        -> Accumulator.add(chunk)     answer/accumulate.py the completion so far
+    CometSession.stream(...)          session.py            the request, checked and encoded by request/
+      -> Attempts                     attempts.py           one POST after another, until somebody has seen content
+        -> Exchange, Incoming         transport/            request -> open body, or a typed error
+      -> ChatStream._pull             stream.py             the one place that waits for bytes; hands them to the machine
+        -> Answer.receive, next       answer/machine.py     bytes -> what is handed over, and how the answer ended
+             body -> sse -> frames -> accumulate            every chunk
+             fast_lane                                      a chunk that repeats the one before in all but its text
       -> your `async for chunk in stream`
 """
 

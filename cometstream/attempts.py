@@ -10,9 +10,8 @@ import anyio
 
 from cometstream.answer.error_body import is_unknown_model
 from cometstream.errors import APIStatusError, AuthenticationError, BadRequestError, CometError
-from cometstream.metrics import Attempt
 from cometstream.request.encode import encode_body
-from cometstream.transport.exchange import request_id
+from cometstream.transport.incoming import Incoming
 from cometstream.transport.opening import OpeningClock
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Attempts:
         if self._scope is not None:
             self._scope.cancel()
 
-    async def __call__(self, failure: CometError | None, total_due: float) -> Attempt | None:
+    async def __call__(self, failure: CometError | None, total_due: float) -> Incoming | None:
         """Open the next attempt; see ``Connector``.
 
         Raises:
@@ -106,7 +105,7 @@ class Attempts:
             try:
                 with clock:
                     response = await self._endpoint.send(self._method, self._payload, clock)
-                    return Attempt(response, request_id(response.headers), clock.waited)
+                    return Incoming(response, clock.waited)
                 if not self._cancelled:
                     failure = clock.error(self._endpoint.context.base_url)
             except CometError as error:

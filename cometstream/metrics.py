@@ -1,58 +1,16 @@
-"""What an attempt is, between the stream that needs one and the session that opens it; and what a stream tells of itself."""
+"""What a stream tells of itself: the head of its answer, and what it cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import aiohttp
-
-    from cometstream.errors import CometError
     from cometstream.views.chunks import CompletionUsage
 
-__all__ = ["Attempt", "Connector", "Outcome", "StreamMetrics", "StreamResponse"]
-
-Outcome = Literal["complete", "unterminated", "truncated", "error", "cancelled"]
-
-
-class Attempt(NamedTuple):
-    """One answered request.
-
-    Attributes:
-        response: The open answer, its status 2xx.
-        request_id: The gateway's id of the request, from the headers.
-        waited: Seconds from sending the request to its head.
-    """
-
-    response: aiohttp.ClientResponse
-    request_id: str | None
-    waited: float
-
-
-class Connector(Protocol):
-    """What opens the next attempt of one request.
-
-    Attributes:
-        made: Attempts made so far.
-    """
-
-    made: int
-
-    async def __call__(self, failure: CometError | None, total_due: float) -> Attempt | None:
-        """Open the next attempt; None where it was cancelled by `cancel`.
-
-        Args:
-            failure: What the last attempt died of; None for the first. It is raised again where there is no attempt left.
-            total_due: When the clock `total` runs out, on the event loop's clock.
-        """
-        ...
-
-    def cancel(self) -> None:
-        """End the attempt that is being opened, and the wait for one."""
-        ...
+__all__ = ["StreamMetrics", "StreamResponse"]
 
 
 class StreamResponse(NamedTuple):

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
-from cometstream.answer.frames import Frame
-from cometstream.answer.sse import Comment, encode_event
+from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, StreamServerError
 from cometstream.views.chunks import ChatCompletionChunk
 
@@ -69,15 +68,21 @@ class TextReader:
 class EventReader:
     """Yields typed events, named as OpenAI's streaming helper names them."""
 
-    __slots__ = ("_events", "_fold", "_keep_alive", "_next")
+    __slots__ = ("_accumulator", "_added_to", "_events", "_fold", "_keep_alive", "_next")
 
-    def __init__(self, next_item: Callable[[], Awaitable[Frame | Comment]], accumulator: Accumulator) -> None:
+    def __init__(
+        self,
+        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
+        accumulator: Callable[[], Accumulator],
+    ) -> None:
         # Programs that read no events do not wait for the import of their classes.
         from cometstream.answer.events import EventFold, KeepAliveEvent
 
         self._next = next_item
         self._keep_alive = KeepAliveEvent
-        self._fold = EventFold(accumulator)
+        self._accumulator = accumulator
+        self._added_to = accumulator()
+        self._fold = EventFold(self._added_to)
         self._events: deque[StreamEvent] = deque()
 
     def __aiter__(self) -> Self:
@@ -88,21 +93,27 @@ class EventReader:
             item = await self._next()
             if isinstance(item, Comment):
                 return self._keep_alive(item.text.decode("utf-8", "replace").strip())
-            self._events.extend(self._fold.add(item.chunk))
+            if self._added_to is not self._accumulator():
+                # Another attempt: nothing of it but this chunk was handed over.
+                self._added_to = self._accumulator()
+                self._fold = type(self._fold)(self._added_to, from_start=True)
+            self._events.extend(self._fold.add(item))
         return self._events.popleft()
 
 
 class RelayReader:
     """Yields SSE bytes, and says in band how the answer ended."""
 
-    __slots__ = ("_ended", "_ending", "_next")
+    __slots__ = ("_ended", "_ending", "_event", "_next")
 
     def __init__(
         self,
-        next_item: Callable[[], Awaitable[Frame | Comment]],
+        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
+        event: Callable[[], Event],
         ending: Callable[[], tuple[str | None, CometError | None]],
     ) -> None:
         self._next = next_item
+        self._event = event
         self._ending = ending
         self._ended = False
 
@@ -126,7 +137,7 @@ class RelayReader:
             return error_frame(error, outcome)
         if isinstance(item, Comment):
             return b":" + item.text + b"\n\n"
-        event = item.event
+        event = self._event()
         return encode_event(event.data, event=event.event, id=event.id)
 
 

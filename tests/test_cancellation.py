@@ -21,9 +21,9 @@ from support.tls import client_context, server_context, serving_tls
 
 from cometstream import ChatCompletionChunk, ChatStream, CometError, CometSession, RetryPolicy, StreamTruncatedError
 from cometstream.answer.error_body import ErrorContext
-from cometstream.metrics import Attempt
 from cometstream.policy import Clocks
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
+from cometstream.transport.incoming import Incoming
 
 Serving = Callable[..., AbstractAsyncContextManager[tuple[SimulatedServer, CometSession]]]
 
@@ -252,10 +252,10 @@ async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> Non
     class Connector:
         made = 1
 
-        async def __call__(self, failure: CometError | None, total_due: float) -> Attempt:
+        async def __call__(self, failure: CometError | None, total_due: float) -> Incoming:
             response = await client.get(server.base_url, headers={"Authorization": "Bearer none"})
             await stream.aclose()
-            return Attempt(response, None, 0.0)
+            return Incoming(response, 0.0)
 
         def cancel(self) -> None:
             """Too late: the attempt is open."""

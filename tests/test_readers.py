@@ -260,7 +260,7 @@ async def test_relay_repeats_an_attempt_unseen() -> None:
         (Reply.sse(text("A"), STOP, {"error": "x"}, DONE), "error", "StreamServerError", None, "x"),
         (Reply.sse(text("A"), b"data: {half\n\n", DONE), "error", "ProtocolError", None, "no JSON"),
         (Reply.sse(text("A")).stall(), "error", "APITimeoutError", None, "content_idle"),
-        (Reply.sse(), "truncated", "EmptyStreamError", None, "without one choice"),
+        (Reply.sse(), "truncated", "EmptyStreamError", None, "without a choice"),
         (Reply.json({"error": {"code": 429, "message": "x"}}), "error", "RateLimitError", "429", "x"),
         (Reply.plain(b"<p>no", content_type="text/html"), "error", "ProtocolError", None, "HTML"),
     ],

@@ -313,7 +313,7 @@ async def test_a_single_chunk_in_json_is_that_chunk() -> None:
         (b"<html><title>502 Bad Gateway</title><body>cloud</body></html>", ProtocolError, "502 Bad Gateway"),
         (b" \n <!DOCTYPE html><p>Just a moment", ProtocolError, "Just a moment"),
         (b"upstream connect error", EmptyStreamError, "upstream connect error"),
-        (b"", EmptyStreamError, "without one choice"),
+        (b"", EmptyStreamError, "without a choice"),
     ],
 )
 @pytest.mark.parametrize("label", ["application/json", "text/event-stream"])

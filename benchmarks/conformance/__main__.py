@@ -26,7 +26,7 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown client: {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
     # Splitting is a part that is used alone, and no option of any client here.
-    cases = [case for case in load() if options.case in case.id and "split_thinking" not in case.cometstream]
+    cases = [case for case in load() if options.case in case.id and "split_think" not in case.cometstream]
     if not cases:
         parser.error(f"--case: no case's id holds {options.case!r}")
     clients = [client for client in CLIENTS if client in (options.client or CLIENTS)]

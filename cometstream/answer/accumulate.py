@@ -7,16 +7,13 @@ Texts are lists of pieces, joined when somebody reads them. Every bend that a ga
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cometstream.answer.tool_calls import ToolCallFold, ToolCallState
 from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk, Choice, reasoning_field, split_parts
 from cometstream.views.completion import ChatCompletion
 from cometstream.views.view import int_or_none, text_or_none
-
-if TYPE_CHECKING:
-    from cometstream.answer.repeats import Repeats
 
 __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 
@@ -158,18 +155,19 @@ class Accumulator:
         choices: The state of each choice, by its index.
         normalizations: What was normalised so far, each kind with its count.
         errored: A choice ended with ``finish_reason: "error"``, or holds an error: that is no end.
+        went_on: A choice that had its finish_reason brought more; whoever looks at it sets it to False.
+        built: The completion as it was last built; None where something was added since.
     """
 
     __slots__ = (
-        "_completion",
-        "_pieces",
-        "_repeats",
         "_top",
         "_usage",
+        "built",
         "choices",
         "errored",
         "normalizations",
         "strict",
+        "went_on",
     )
 
     def __init__(self, *, strict: bool = False) -> None:
@@ -177,12 +175,10 @@ class Accumulator:
         self.choices: dict[int, ChoiceState] = {}
         self.normalizations: dict[str, int] = {}
         self.errored = False
+        self.went_on = False
         self._top: dict[str, Any] = {}
         self._usage: dict[str, Any] | None = None
-        self._completion: ChatCompletion | None = None
-        # What the last chunk has in common with others, and the texts to which it added its own.
-        self._repeats: Repeats | None = None
-        self._pieces: list[str] = []
+        self.built: ChatCompletion | None = None
 
     def add(self, chunk: ChatCompletionChunk) -> bool:
         """Add one chunk.
@@ -192,36 +188,11 @@ class Accumulator:
         Raises:
             ProtocolError: Only if ``strict``.
         """
-        self._completion = None
-        text = chunk._text
-        if not text:
-            self._repeats = None
-            return self._add(chunk._raw)
-        chunk._text = ""  # whoever has the chunk from here on may change it
-        repeats: Repeats = chunk._repeats
-        if repeats is self._repeats:
-            # All but its text was added with the chunk before.
-            self._pieces.append(text)
-            return True
-        self._repeats = None
-        index: int = repeats.choice["index"]
-        state = self.choices.get(index)
-        if state is not None and repeats.key == "content" and _is_text_alone(repeats.choice, repeats.delta, state):
-            self._add_top(repeats.raw)
-            self._pieces = state.content
-            self._pieces.append(text)
-            self._repeats = repeats
-            return True
-        noted = sum(self.normalizations.values())
-        has_content = self._add(chunk._raw)
-        state = self.choices[index]
-        # What would have to be noted of it, is to be noted of the next one too.
-        if state.finish_reason is None and sum(self.normalizations.values()) == noted:
-            self._pieces = state.pieces_of(repeats.key)
-            self._repeats = repeats
-        return has_content
+        return self.add_raw(chunk.raw)
 
-    def _add(self, raw: dict[str, Any]) -> bool:
+    def add_raw(self, raw: dict[str, Any]) -> bool:
+        """Add one chunk as it was parsed; see `add`."""
+        self.built = None
         self._add_top(raw)
         choices = raw.get("choices")
         if type(choices) is list and len(choices) == 1 and type(choice := choices[0]) is dict:
@@ -253,7 +224,12 @@ class Accumulator:
         for key, value in raw.items():
             if value or (value is not None and value != ""):
                 top[key] = value
-        # The last usage that says something wins: cumulative reports must not be summed.
+        if "usage" in raw or "x_groq" in raw:
+            self.add_usage(raw)
+
+    def add_usage(self, raw: dict[str, Any]) -> None:
+        """Take the usage of a chunk, and nothing else of it. The last that says something wins: reports are never summed."""
+        self.built = None
         usage = raw.get("usage")
         if usage and type(usage) is dict:
             self._usage = usage
@@ -277,7 +253,7 @@ class Accumulator:
         if self.strict:
             raise ProtocolError(f"the stream departs from the documented shape: {kind}")
         self.normalizations[kind] = self.normalizations.get(kind, 0) + 1
-        self._completion = None
+        self.built = None
 
     @property
     def finished(self) -> bool:
@@ -291,9 +267,9 @@ class Accumulator:
     @property
     def completion(self) -> ChatCompletion:
         """The completion so far; the same object until another chunk is added."""
-        if self._completion is None:
-            self._completion = self._build()
-        return self._completion
+        if self.built is None:
+            self.built = self._build()
+        return self.built
 
     def _build(self) -> ChatCompletion:
         top = self._top
@@ -429,7 +405,10 @@ class Accumulator:
             else:
                 has_content = self._add_rare(state, key, value) or has_content
         if has_content and state.finish_reason is not None:
+            # The choice is open again until its next finish_reason.
             self.note("content_after_finish")
+            state.finish_reason = None
+            self.went_on = True
         return has_content
 
     def _add_reasoning(self, state: ChoiceState, delta: dict[str, Any]) -> bool:

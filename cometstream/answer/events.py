@@ -337,11 +337,14 @@ class EventFold:
 
     Args:
         accumulator: The accumulator that the chunks are added to.
+        from_start: Tell of the chunks that were added before, too.
     """
 
-    def __init__(self, accumulator: Accumulator) -> None:
+    def __init__(self, accumulator: Accumulator, *, from_start: bool = False) -> None:
         self._accumulator = accumulator
-        self._choices = {index: _ChoiceFold(state) for index, state in accumulator.choices.items()}
+        self._choices = (
+            {} if from_start else {index: _ChoiceFold(state) for index, state in accumulator.choices.items()}
+        )
         for fold in self._choices.values():
             fold.add_events([])  # what came before is another reader's
 

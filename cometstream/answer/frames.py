@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, parse_error, read_error
 from cometstream.answer.json_text import MAX_DEPTH, is_too_deep, parse_lenient
-from cometstream.answer.repeats import parsed
 from cometstream.answer.sse import Event
 from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk
@@ -17,9 +16,7 @@ from cometstream.views.view import int_or_none, text_or_none
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cometstream.answer.stencil import Stencil
-
-__all__ = ["DONE", "Done", "Frame", "chunk_beside", "read_frame"]
+__all__ = ["DONE", "Done", "chunk_beside", "read_frame"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
 _SHALLOW: Final = 2 * MAX_DEPTH
@@ -43,30 +40,16 @@ class Done:
 DONE: Final = Done()
 
 
-class Frame(NamedTuple):
-    """A whole event and the chunk it holds."""
-
-    event: Event
-    chunk: ChatCompletionChunk
-
-
-def read_frame(
-    event: Event, note: Callable[[str], None], stencil: Stencil | None = None
-) -> ChatCompletionChunk | ErrorBody | Done | None:
+def read_frame(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
     """Return what an event means; None for one that means nothing (``data: null``, a comment inside ``data:``).
 
     Args:
         event: The event.
         note: Called with the kind of each normalisation, as ``Accumulator.note``.
-        stencil: What the answer's chunks repeat, so that only what is new is parsed; None parses each whole.
     Raises:
         ProtocolError: The data is no JSON object; ``raw`` holds it.
     """
     data = event.data
-    if stencil is not None and type(event) is Event:
-        chunk = stencil.read(data)
-        if chunk is not None:
-            return chunk
     if data == b"[DONE]":
         return DONE
     try:
@@ -78,7 +61,7 @@ def read_frame(
     if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
         choices = raw["choices"]
         if not choices or failed_choice(choices) is None:
-            return parsed(raw) if stencil is None else stencil.missed(data, raw)
+            return ChatCompletionChunk(raw)
     return _unusual(event, raw, note)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import orjson
-
 from cometstream.views.chunks import (
     ChatCompletionChunk,
     Choice,
@@ -21,7 +19,7 @@ from cometstream.views.chunks import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Repeats", "parsed"]
+__all__ = ["Repeats"]
 
 _V = TypeVar("_V")
 
@@ -31,40 +29,31 @@ class Repeats:
 
     Args:
         raw: One of them; nothing in it but the way to its text is a list or an object, and no other choice, text or ending is
-            in it. It is kept.
+            in it. The objects on that way are copied: the chunk is its reader's.
         key: The delta's field that holds the text; ``"tool_calls"`` for the arguments of one call.
     """
 
-    __slots__ = ("_call_index", "_index", "choice", "delta", "fragment", "function", "key", "raw")
+    __slots__ = ("_call_index", "choice", "delta", "fragment", "function", "index", "key", "raw")
 
     def __init__(self, raw: dict[str, Any], key: str) -> None:
-        self.raw = raw
-        self.choice: dict[str, Any] = raw["choices"][0]
-        self.delta: dict[str, Any] = self.choice["delta"]
+        self.raw = dict(raw)
+        self.choice: dict[str, Any] = dict(raw["choices"][0])
+        self.delta: dict[str, Any] = dict(self.choice["delta"])
         self.key = key
-        self._index: int = self.choice["index"]
+        self.index: int = self.choice["index"]
         if key == "tool_calls":
-            self.fragment: dict[str, Any] = self.delta[key][0]
-            self.function: dict[str, Any] = self.fragment["function"]
+            self.fragment: dict[str, Any] = dict(self.delta[key][0])
+            self.function: dict[str, Any] = dict(self.fragment["function"])
             self._call_index: int = self.fragment["index"]
-
-    def read(self, piece: bytes) -> ChatCompletionChunk | None:
-        """Return the chunk with another text, as JSON; None where `piece` is no text, or ``""``."""
-        try:
-            text = orjson.loads(piece)
-        except orjson.JSONDecodeError:
-            return None
-        return self.chunk(text) if type(text) is str and text else None
 
     def chunk(self, text: str) -> ChatCompletionChunk:
         """Return the chunk with another text; nothing that a caller could change is shared with the next."""
         chunk = _new_chunk()
         chunk._repeats = self
-        chunk._text = text
         choice = chunk._choice = _new_choice()
         chunk._choices = [choice]
         choice._repeats = self
-        choice._index = self._index
+        choice._index = self.index
         if self.key == "content":
             delta = choice._delta = _new_text_delta()
             delta._repeats = self
@@ -88,29 +77,6 @@ class Repeats:
         return delta
 
 
-def parsed(raw: dict[str, Any]) -> ChatCompletionChunk:
-    """Return a chunk that was parsed whole; its views too, where its shape is that of nearly every chunk."""
-    choices = raw.get("choices")
-    if type(choices) is list and len(choices) == 1 and type(raw_choice := choices[0]) is dict:
-        raw_delta, index = raw_choice.get("delta"), raw_choice.get("index")
-        if type(raw_delta) is dict and type(index) is int:
-            content = raw_delta.get("content")
-            if content is None or type(content) is str:
-                delta = _new_parsed_delta()
-                delta._raw = raw_delta
-                delta._content = content
-                choice = _new_parsed_choice()
-                choice._raw = raw_choice
-                choice._delta = delta
-                choice._index = index
-                chunk = _new_parsed_chunk()
-                chunk._raw = raw
-                chunk._text = ""
-                chunk._choices = [choice]
-                return chunk
-    return ChatCompletionChunk(raw)
-
-
 def _known(*slots: str, absent: tuple[str, ...] = ()) -> Callable[[type[_V]], type[_V]]:
     """Make fields of a view read what lies in the slot of the same name with an underscore, and the absent ones None.
 
@@ -132,8 +98,9 @@ def _known(*slots: str, absent: tuple[str, ...] = ()) -> Callable[[type[_V]], ty
 
 @_known("choices", absent=("usage",))
 class _Chunk(ChatCompletionChunk, reads_as=ChatCompletionChunk):
-    __slots__ = ("_choice", "_choices")
+    __slots__ = ("_choice", "_choices", "_repeats")
 
+    _repeats: Repeats
     _choice: _Choice  # also in `choices`, which is its reader's to change
     _choices: list[Choice]
 
@@ -199,28 +166,6 @@ class _Function(ChoiceDeltaToolCallFunction, reads_as=ChoiceDeltaToolCallFunctio
         return {**self._repeats.function, "arguments": self._arguments}
 
 
-@_known("choices")
-class _ParsedChunk(ChatCompletionChunk, reads_as=ChatCompletionChunk):
-    __slots__ = ("_choices",)
-
-    _choices: list[Choice]
-
-
-@_known("delta", "index")
-class _ParsedChoice(Choice, reads_as=Choice):
-    __slots__ = ("_delta", "_index")
-
-    _delta: ChoiceDelta
-    _index: int
-
-
-@_known("content")
-class _ParsedDelta(ChoiceDelta, reads_as=ChoiceDelta):
-    __slots__ = ("_content",)
-
-    _content: str | None
-
-
 def _maker(cls: type[_V]) -> Callable[[], _V]:
     """Return the class as what it is to be called as since `_known` changed it."""
     return cls
@@ -232,6 +177,3 @@ _new_text_delta = _maker(_TextDelta)
 _new_calls_delta = _maker(_CallsDelta)
 _new_call = _maker(_Call)
 _new_function = _maker(_Function)
-_new_parsed_chunk = _maker(_ParsedChunk)
-_new_parsed_choice = _maker(_ParsedChoice)
-_new_parsed_delta = _maker(_ParsedDelta)

@@ -182,6 +182,11 @@ class SSEParser:
         self.between = not (self._tail or self._in_event or self._skip_lf or self._fresh or self.error)
         return items
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of the event that is not whole yet."""
+        return self._tail_size + (0 if self._data is None else len(self._data))
+
     def _feed(self, data: bytes, items: list[Event | Comment]) -> None:
         if self._fresh:
             data = self._without_bom(data)

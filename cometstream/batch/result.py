@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from cometstream.answer.machine import Outcome
     from cometstream.batch.price import Cost
     from cometstream.errors import CometError
-    from cometstream.metrics import Outcome, StreamMetrics
+    from cometstream.metrics import StreamMetrics
     from cometstream.views.chunks import CompletionUsage
     from cometstream.views.completion import ChatCompletion
 

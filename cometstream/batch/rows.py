@@ -22,9 +22,10 @@ from cometstream.errors import CometError, InvalidRequestError, UsageError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
+    from cometstream.answer.machine import Outcome
     from cometstream.batch.limits import Limits, Ticket
     from cometstream.batch.price import Cost
-    from cometstream.metrics import Outcome, StreamMetrics
+    from cometstream.metrics import StreamMetrics
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
     from cometstream.views.completion import ChatCompletion

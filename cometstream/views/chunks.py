@@ -314,14 +314,7 @@ class Choice(View):
 class ChatCompletionChunk(View):
     """One ``chat.completion.chunk`` as it arrived."""
 
-    __slots__ = ("_repeats", "_text")
-
-    _repeats: Any  # what it has in common with the chunks around it, a `repeats.Repeats`; unset where nothing is known of that
-    _text: str  # what it adds to that, until it was added up; else empty
-
-    def __init__(self, raw: dict[str, Any]) -> None:
-        self._raw = raw
-        self._text = ""
+    __slots__ = ()
 
     @property
     def id(self) -> str | None:
@@ -376,8 +369,6 @@ class ChatCompletionChunk(View):
 
         A role, an empty text or a usage report is none. The clocks ``first_content`` and ``content_idle`` go by this.
         """
-        if self._text:
-            return True
         for choice in list_of_dicts(self._raw.get("choices")):  # noqa: SIM110 - a generator takes half as long again
             if _is_content(delta_of(choice)):
                 return True

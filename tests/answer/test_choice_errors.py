@@ -13,7 +13,6 @@ from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.error_body import ErrorBody, failed_choice, read_error
 from cometstream.answer.frames import chunk_beside, read_frame
 from cometstream.answer.sse import Event, SSEParser
-from cometstream.answer.stencil import Stencil
 from cometstream.errors import InternalServerError, StreamServerError
 from cometstream.testing import Reply
 from cometstream.views.chunks import ChatCompletionChunk
@@ -85,14 +84,13 @@ def test_choices_of_any_shape_without_an_error_have_none(choices: object) -> Non
     assert isinstance(frame_of({"choices": choices}), ChatCompletionChunk)
 
 
-def test_an_error_among_chunks_that_a_stencil_reads_is_seen() -> None:
-    stencil = Stencil()
+def test_an_error_among_chunks_that_the_fast_lane_reads_is_seen() -> None:
     regular = [chunk({"content": text}, error=None) for text in "abcdefghijklmnopqrstuvwxyz"]
-    for raw in [*regular, *regular]:
-        assert isinstance(read_frame(Event(orjson.dumps(raw)), pytest.fail, stencil), ChatCompletionChunk)
     for error in ("it broke", BAD_GATEWAY):
-        failed = chunk({"content": "a"}, error=error)
-        assert isinstance(read_frame(Event(orjson.dumps(failed)), pytest.fail, stencil), ErrorBody)
+        read = read_wire([wire(*regular, *regular, chunk({"content": "a"}, error=error))])
+        assert read.outcome == "error"
+        assert isinstance(read.error, StreamServerError)
+        assert len(read.completion.content or "") == 2 * len(regular) + 1
 
 
 def test_before_the_content_it_is_what_its_code_says_and_after_it_is_the_streams() -> None:

@@ -247,7 +247,8 @@ COMPLETE = (
     ("the finish, then no JSON", Reply.sse(TEXT, STOP, b"data: {half\n\n", DONE)),
     ("the finish, then silence", Reply.sse(TEXT, STOP).stall()),
     ("the finish, then keep-alives for ever", Reply.sse(TEXT, STOP).forever(b": PING\n\n", 5.0)),
-    ("D7 content after the finish", Reply.sse(TEXT, STOP, TEXT, DONE)),
+    ("D7 content after the finish, and another finish", Reply.sse(TEXT, STOP, TEXT, STOP, DONE)),
+    ("D7 content after the finish, another finish, a clean end", Reply.sse(TEXT, STOP, TEXT, STOP)),
     ("D9 another spelling", Reply.sse(TEXT, STOP, b"data: [done]\n\n")),
     ("D6 Gemini's spelling", Reply.sse({"choices": [{"delta": {"content": "Hello"}, "finishReason": "STOP"}]}, DONE)),
     ("A10 bytes after [DONE]", Reply.sse(TEXT, STOP, DONE, ERROR, b"data: {half\n\n", TEXT)),
@@ -450,14 +451,16 @@ async def test_whatever_aiohttp_raises_ends_the_answer_and_not_the_program(monke
     readany = aiohttp.StreamReader.readany
 
     async def breaking(self: aiohttp.StreamReader) -> bytes:
-        if self.total_bytes:
+        if armed:
             self.set_exception(aiohttp.http_exceptions.TransferEncodingError("as its parser in Python does"))
         return await readany(self)
 
+    armed: list[bool] = []
+    monkeypatch.setattr(aiohttp.StreamReader, "readany", breaking)
     async with serving(Reply.sse(TEXT, TEXT).stall(), retry=None) as (server, session):
         async with session.stream(**CHAT) as stream:
             await turns_until(lambda: stream.metrics.bytes == 2 * len(frame(TEXT)))
-            monkeypatch.setattr(aiohttp.StreamReader, "readany", breaking)
+            armed.append(True)
             _, error = await read(stream, read_promptly, Responses())
         assert type(error) is StreamTruncatedError
         assert stream.completion.content == "HelloHello"
@@ -561,13 +564,13 @@ def test_a_document_that_came_whole_is_not_lost_with_the_clock(timeouts: Timeout
 
 async def test_a_document_that_is_no_json_is_told_so_and_not_asked_for_again() -> None:
     async with serving(Reply.plain(b"no healthy upstream", content_type="text/plain")) as (server, session):
-        with pytest.raises(ProtocolError, match="no JSON: no healthy upstream"):
+        with pytest.raises(ProtocolError, match="not JSON: no healthy upstream"):
             await session.complete(**CHAT)
         assert len(server.requests) == 1
 
 
 async def test_chunks_without_content_are_not_held_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cometstream.stream._MAX_HELD", 20_000)
+    monkeypatch.setattr("cometstream.answer.machine._MAX_HELD", 20_000)
     async with serving(Reply.sse().forever(frame(chunk({"role": "assistant"})) * 10), retry=2) as (server, session):
         with pytest.raises(ProtocolError, match="too many chunks came without content") as raised:
             await ask(session)
@@ -577,7 +580,7 @@ async def test_chunks_without_content_are_not_held_without_bound(monkeypatch: py
 
 
 async def test_what_follows_done_is_read_up_to_a_bound_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cometstream.stream._DRAIN", math.inf)
+    monkeypatch.setattr("cometstream.transport.incoming._DRAIN", math.inf)
     body = Reply.sse(chunk({"content": "Hello"}, finish_reason="stop"), DONE).forever(b": more\n\n" * 1000)
     async with serving(body) as (server, session):
         async with session.stream(**CHAT) as stream:

@@ -4,6 +4,7 @@ import copy
 import pickle
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +22,7 @@ from cometstream.answer.events import (
     RefusalDeltaEvent,
     StreamEvent,
 )
-from cometstream.answer.frames import read_frame
-from cometstream.answer.sse import Event
-from cometstream.answer.stencil import Stencil
+from cometstream.answer.fast_lane import FastLane
 from cometstream.views.chunks import ChatCompletionChunk
 
 
@@ -326,7 +325,11 @@ def test_a_choice_named_twice_in_a_chunk_is_told_once() -> None:
 
 def test_content_after_the_finish_gives_deltas_and_a_done_with_all_of_it() -> None:
     out = told(
-        chunk({"content": "a"}, "stop"), chunk(finish="stop"), chunk({"content": "b"}), calls(call(name="f")), chunk()
+        chunk({"content": "a"}, "stop"),
+        chunk(finish="stop"),
+        chunk({"content": "b"}),
+        calls(call(name="f")),
+        chunk(finish="stop"),
     )
     assert out == [
         ("content.delta", "a", "a", 0),
@@ -430,15 +433,16 @@ def test_calls_that_come_again_while_another_reader_reads_are_told_to_both() -> 
     assert [one[4:6] for one in told_to[1][0]] == [("135", "35"), ("24", "4")]
 
 
-def test_arguments_that_a_stencil_reads_are_told_too() -> None:
-    accumulator, stencil = Accumulator(), Stencil()
-    events = EventFold(accumulator)
+def test_arguments_that_the_fast_lane_reads_are_told_too() -> None:
+    accumulator = Accumulator()
+    lane, events = FastLane(accumulator, patience=1), EventFold(accumulator)
     said = []
     for number in range(40):
         data = b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"%d,"}}]}}]}' % number
-        one = read_frame(Event(data), accumulator.note, stencil)
-        assert isinstance(one, ChatCompletionChunk)
-        accumulator.add(one)
+        one = lane.read(data)
+        if one is None:
+            one = ChatCompletionChunk(orjson.loads(data))
+            lane.add(data, one.raw)
         said += [event.arguments_delta for event in events.add(one)[1:]]
     assert said == [f"{number}," for number in range(40)]
 

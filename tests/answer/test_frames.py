@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-import pickle
 from typing import Any
 
 import pytest
@@ -11,7 +9,7 @@ from support import json_shapes
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.error_body import ErrorBody
-from cometstream.answer.frames import DONE, Done, Frame, read_frame
+from cometstream.answer.frames import DONE, Done, read_frame
 from cometstream.answer.sse import Comment, Event, SSEParser
 from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk
@@ -117,11 +115,6 @@ def test_a_strict_accumulator_raises_at_the_first_thing_that_a_frame_notes() -> 
     for data in (b"null", b"", b": PING", b"[done]", b'{"x":NaN}'):
         with pytest.raises(ProtocolError, match="departs from the documented shape"):
             read_frame(Event(data), Accumulator(strict=True).note)
-
-
-def test_a_frame_carries_its_event_copies_and_pickles() -> None:
-    frame = Frame(Event(b"{}"), ChatCompletionChunk({"id": "1"}))
-    assert copy.deepcopy(frame) == pickle.loads(pickle.dumps(frame)) == frame
 
 
 _NEARLY = st.lists(

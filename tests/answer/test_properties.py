@@ -71,7 +71,7 @@ def pieces_of(wire: bytes, places: list[int]) -> list[bytes]:
 def test_a_damaged_stream_comes_to_the_same_however_it_is_cut(wire: bytes, places: list[int]) -> None:
     whole = read_wire([wire])
     assert read_wire(pieces_of(wire, places)) == whole
-    assert read_wire([wire], with_stencil=False) == whole
+    assert read_wire([wire], fast=False) == whole
 
 
 @given(st.one_of(damaged_wires(), st.binary(max_size=200)), cuts, st.integers(1, 64))

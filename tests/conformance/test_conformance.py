@@ -1,4 +1,4 @@
-"""Every case of the catalogue gives its result: through ``wire/`` however the bytes are cut, and through a session over HTTP."""
+"""Every case of the catalogue gives its result: through the machine however the bytes are cut, and through a session over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from conformance.replies import reply_of
 
 CASES = load()
 PLAIN = [case for case in CASES if case.is_plain]
-HTTP = [case for case in CASES if "split_thinking" not in case.cometstream]
+HTTP = [case for case in CASES if "split_think" not in case.cometstream]
 
 # Longer bodies are cut at some of their offsets only.
 SMALL = 11_000
@@ -55,7 +55,12 @@ def each(cases: list[Case]) -> pytest.MarkDecorator:
 
 def wire_of(case: Case, pieces: Iterable[bytes]) -> Wire:
     """Read a case's body from its pieces; a cut or a reset is not to be seen in the bytes."""
-    return read_wire(pieces, was_cut=case.ending != "whole", split_thinking="split_thinking" in case.cometstream)
+    return read_wire(
+        pieces,
+        was_cut=case.ending != "whole",
+        split_think="split_think" in case.cometstream,
+        choices=case.request.get("n", 1),
+    )
 
 
 def result(outcome: str | None, completion: ChatCompletion, error: CometError | None) -> dict[str, Any]:

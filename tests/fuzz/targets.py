@@ -159,7 +159,7 @@ def accumulator(data: bytes) -> None:
         folded = _check_fold(raws, work=bool(seed & 4))
         assert _shown(read_wire([wire]).completion) == _shown(folded), "read from the wire it is not the fold"
     whole = read_wire([wire])
-    assert read_wire([wire], with_stencil=False) == whole, "a stencil is to be seen"
+    assert read_wire([wire], fast=False) == whole, "the fast lane is to be seen"
     for pieces in (cut(wire, seed), cut(wire, seed ^ 1)):
         assert read_wire(pieces) == whole, "the cut is to be seen"
     _read_all(whole.completion)
@@ -170,19 +170,27 @@ def _check_fold(raws: list[dict[str, Any]], *, work: bool) -> ChatCompletion:
     """Fold chunks as far as a stream would, and check what is promised of the fold."""
     read: list[dict[str, Any]] = []
     ended = Accumulator()
+    started = failed = False
     for raw in raws:
-        if raw.get("error"):
-            break
-        ended.add(ChatCompletionChunk(raw))
-        read.append(raw)
-        if ended.errored:
-            break
+        if failed:
+            if not raw.get("error"):
+                ended.add_usage(raw)  # all that counts behind an error
+            continue
+        if not raw.get("error"):
+            has_content = ended.add(ChatCompletionChunk(raw))
+            read.append(raw)
+            choices = ended.choices.values()
+            started = started or has_content or any(choice.finish_reason not in (None, "error") for choice in choices)
+        failed = bool(raw.get("error")) or ended.errored
+        if failed and not started:
+            break  # another attempt would take its place
     _check_texts(read, ended.completion)
     _check_arguments(read, ended.completion)
-    _check_usage(read, ended.completion)
+    _check_usage(raws, ended.completion)
     _check_events(read)
-    _check_thinking(read, ended.completion)
-    _check_strict(read, ended.completion)
+    handed_over = _fold(read).completion
+    _check_thinking(read, handed_over)
+    _check_strict(read, handed_over)
     for raw in read:
         _read_all(ChatCompletionChunk(raw))
     if work:

@@ -1,4 +1,4 @@
-"""A stencil is not to be seen: what is read with one is, at every moment, what is read without."""
+"""The fast lane is not to be seen: what is read and added with it is, at every moment, what is read and added without."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from hypothesis import strategies as st
 from support import json_shapes
 
 from cometstream.answer.accumulate import Accumulator
-from cometstream.answer.error_body import ErrorBody
+from cometstream.answer.fast_lane import FastLane, cut_plain
 from cometstream.answer.frames import read_frame
 from cometstream.answer.sse import Comment, Event, SSEParser
-from cometstream.answer.stencil import Stencil, cut_plain
-from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk
 
@@ -40,7 +38,7 @@ def call(fragment: str, index: int = 0) -> str:
 ARGUMENTS = '"function":{"arguments":@}'
 CONTENT = frame('"content":@')
 
-# What a stencil is for; the piece is the only text that changes.
+# What a lane is for; the piece is the only text that changes.
 REPEATING = {
     "content": CONTENT,
     "another choice": frame('"content":@', index=1),
@@ -121,10 +119,14 @@ def whole(data: bytes) -> ChatCompletionChunk:
     return ChatCompletionChunk(orjson.loads(data))
 
 
-def cut_from(data: bytes) -> Stencil:
-    stencil = Stencil(patience=1)
-    stencil.missed(data, orjson.loads(data))
-    return stencil
+def lane_of(patience: int | None = 8) -> FastLane:
+    return FastLane(Accumulator(), patience=patience)
+
+
+def cut_from(data: bytes) -> FastLane:
+    lane = lane_of(1)
+    lane.add(data, orjson.loads(data))
+    return lane
 
 
 def same(read: ChatCompletionChunk, parsed: ChatCompletionChunk) -> bool:
@@ -162,11 +164,11 @@ PIECES = [
 @pytest.mark.parametrize("template", REPEATING.values(), ids=REPEATING)
 def test_a_chunk_that_repeats_another_is_read_as_if_it_were_parsed(template: str) -> None:
     for first in ("first", '{"a":', "\\"):
-        stencil = cut_from(filled(template, json.dumps(first)))
+        lane = cut_from(filled(template, json.dumps(first)))
         for piece in PIECES:
             for spelling in (json.dumps(piece), json.dumps(piece, ensure_ascii=False), f' "x{json.dumps(piece)[1:]} '):
                 data = filled(template, spelling)
-                chunk = stencil.read(data)
+                chunk = lane.read(data)
                 assert chunk is not None
                 assert same(chunk, whole(data))
 
@@ -191,7 +193,7 @@ def test_a_chunk_that_holds_more_than_a_piece_is_parsed(template: str) -> None:
         filled(frame('"content":@', end=r',"\u0000probe":"\u0000probe"'), r'"\u0000probe"'),
     ],
 )
-def test_no_stencil_is_cut_where_the_hole_is_in_doubt(data: bytes) -> None:
+def test_no_frame_is_cut_where_the_hole_is_in_doubt(data: bytes) -> None:
     assert cut_from(data).read(data) is None
 
 
@@ -207,8 +209,8 @@ def test_a_text_that_stands_behind_its_own_name_is_not_in_doubt(first: str, end:
 def test_any_piece_can_be_the_first() -> None:
     for piece in PIECES:
         for template in (CONTENT, frame('"content":@', end=',"x":1')):
-            stencil = cut_from(filled(template, orjson.dumps(piece).decode()))
-            chunk = stencil.read(filled(template, '"b"'))
+            lane = cut_from(filled(template, orjson.dumps(piece).decode()))
+            chunk = lane.read(filled(template, '"b"'))
             assert chunk is None or same(chunk, whole(filled(template, '"b"')))
             assert chunk is not None or piece in (",", ":", "content")
 
@@ -226,10 +228,10 @@ def test_what_is_not_one_text_is_left_to_the_parser(piece: str) -> None:
 
 @pytest.mark.parametrize("template", REPEATING.values(), ids=REPEATING)
 def test_an_event_that_arrives_alone_is_read_as_its_data_is(template: str) -> None:
-    stencil = cut_from(filled(template, '"a"'))
+    lane = cut_from(filled(template, '"a"'))
     for piece in PIECES:
         data = filled(template, json.dumps(piece))
-        chunk = stencil.read_alone(b"data: " + data + b"\n\n")
+        chunk = lane.read_alone(b"data: " + data + b"\n\n")
         assert chunk is not None
         assert same(chunk, whole(data))
 
@@ -264,7 +266,7 @@ def test_an_event_that_arrives_alone_is_read_as_its_data_is(template: str) -> No
 )
 def test_other_bytes_that_arrive_alone_are_left_to_the_parser(event: bytes) -> None:
     assert cut_from(filled(CONTENT, '"a"')).read_alone(event) is None
-    assert Stencil().read_alone(event) is None
+    assert lane_of().read_alone(event) is None
 
 
 def test_bytes_that_are_no_utf_8_are_left_to_the_parser() -> None:
@@ -294,55 +296,55 @@ def test_another_frame_is_left_to_the_parser(data: bytes) -> None:
 def test_bytes_that_are_the_frames_beginning_and_its_end_at_once_are_no_chunk() -> None:
     template = '{"choices":[{"index":0,"delta":{"content":@},"x":{"content":"a"},"index":0}]}'
     before, after = (part.encode() for part in CONTENT.split("@"))
-    stencil = cut_from(filled(CONTENT, '"a"'))
+    lane = cut_from(filled(CONTENT, '"a"'))
     for size in range(len(before) + 1):
-        assert stencil.read(before[:size] + after) is None
-        assert stencil.read(before + after[len(after) - size :]) is None
+        assert lane.read(before[:size] + after) is None
+        assert lane.read(before + after[len(after) - size :]) is None
     assert cut_from(filled(template, '"b"')).read(filled(template, '"b"')) is None
 
 
 # -- when it is cut -----------------------------------------------------------------------------------------------------------
 
 
-def numbers_read(stencil: Stencil, datas: Iterable[bytes]) -> list[int]:
-    """Read frames; return the numbers of those that were not parsed, the first of which is 1."""
+def numbers_read(lane: FastLane, datas: Iterable[bytes]) -> list[int]:
+    """Read and add frames; return the numbers of those that were not parsed, the first of which is 1."""
     read = []
     for number, data in enumerate(datas, 1):
-        if stencil.read(data) is not None:
+        if lane.read(data) is not None:
             read.append(number)
         else:
-            read_frame(Event(data), str, stencil)
+            lane.add(data, orjson.loads(data))
     return read
 
 
 def test_the_first_frame_is_cut_when_some_have_not_fit() -> None:
     same_again = [filled(CONTENT, '"a"')] * 20
-    assert numbers_read(Stencil(), same_again) == list(range(3, 21))
-    assert numbers_read(Stencil(patience=1), same_again) == list(range(2, 21))
+    assert numbers_read(lane_of(), same_again) == list(range(3, 21))
+    assert numbers_read(lane_of(1), same_again) == list(range(2, 21))
 
 
 def test_a_frame_whose_hole_is_in_doubt_is_cut_when_more_have_not_fit() -> None:
     in_doubt = [filled(frame('"content": @'), '"a"')] * 20
     call_again = [filled(frame(call(ARGUMENTS)), '"a"')] * 20
     for same_again in (in_doubt, call_again):
-        assert numbers_read(Stencil(), same_again) == list(range(9, 21))
-        assert numbers_read(Stencil(patience=3), same_again) == list(range(4, 21))
+        assert numbers_read(lane_of(), same_again) == list(range(9, 21))
+        assert numbers_read(lane_of(3), same_again) == list(range(4, 21))
 
 
 def test_the_next_frame_is_cut_when_twice_as_many_have_not_fit() -> None:
     first, second, third = (filled(frame('"content":@', index=index), '"a"') for index in range(3))
-    stencil = Stencil(patience=2)
-    assert numbers_read(stencil, [first] * 4) == [3, 4]
-    assert numbers_read(stencil, [second, first, second, first, second]) == [2, 5]
-    assert numbers_read(stencil, [first, third, third, third, third]) == [4, 5]
+    lane = lane_of(2)
+    assert numbers_read(lane, [first] * 4) == [3, 4]
+    assert numbers_read(lane, [second, first, second, first, second]) == [2, 5]
+    assert numbers_read(lane, [first, third, third, third, third]) == [4, 5]
 
 
 def test_a_frame_that_cannot_be_cut_leaves_the_last_one() -> None:
-    stencil = cut_from(filled(CONTENT, '"a"'))
+    lane = cut_from(filled(CONTENT, '"a"'))
     finish = filled(frame("", finish='"stop"'), "")
     for _ in range(10):
-        stencil.missed(finish, orjson.loads(finish))
-        assert stencil.read(filled(CONTENT, '"b"')) is not None
+        lane.add(finish, orjson.loads(finish))
+        assert lane.read(filled(CONTENT, '"b"')) is not None
 
 
 # -- what is handed over ------------------------------------------------------------------------------------------------------
@@ -359,35 +361,15 @@ def test_a_chunk_that_a_caller_changes_changes_no_other(template: str) -> None:
             value["new"] = 1
 
     data = filled(template, '"b"')
-    stencil = Stencil(patience=1)
+    lane = lane_of(1)
     for _ in range(4):
-        chunk = read_frame(Event(data), str, stencil)
-        assert isinstance(chunk, ChatCompletionChunk)
+        chunk = lane.read(data)
+        if chunk is None:
+            chunk = whole(data)
+            lane.add(data, chunk.raw)
         assert same(chunk, whole(data))
         change(chunk.raw)
-    assert stencil.read(data) is not None
-
-
-def test_a_chunk_that_a_caller_changes_is_added_up_as_it_is_then() -> None:
-    stencil = cut_from(filled(CONTENT, '"a"'))
-    first, changed = (stencil.read(filled(CONTENT, '"b"')) for _ in range(2))
-    assert first is not None
-    assert changed is not None
-    Accumulator().add(changed)
-    changed.raw["choices"][0]["delta"]["content"] = "changed"
-    accumulator = Accumulator()
-    for chunk in (first, changed):
-        accumulator.add(chunk)
-    assert accumulator.completion.content == "bchanged"
-
-
-def test_an_event_of_another_kind_is_no_chunk_whatever_its_data() -> None:
-    data = filled(CONTENT, '"a"')
-    stencil = cut_from(data)
-    (event,) = SSEParser().feed(b"event: error\ndata: " + data + b"\n\n")
-    assert isinstance(event, Event)
-    assert stencil.read(event.data) is not None
-    assert isinstance(read_frame(event, str, stencil), ErrorBody)
+    assert lane.read(data) is not None
 
 
 # -- what is added up ---------------------------------------------------------------------------------------------------------
@@ -398,20 +380,32 @@ def told(accumulator: Accumulator) -> tuple[Any, ...]:
     return completion.to_json(), repr(completion.normalizations), accumulator.finished, accumulator.errored
 
 
-def seen(datas: Iterable[bytes], stencil: Stencil | None, *, strict: bool = False) -> list[Any]:
-    """Read a stream; return all that could be seen of it, after each frame."""
+def read_all(datas: Iterable[bytes], lane: FastLane, note: Any = str) -> list[ChatCompletionChunk]:
+    """Read and add the chunks of one stream."""
+    chunks = []
+    for data in datas:
+        chunk = lane.read(data)
+        if chunk is None:
+            read = read_frame(Event(data), note)
+            if not isinstance(read, ChatCompletionChunk):
+                continue
+            chunk = read
+            lane.add(data, chunk.raw)
+        chunks.append(chunk)
+    return chunks
+
+
+def seen(datas: Iterable[bytes], patience: int | None, *, strict: bool = False) -> list[Any]:
+    """Read and add a stream; return all that could be seen of it, after each frame."""
     accumulator = Accumulator(strict=strict)
+    lane = FastLane(accumulator, patience=patience)
     moments: list[Any] = [told(accumulator)]
     for data in datas:
         moment: list[Any] = []
         try:
-            read = read_frame(Event(data), accumulator.note, stencil)
-            moment.append(read)
-            if isinstance(read, ChatCompletionChunk):
-                moment.append(accumulator.add(read))  # before anybody has looked at it
-                assert moment[-1] is read.has_content()
-                moment[0] = read.to_json()
-                assert same(read, ChatCompletionChunk(copy.deepcopy(read.raw)))
+            for chunk in read_all([data], lane, accumulator.note):
+                moment = [chunk.to_json(), chunk.has_content()]
+                assert same(chunk, ChatCompletionChunk(copy.deepcopy(chunk.raw)))
         except ProtocolError as error:
             moment += [str(error), error.raw]
         moments.append((moment, told(accumulator)))
@@ -419,16 +413,25 @@ def seen(datas: Iterable[bytes], stencil: Stencil | None, *, strict: bool = Fals
 
 
 def test_the_completion_has_each_piece_as_soon_as_it_was_added() -> None:
-    stencil, accumulator = Stencil(patience=1), Accumulator()
+    accumulator = Accumulator()
+    lane = FastLane(accumulator, patience=1)
     for place, data in enumerate(run("content", *"abcdef"), 1):
-        read = read_frame(Event(data), str, stencil)
-        assert isinstance(read, ChatCompletionChunk)
-        assert accumulator.add(read)
+        assert len(read_all([data], lane)) == 1
         assert accumulator.completion.content == "abcdef"[:place]
+        assert accumulator.completion is accumulator.completion
+
+
+def test_a_lane_that_is_off_or_closed_reads_nothing() -> None:
+    data = filled(CONTENT, '"a"')
+    assert numbers_read(lane_of(None), [data] * 20) == []
+    lane = cut_from(data)
+    lane.close()
+    assert numbers_read(lane, [data] * 20) == []
+    assert lane.read_alone(b"data: " + data + b"\n\n") is None
 
 
 def is_not_seen(datas: list[bytes], patience: int = 1, *, strict: bool = False) -> None:
-    assert seen(datas, Stencil(patience), strict=strict) == seen(datas, None, strict=strict)
+    assert seen(datas, patience, strict=strict) == seen(datas, None, strict=strict)
 
 
 def run(name: str, *pieces: str) -> list[bytes]:
@@ -463,58 +466,12 @@ SECOND = filled(frame(call('"id":"call_b","type":"function","function":{"name":"
         pytest.param([*run("nulls and a role"), *run("parts"), *run("nulls and a role")], id="parts come between"),
     ],
 )
-def test_a_stencil_is_not_to_be_seen(datas: list[bytes], strict: bool) -> None:
+def test_the_lane_is_not_to_be_seen(datas: list[bytes], strict: bool) -> None:
     for patience in (1, 2, 3):
         is_not_seen(datas, patience, strict=strict)
 
 
-def read_all(datas: Iterable[bytes], stencil: Stencil | None) -> list[ChatCompletionChunk]:
-    """Read the chunks of one stream, without adding them up."""
-    chunks = []
-    for data in datas:
-        try:
-            read = read_frame(Event(data), str, stencil)
-        except ProtocolError:
-            continue
-        if isinstance(read, ChatCompletionChunk):
-            chunks.append(read)
-    return chunks
-
-
-def added(chunks: Iterable[ChatCompletionChunk]) -> list[Any]:
-    accumulator = Accumulator()
-    return [(accumulator.add(chunk), told(accumulator)) for chunk in chunks]
-
-
-def same_sum(datas: list[bytes], places: list[int]) -> bool:
-    """Whether a stream's chunks, taken from these places, add up to the same with and without a stencil."""
-    with_stencil, without = (read_all(datas, stencil) for stencil in (Stencil(patience=1), None))
-    return added(with_stencil[place] for place in places) == added(without[place] for place in places)
-
-
 MIXED = [*run("content", *"abcde"), *run("another model"), FINISH, *run("content"), CALL, *run("arguments")]
-PLACES = list(range(len(MIXED)))
-
-
-def test_a_chunk_added_twice_is_added_twice() -> None:
-    assert same_sum(MIXED, [place for place in PLACES for _ in range(2)])
-
-
-def test_chunks_are_added_in_any_order() -> None:
-    for places in (PLACES[::-1], PLACES[1::2] + PLACES[::2], PLACES[3:] + PLACES[:3], PLACES[::3], PLACES * 2):
-        assert same_sum(MIXED, places)
-
-
-def test_chunks_go_to_any_number_of_accumulators() -> None:
-    def totals(stencil: Stencil | None) -> list[Any]:
-        every, odd, even = Accumulator(), Accumulator(), Accumulator()
-        moments = []
-        for place, chunk in enumerate(read_all(MIXED, stencil)):
-            moments += [every.add(chunk), (odd if place % 2 else even).add(chunk)]
-            moments += [told(every), told(odd), told(even)]
-        return moments
-
-    assert totals(Stencil(patience=1)) == totals(None)
 
 
 @pytest.mark.parametrize(
@@ -522,91 +479,13 @@ def test_chunks_go_to_any_number_of_accumulators() -> None:
     [copy.copy, copy.deepcopy, lambda chunk: pickle.loads(pickle.dumps(chunk))],
     ids=["copy", "deep", "pickle"],
 )
-def test_copies_and_pickled_chunks_are_added_like_the_chunks(copied: Any) -> None:
-    def mixed(stencil: Stencil | None, every: int) -> list[ChatCompletionChunk]:
-        chunks = read_all(MIXED, stencil)
-        return [copied(chunk) if place % every == 0 else chunk for place, chunk in enumerate(chunks)]
+def test_chunks_and_their_copies_can_be_added_again_elsewhere(copied: Any) -> None:
+    def again(patience: int | None) -> list[Any]:
+        accumulator = Accumulator()
+        chunks = [copied(chunk) for chunk in read_all(MIXED, lane_of(patience))]
+        return [(accumulator.add(chunk), told(accumulator)) for chunk in chunks]
 
-    for every in (1, 2, 3):
-        assert mixed(Stencil(patience=1), every) == mixed(None, every)
-        assert added(mixed(Stencil(patience=1), every)) == added(mixed(None, every))
-
-
-@pytest.mark.parametrize("pieces", [["<", "think>", "\nhm", "m", "</th", "ink>\n", *"abcd"], [*"abcd"], ["<t", *"abc"]])
-def test_a_splitter_of_thinking_takes_such_chunks_as_any(pieces: list[str]) -> None:
-    def moments(stencil: Stencil | None) -> list[Any]:
-        splitter, accumulator, both = ThinkSplitter(), Accumulator(), Accumulator()
-        seen_so_far = []
-        for chunk in read_all(run("content", *pieces), stencil):
-            split = splitter.split(chunk)
-            seen_so_far += [accumulator.add(split), both.add(chunk), both.add(split), split.to_json()]
-            seen_so_far += [told(accumulator), told(both)]
-        return seen_so_far
-
-    assert moments(Stencil(patience=1)) == moments(None)
-
-
-# Chunks of two streams, of which the second's come after their choice's end, which is noted of each.
-ENDED = [FINISH.replace(b'"index":0', b'"index":1')]
-ONE, OTHER = run("content", "a", "b"), run("another choice", "c", "d")
-OTHER = [data.replace(b'"model":"m"', b'"model":"n"') for data in OTHER]
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_a_chunk_that_is_noted_or_refused_is_the_last_one_all_the_same(strict: bool) -> None:
-    def moments(with_stencil: bool) -> list[Any]:
-        accumulator = Accumulator(strict=strict)
-        for chunk in read_all(ENDED, None):
-            accumulator.add(chunk)
-        one, other = (
-            read_all([datas[0], *datas], Stencil(patience=1) if with_stencil else None)[1:] for datas in (ONE, OTHER)
-        )
-        seen_so_far: list[Any] = []
-        for chunk in (one[0], other[0], one[1], other[1], one[0]):
-            try:
-                seen_so_far.append(accumulator.add(chunk))
-            except ProtocolError as error:
-                seen_so_far.append(str(error))
-            seen_so_far.append(told(accumulator))
-        return seen_so_far
-
-    assert moments(True) == moments(False)
-
-
-def test_a_text_is_added_to_its_own_kind_though_another_kind_ended_in_the_same_object() -> None:
-    def total(stencil: Stencil | None) -> list[Any]:
-        chunks = read_all(run("reasoning", *"abcd"), stencil)
-        text = chunks[1].choices[0].delta.reasoning
-        said = ChatCompletionChunk({"choices": [{"index": 0, "delta": {"content": text}}]})
-        return added([said, *read_all(run("reasoning", *"abcd"), stencil), said, *chunks])
-
-    assert total(Stencil(patience=1)) == total(None)
-
-
-DOORS = {
-    "raw": lambda chunk: chunk.raw["choices"][0],
-    "choices": lambda chunk: chunk.choices[0].raw,
-    "to_dict": lambda chunk: chunk.to_dict()["choices"][0],
-    "model_dump": lambda chunk: chunk.model_dump()["choices"][0],
-    "a copy": lambda chunk: copy.copy(chunk).raw["choices"][0],
-}
-
-
-@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
-@pytest.mark.parametrize("changed", [[0], [1], [0, 1, 2, 3], [2]])
-def test_a_chunk_that_was_changed_is_added_as_it_is_then(door: Any, changed: list[int]) -> None:
-    def moments(stencil: Stencil | None) -> list[Any]:
-        chunks = read_all(run("content", *"xabcd"), stencil)[1:]
-        handed_over = Accumulator()
-        for chunk in chunks:
-            handed_over.add(chunk)
-        for place in changed:
-            choice = door(chunks[place])
-            choice["delta"]["content"] = "***"
-            choice["finish_reason"] = "stop" if place == 2 else None
-        return added(chunks)
-
-    assert moments(Stencil(patience=1)) == moments(None)
+    assert again(1) == again(None)
 
 
 # -- any stream ---------------------------------------------------------------------------------------------------------------
@@ -620,7 +499,7 @@ holes = st.one_of(
 )
 texts = st.sampled_from([*PIECES, "", "{", "}", '{"a":1}']).map(json.dumps) | holes
 
-# A run repeats one frame, so that a stencil is cut from it; several of few frames change back and forth.
+# A run repeats one frame, so that a frame is cut from it; several of few frames change back and forth.
 runs = st.builds(
     lambda template, pieces: [filled(template, piece) for piece in pieces],
     st.sampled_from([*FRAMES.values()]) | st.sampled_from([*REPEATING.values()]),
@@ -637,7 +516,7 @@ streams = st.builds(
 
 @settings(max_examples=150)
 @given(streams, st.sampled_from([1, 1, 2, 5]), st.booleans())
-def test_a_stencil_is_not_to_be_seen_in_any_stream(datas: list[bytes], patience: int, strict: bool) -> None:
+def test_the_lane_is_not_to_be_seen_in_any_stream(datas: list[bytes], patience: int, strict: bool) -> None:
     is_not_seen(datas, patience, strict=strict)
 
 
@@ -646,32 +525,22 @@ def test_a_stencil_is_not_to_be_seen_in_any_stream(datas: list[bytes], patience:
 def test_no_bytes_in_the_hole_are_read_otherwise_than_by_the_parser(template: str, first: str, hole: list[str]) -> None:
     data = filled(template, orjson.dumps(first).decode())
     try:
-        stencil = cut_from(data)
+        lane = cut_from(data)
     except orjson.JSONDecodeError:  # a text that may not stand twice
         return
     for piece in hole:
-        chunk = stencil.read(filled(template, piece))
+        chunk = lane.read(filled(template, piece))
         assert chunk is None or same(chunk, whole(filled(template, piece)))
 
 
 @settings(max_examples=100)
 @given(st.lists(json_shapes.chunks, min_size=1, max_size=2), st.lists(st.integers(0, 1), max_size=8))
-def test_a_stencil_is_not_to_be_seen_in_chunks_of_any_shape(raws: list[dict[str, Any]], order: list[int]) -> None:
+def test_the_lane_is_not_to_be_seen_in_chunks_of_any_shape(raws: list[dict[str, Any]], order: list[int]) -> None:
     is_not_seen([orjson.dumps(raws[place % len(raws)]) for place in order])
 
 
-@settings(max_examples=150)
-@given(st.lists(streams, min_size=1, max_size=2), st.lists(st.integers(0, 60), max_size=30))
-def test_the_chunks_of_any_streams_are_added_in_any_order(both: list[list[bytes]], order: list[int]) -> None:
-    def total(with_stencil: bool) -> list[Any]:
-        chunks = [one for datas in both for one in read_all(datas, Stencil(patience=1) if with_stencil else None)]
-        return added(chunks[place % len(chunks)] for place in order) if chunks else []
-
-    assert total(True) == total(False)
-
-
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_stencil_is_not_to_be_seen_in_any_case_of_the_catalogue(group: str) -> None:
+def test_the_lane_is_not_to_be_seen_in_any_case_of_the_catalogue(group: str) -> None:
     for case in load(group):
         parser = SSEParser()
         try:

@@ -1,22 +1,28 @@
-"""Chunks that repeat the one before in all but one piece of text: read without parsing what is known already.
+"""Chunks that repeat the one before in all but one piece of text: read and added without parsing what is known already.
 
-Most streams send the same bytes again and again around each new piece: id, model, index, the nulls. A stencil is that frame with
+Most streams send the same bytes again and again around each new piece: id, model, index, the nulls. The lane keeps that frame with
 a hole where the piece stands. JSON knows no context, so one value in the place of another changes nothing but itself: what
-fits the frame is read by parsing its piece alone, and is just what parsing the whole would give.
+fits the frame is read by parsing its piece alone, and is just what parsing the whole would give. It is also added up by its piece
+alone, where all else in it was added with the chunk before.
+
+This module and its views (``repeats.py``) hold every trick for speed on a chunk's way. Nothing else knows of them, and an answer
+that is read without them is the same.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cometstream.answer.repeats import Repeats, parsed
+from cometstream.answer.repeats import Repeats
 
 if TYPE_CHECKING:
+    from cometstream.answer.accumulate import Accumulator
     from cometstream.views.chunks import ChatCompletionChunk
 
-__all__ = ["Stencil"]
+__all__ = ["FastLane"]
 
 # Bytes around an event's data: `data: ` and the ends of two lines.
 _FRAMING: Final = 8
@@ -39,34 +45,51 @@ _BACKSLASH: Final = ord("\\")
 _EARLY: Final = (2, 4)
 
 
-class Stencil:
-    """Reads the chunks of one answer that repeat one another; the others it is shown, to cut the next frame from.
+class FastLane:
+    """Reads and adds the chunks of one answer that repeat one another; it learns from the others, which are added through it.
 
     Args:
+        accumulator: Where the chunks are added.
         patience: Which of the chunks that did not fit is the first to cut a frame from; then that of twice the number, and so on.
             A stream that repeats nothing costs a few vain tries, one that goes from reasoning to text to tool calls a few
-            chunks that are parsed whole. Plain chunks, of which that costs little, are tried earlier.
+            chunks that are parsed whole. Plain chunks, of which that costs little, are tried earlier. None turns the lane off:
+            every chunk is parsed and added whole.
     """
 
-    __slots__ = ("_after", "_alone_after", "_alone_before", "_before", "_misses", "_next_try", "_repeats", "_size")
+    __slots__ = (
+        "_accumulator",
+        "_after",
+        "_alone_after",
+        "_alone_before",
+        "_before",
+        "_early",
+        "_misses",
+        "_next_try",
+        "_pieces",
+        "_repeats",
+        "_size",
+    )
 
-    def __init__(self, patience: int = 8) -> None:
+    def __init__(self, accumulator: Accumulator, *, patience: int | None = 8) -> None:
+        self._accumulator = accumulator
         self._repeats: Repeats
         self._before = self._after = self._alone_before = self._alone_after = b""
         self._size = -1  # of the frame; there is none yet
+        self._pieces: list[str] | None = None  # where the texts go; None where all else in a chunk must be added too
         self._misses = 0
-        self._next_try = patience
+        self._next_try: float = math.inf if patience is None else patience
+        self._early: tuple[int, ...] = () if patience is None else _EARLY
 
     def read(self, data: bytes) -> ChatCompletionChunk | None:
-        """Return the chunk that an event's data is, or None where it must be parsed."""
+        """Return the chunk that an event's data is, and add it; None where it must be parsed and then added by `add`."""
         if self._size < 0:
             return None
         # One call for each side finds the frame and takes it away; comparing slices costs a third more.
         piece = data.removeprefix(self._before).removesuffix(self._after)
-        return self._repeats.read(piece) if len(data) - len(piece) == self._size else None
+        return self._read_piece(piece) if len(data) - len(piece) == self._size else None
 
     def read_alone(self, event: bytes) -> ChatCompletionChunk | None:
-        """Return the chunk of an event of which no other bytes came before or behind, or None where it must be parsed.
+        """Return the chunk of an event of which no other bytes came before or behind, and add it; None as `read`.
 
         Most tokens come so, and most of their parsing is to find out that they did.
 
@@ -76,36 +99,68 @@ class Stencil:
         if self._size < 0:
             return None
         piece = event.removeprefix(self._alone_before).removesuffix(self._alone_after)
-        if len(event) - len(piece) != self._size + _FRAMING:
-            return None
-        chunk = self._repeats.read(piece)
         # Within its quotes JSON allows no line break; white space around them may be one, and end the event.
-        return chunk if chunk is not None and piece[0] == _QUOTE == piece[-1] else None
+        if len(event) - len(piece) != self._size + _FRAMING or not piece or not piece[0] == _QUOTE == piece[-1]:
+            return None
+        return self._read_piece(piece)
 
-    def missed(self, data: bytes, raw: dict[str, Any]) -> ChatCompletionChunk:
-        """Take note of a chunk that had to be parsed, and return it.
+    def _read_piece(self, piece: bytes) -> ChatCompletionChunk | None:
+        try:
+            text = orjson.loads(piece)
+        except orjson.JSONDecodeError:
+            return None
+        if type(text) is not str or not text:
+            return None
+        chunk = self._repeats.chunk(text)
+        if self._pieces is None:
+            self._add_whole(chunk.raw, self._repeats)
+        else:
+            self._pieces.append(text)
+            self._accumulator.built = None
+        return chunk
+
+    def add(self, data: bytes, raw: dict[str, Any]) -> bool:
+        """Add a chunk that was parsed whole; return whether it carried content, as ``Accumulator.add``.
 
         Args:
             data: The event's data.
-            raw: The chunk, as it was parsed; it is kept where a frame was cut from it, and the chunk then has a copy.
+            raw: The chunk, as it was parsed.
         """
+        self._pieces = None
         self._misses += 1
         due = self._misses == self._next_try
-        if due or self._misses in _EARLY:
-            frame = cut_plain(data, raw)
-            if due:
-                self._next_try *= 2
-                frame = frame or cut(data, raw)
-            if frame is not None:
-                before, after, repeats, text = frame
-                self._before, self._after, self._repeats = before, after, repeats
-                self._alone_before, self._alone_after = b"data: " + before, after + b"\n\n"
-                self._size = len(before) + len(after)
-                return repeats.chunk(text)
-        return parsed(raw)
+        if not due and self._misses not in self._early:
+            return self._accumulator.add_raw(raw)
+        frame = cut_plain(data, raw)
+        if due:
+            self._next_try *= 2
+            frame = frame or cut(data, raw)
+        if frame is None:
+            return self._accumulator.add_raw(raw)
+        before, after, repeats = frame
+        self._before, self._after, self._repeats = before, after, repeats
+        self._alone_before, self._alone_after = b"data: " + before, after + b"\n\n"
+        self._size = len(before) + len(after)
+        return self._add_whole(raw, repeats)
+
+    def close(self) -> None:
+        """Read nothing more: what comes from now on is not handed over."""
+        self._size = -1
+        self._next_try, self._early = math.inf, ()
+
+    def _add_whole(self, raw: dict[str, Any], repeats: Repeats) -> bool:
+        """Add a chunk that fits the frame with all that is in it; from then on the text alone is enough, if nothing was noted."""
+        accumulator = self._accumulator
+        noted = sum(accumulator.normalizations.values())
+        has_content = accumulator.add_raw(raw)
+        state = accumulator.choices[repeats.index]
+        # What would have to be noted of it, is to be noted of the next one too.
+        if state.finish_reason is None and sum(accumulator.normalizations.values()) == noted:
+            self._pieces = state.pieces_of(repeats.key)
+        return has_content
 
 
-def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats, str] | None:
+def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats] | None:
     """Return what ``cut`` would of nearly every chunk of text, for a third of the price; None where that is in doubt.
 
     Where nothing is spelled with a backslash every quote is JSON's own, so that fields are what they look like; where no other
@@ -134,11 +189,11 @@ def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats, 
     ):
         return None
     start = len(before) + len(name)
-    return data[:start], after, Repeats(raw, key), text
+    return data[:start], after, Repeats(raw, key)
 
 
-def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats, str] | None:
-    """Return what chunks like this one repeat: the bytes before and behind the text, and the rest of the chunk; and the text.
+def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats] | None:
+    """Return what chunks like this one repeat: the bytes before and behind the text, and the rest of the chunk.
 
     None where that is more, or less, than one piece of text between scalars.
     """
@@ -152,7 +207,7 @@ def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats, str] |
     if start < 0:
         return None  # written with other escapes; the next may have none
     before, after = data[:start], data[start + len(literal) :]
-    return (before, after, repeats, text) if _changes_alone(before, after, repeats, text) else None
+    return (before, after, repeats) if _changes_alone(before, after, repeats, text) else None
 
 
 def _changes_alone(before: bytes, after: bytes, repeats: Repeats, text: str) -> bool:

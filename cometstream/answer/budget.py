@@ -1,0 +1,106 @@
+"""The clocks of an answer as arithmetic: how long a read may wait, and which clock has run out. The time is passed in.
+
+``first_content`` and ``content_idle`` are budgets: only the time in which a caller waits in a read is taken off them, so that a
+slow consumer trips neither. ``total`` always runs. Behind an error frame the answer has `GRACE` left to bring its usage.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from cometstream.errors import APITimeoutError
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Lengths(Protocol):
+        """How long each clock runs, in seconds; None where it is off."""
+
+        @property
+        def first_content(self) -> float | None: ...
+        @property
+        def content_idle(self) -> float | None: ...
+        @property
+        def total(self) -> float | None: ...
+
+
+__all__ = ["GRACE", "Budget"]
+
+# What a server may take behind an error frame, as behind [DONE], to end its response.
+GRACE: Final = 0.25
+
+_MISSED: Final = {
+    "first_content": "no content came",
+    "content_idle": "no further content came (keep-alives do not count)",
+    "total": "the answer did not end",
+}
+
+
+class Budget:
+    """What is left of the clocks of one attempt.
+
+    Args:
+        lengths: How long each clock runs.
+        waited: Seconds already waited for the head of the answer.
+        total_due: When ``total`` runs out, on the caller's clock.
+
+    Attributes:
+        progress: Content came: the next wait begins with a full ``content_idle``.
+        handed_over: The caller was given something since the last read: the time until the next wait is the caller's.
+    """
+
+    __slots__ = ("_began", "_idle", "_left", "_lengths", "_name", "_read", "_total_due", "handed_over", "progress")
+
+    def __init__(self, lengths: Lengths, *, waited: float = 0.0, total_due: float = math.inf) -> None:
+        self._lengths = lengths
+        self._name = "first_content"
+        self._left = math.inf if lengths.first_content is None else lengths.first_content - waited
+        self._idle = math.inf if lengths.content_idle is None else lengths.content_idle
+        self._total_due = total_due
+        self._began = 0.0
+        self._read = -math.inf  # when the last read ended
+        self.progress = False
+        self.handed_over = True
+
+    def wait_begins(self, now: float) -> float:
+        """A read begins to wait; return when the first clock runs out."""
+        if self.progress:
+            self.progress = False
+            self._name = "content_idle"
+            self._left = self._idle
+        elif not self.handed_over:
+            self._left -= now - self._began  # to read what says nothing took time, too
+        self.handed_over = False
+        self._began = now
+        due = now + self._left
+        return due if due < self._total_due else self._total_due
+
+    def wait_ends(self, now: float) -> None:
+        """The read is over: its time is taken off."""
+        self._left -= now - self._began
+        self._began = now
+        self._read = now
+
+    def wait_broken_off(self, now: float) -> None:
+        """The read was given up: its time is taken off, but no clock has run out before another read looked for bytes."""
+        self.wait_ends(now)
+        self._read = -math.inf
+        self.handed_over = True
+
+    def end_soon(self) -> None:
+        """An error frame came: what may follow it has `GRACE` to come."""
+        self._name = "grace"
+        self._left = self._idle = GRACE
+        self.progress = False
+
+    def expired(self) -> str | None:
+        """Return the clock that had run out when the last read ended, unless content came with it; None where none has."""
+        if self._read >= self._total_due:
+            return "total"
+        return self._name if self._left <= 0 and not self.progress and self._read != -math.inf else None
+
+    def error(self, clock: str) -> APITimeoutError:
+        """Return the error for a clock that has run out."""
+        seconds = getattr(self._lengths, clock)
+        return APITimeoutError(f"{_MISSED[clock]} within {seconds:g} s (timeouts.{clock})", clock=clock)

@@ -1,0 +1,568 @@
+"""One answer as a machine: bytes and endings in, chunks and comments out, and the truth about how it ended. No I/O, no clock.
+
+The answer is always in one of the states below. What was handed over moves it along the upper rows' columns on the left; what ends
+it, along those on the right. A dot is what cannot happen there. `TABLE` is this table, and nothing else changes the state.
+
+::
+
+    state       content   finish      goes_on   done          end        cut        bad_frame  error_frame  clock     close
+    waiting     flowing   finished    reopened  unterminated  truncated  truncated  error      error        error     cancelled
+    flowing     flowing   finished    reopened  unterminated  truncated  truncated  error      failed       error     cancelled
+    finished    flowing   .           reopened  complete      complete   complete   complete   failed       complete  complete
+    reopened    reopened  refinished  reopened  unterminated  truncated  truncated  error      failed       error     cancelled
+    refinished  reopened  .           reopened  complete      complete   truncated  error      failed       error     cancelled
+    failed      .         .           .         error         error      error      error      error        error     error
+
+- ``waiting``: nobody has seen content. What has come is held, and another attempt may take its place.
+- ``flowing``: content was handed over; not every choice that was asked for has its finish_reason.
+- ``finished``: every choice has one. That is the evidence: whatever ends the answer now, except an error frame, it is complete.
+- ``reopened``: a choice brought content after its finish_reason. A server that does so is believed less from then on.
+- ``refinished``: every choice has a finish_reason again; only [DONE] or a clean end of the body completes the answer.
+- ``failed``: an error frame came after content. For a moment the usage of the tokens that were billed may follow.
+
+``content`` and ``finish`` are told of once they are handed over; ``goes_on`` is content of a choice that had its finish_reason;
+``done`` is [DONE], ``end`` a clean end of the body, ``cut`` a reset, or an end in the middle of an event; a ``clock`` is one of
+``Timeouts``; ``close`` is the caller who leaves. The five outcomes have no way out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.body import BodyReader
+from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, read_error
+from cometstream.answer.fast_lane import FastLane
+from cometstream.answer.frames import Done, chunk_beside, read_frame
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
+from cometstream.answer.think import ThinkSplitter
+from cometstream.errors import (
+    CometError,
+    EmptyStreamError,
+    ProtocolError,
+    StreamTruncatedError,
+    StreamUnterminatedError,
+)
+from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of
+from cometstream.views.completion import ChatCompletion, completion_as_chunk
+from cometstream.views.view import list_of_dicts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cometstream.answer.budget import Budget
+    from cometstream.answer.error_body import ErrorContext
+
+__all__ = ["HAPPENINGS", "OUTCOMES", "TABLE", "Answer", "Happening", "Outcome", "State"]
+
+Outcome = Literal["complete", "unterminated", "truncated", "error", "cancelled"]
+State = Literal["waiting", "flowing", "finished", "reopened", "refinished", "failed", Outcome]
+Happening = Literal[
+    "content", "finish", "goes_on", "done", "end", "cut", "bad_frame", "error_frame", "clock", "close"
+]  # fmt: skip
+
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+HAPPENINGS: Final[tuple[Happening, ...]] = get_args(Happening)
+
+
+def _row(*states: State | None) -> dict[Happening, State]:
+    return {happening: state for happening, state in zip(HAPPENINGS, states, strict=True) if state is not None}
+
+
+# fmt: off
+TABLE: Final[Mapping[State, Mapping[Happening, State]]] = {
+    "waiting": _row(
+        "flowing", "finished", "reopened",
+        "unterminated", "truncated", "truncated", "error", "error", "error", "cancelled"),
+    "flowing": _row(
+        "flowing", "finished", "reopened",
+        "unterminated", "truncated", "truncated", "error", "failed", "error", "cancelled"),
+    "finished": _row(
+        "flowing", None, "reopened",
+        "complete", "complete", "complete", "complete", "failed", "complete", "complete"),
+    "reopened": _row(
+        "reopened", "refinished", "reopened",
+        "unterminated", "truncated", "truncated", "error", "failed", "error", "cancelled"),
+    "refinished": _row(
+        "reopened", None, "reopened",
+        "complete", "complete", "truncated", "error", "failed", "error", "cancelled"),
+    "failed": _row(
+        None, None, None,
+        "error", "error", "error", "error", "error", "error", "error"),
+}
+# fmt: on
+
+# Chunks without content that are held for the first with some, in bytes of data; and what each takes beside its data.
+_MAX_HELD: Final = DEFAULT_MAX_SIZE
+_HELD_CHUNK: Final = 1024
+
+# Bytes of an unfinished event that are progress, so that one large event may take its time and a trickle may not.
+_PROGRESS: Final = 4096
+
+# Bytes that may follow an error frame and still be searched for the usage.
+_MAX_BEHIND_ERROR: Final = 64 * 1024
+
+_ERROR_FINISH: Final = "the model's answer ended with finish_reason: error"
+
+
+class Answer:
+    """What one attempt's body says.
+
+    Give it bytes with `receive` and the end with `ended`; take what is handed over with `next` until it returns None. Then either
+    the answer is `over`, or it needs bytes.
+
+    Args:
+        context: What errors need to know.
+        budget: The clocks; they are looked at when there is nothing more to hand over.
+        streamed: An event stream was asked for; else one JSON document is expected.
+        choices: Choices that were asked for: the request's ``n``.
+        split_think: Read ``<think>`` at the beginning of a choice's text as reasoning.
+        max_event_size: Bytes that a line, an event or a JSON document may have.
+        fast: Read chunks that repeat one another without parsing them whole. The results are the same without.
+
+    Attributes:
+        state: Where the answer is, one of `TABLE`'s states or an outcome.
+        failure: Why it did not end well; None while it runs, and where it ended well.
+        accumulator: What the chunks that were handed over add up to.
+        started: The first content, finish_reason or end was met: from now on a chunk is handed over as soon as it has come.
+        chunks: How many chunks were handed over.
+        done: [DONE] came.
+        first_content: When the bytes of the first content were received, on the caller's clock; None before.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_behind_error",
+        "_body",
+        "_broken",
+        "_budget",
+        "_choices",
+        "_context",
+        "_document",
+        "_end",
+        "_event",
+        "_feed",
+        "_held",
+        "_held_size",
+        "_lane",
+        "_now",
+        "_parser",
+        "_pending",
+        "_splitter",
+        "_streamed",
+        "_unfinished",
+        "_unread",
+        "accumulator",
+        "chunks",
+        "done",
+        "failure",
+        "first_content",
+        "started",
+        "state",
+    )
+
+    def __init__(
+        self,
+        context: ErrorContext,
+        budget: Budget,
+        *,
+        streamed: bool = True,
+        choices: int = 1,
+        split_think: bool = False,
+        max_event_size: int = DEFAULT_MAX_SIZE,
+        fast: bool = True,
+    ) -> None:
+        self._context = context
+        self._budget = budget
+        self._streamed = streamed
+        self._choices = choices
+        self._splitter = ThinkSplitter() if split_think else None
+        self._body = BodyReader(max_size=max_event_size)
+        self._parser = self._body.parser
+        self._feed: Callable[[bytes], list[Event | Comment]] = self._body.feed
+        self.accumulator = Accumulator()
+        self._lane = FastLane(self.accumulator, patience=8 if fast and not split_think else None)
+        self._unread = b""
+        self._now = 0.0
+        self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
+        self._held: deque[tuple[Event, ChatCompletionChunk]] = deque()  # to be handed over before what has arrived
+        self._held_size = 0
+        self._pending: tuple[Happening, CometError | None] | None = None  # happens once nothing is held
+        self._broken: ProtocolError | None = None  # the bytes could not be read further
+        self._end: _End | None = None  # the body gives no more
+        self._behind_error = 0
+        self._unfinished = 0  # bytes of an unfinished event that were counted as progress
+        self._document: ChatCompletion | None = None  # the answer, where it came as one JSON document
+        self._event: Event | bytes = b""
+        self.state: State = "waiting"
+        self.failure: CometError | None = None
+        self.started = False
+        self.chunks = 0
+        self.done = False
+        self.first_content: float | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the answer ended; None while it runs."""
+        state = self.state
+        return state if state in OUTCOMES else None
+
+    @property
+    def over(self) -> bool:
+        """Whether the answer has its outcome and all that shall be handed over was. Not ``started``, it may be repeated."""
+        return self.state in OUTCOMES and not (self.started and self._held)
+
+    @property
+    def completion(self) -> ChatCompletion:
+        """The completion as far as its chunks were handed over."""
+        if self._document is not None and self.chunks:
+            return self._document
+        return self.accumulator.completion
+
+    @property
+    def event(self) -> Event:
+        """The event that brought the chunk handed over last."""
+        event = self._event
+        return Event(event[6:-2]) if isinstance(event, bytes) else event
+
+    def wait_begins(self, now: float) -> float:
+        """The caller begins to wait for bytes; return when the first clock runs out."""
+        return self._budget.wait_begins(now)
+
+    def wait_broken_off(self, now: float) -> None:
+        """The caller gave its wait up, and did not look at what may have come."""
+        self._budget.wait_broken_off(now)
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take the next bytes; none say that a wait ended without any.
+
+        Args:
+            data: Bytes cut anywhere.
+            now: Seconds on the caller's clock.
+        """
+        self._budget.wait_ends(now)
+        self._now = now
+        if self._unread:
+            self._read()
+        self._unread = data
+
+    def ended(self, cause: Exception | None, now: float) -> None:
+        """The body gives no more; call it once, after its last bytes.
+
+        Args:
+            cause: What cut it; None where it came to its own end.
+            now: Seconds on the caller's clock.
+        """
+        self._budget.wait_ends(now)
+        self._now = now
+        self._end = _End(cause)
+
+    def close(self) -> None:
+        """The caller leaves: what was not handed over is dropped."""
+        if self.state not in OUTCOMES:
+            self._held.clear()
+            self._happens("close")
+
+    def give_up(self) -> None:
+        """No other attempt takes the place of this one, which nobody has seen: hand over what was held."""
+        self.started = True
+
+    def next(self, comments: bool = True) -> ChatCompletionChunk | Comment | None:
+        """Return the next chunk, or a comment, in the order of arrival.
+
+        None says that there is nothing to hand over now: the answer is `over`, or needs bytes.
+
+        Args:
+            comments: Return comments; else they are passed over.
+        """
+        chunk: ChatCompletionChunk | None
+        while True:
+            if self._held and self.started:
+                event, chunk = self._held.popleft()
+                self._hand_over(event, chunk)
+                return chunk
+            if self._pending is not None:
+                happening, failure = self._pending
+                self._pending = None
+                self._happens(happening, failure)
+            if self.state in OUTCOMES:
+                return None
+            arrived = self._arrived
+            if arrived:
+                item = arrived.pop()
+                if isinstance(item, Comment):
+                    if comments:
+                        self._budget.handed_over = True
+                        return item
+                    continue
+                if self.started:
+                    chunk = self._lane.read(item.data)
+                    if chunk is not None:
+                        self._event = item
+                        self.chunks += 1
+                        self._budget.progress = True
+                        return chunk
+                self._take(item)
+            elif self._unread:
+                if self.started and self._parser.between:
+                    chunk = self._lane.read_alone(self._unread)
+                    if chunk is not None:
+                        self._event = self._unread
+                        self._unread = b""
+                        self.chunks += 1
+                        self._budget.progress = True
+                        return chunk
+                self._read()
+            elif self._broken is not None:
+                self._happens("bad_frame", self._broken)
+            elif self._end is not None:
+                self._read_end(self._end)
+            else:
+                clock = self._budget.expired()
+                if clock is None:
+                    return None
+                self._clock_ran_out(clock)
+
+    def skim(self) -> None:
+        """Add up what has come without handing it over: the chunks are of use to nobody."""
+        while self.next(False) is not None:
+            pass
+
+    def _happens(self, happening: Happening, failure: CometError | None = None) -> None:
+        """Change the state, by `TABLE` alone."""
+        state = self.state = TABLE[self.state][happening]
+        if state in OUTCOMES:
+            self._arrived.clear()
+            self._unread = b""
+            self._pending = None
+        if state == "complete":
+            self.failure = None
+        elif self.failure is None and failure is not None:
+            self.failure = failure
+        if state == "failed":
+            self._lane.close()
+            self._budget.end_soon()
+
+    def _read(self) -> None:
+        """Make events of the bytes that were received last."""
+        data, self._unread = self._unread, b""
+        self._behind_error += len(data) if self.state == "failed" else 0
+        try:
+            items = self._feed(data)
+        except ProtocolError as error:
+            self._broken = self._context.redact_error(error)
+            return
+        if self._arrived:
+            self._arrived[:0] = reversed(items)
+        else:
+            items.reverse()
+            self._arrived = items
+        if self._parser.error is not None:
+            self._broken = self._context.redact_error(self._parser.error)
+        elif self._body.kind == "json":
+            self._budget.progress = True  # nothing of it can be handed over before its end, but it comes
+        elif items:
+            self._unfinished = 0
+        elif self.started and self._parser.unfinished - self._unfinished >= _PROGRESS:
+            self._unfinished = self._parser.unfinished
+            self._budget.progress = True
+
+    def _take(self, event: Event) -> None:
+        """Hold the chunk that an event brings, to be handed over, or note what else happens with it."""
+        try:
+            frame = read_frame(event, self.accumulator.note)
+        except ProtocolError as error:
+            self._pending = "bad_frame", self._context.redact_error(error)
+            return
+        if isinstance(frame, Done):
+            # What a proxy appends after it is nobody's.
+            self.done = True
+            self._flush_think()
+            self._pending = "done", self._incomplete("done")
+        elif self.state == "failed":
+            self._take_behind_error(frame)
+        elif isinstance(frame, ChatCompletionChunk):
+            self._hold(event, frame)
+        elif isinstance(frame, ErrorBody):
+            self._take_error(event, frame)
+
+    def _take_error(self, event: Event, body: ErrorBody) -> None:
+        beside = chunk_beside(body)
+        if beside is not None and (self.started or beside.has_content()):
+            self._hold(event, beside)
+        self._pending = "error_frame", self._context.frame_error(body, started=self.started)
+
+    def _take_behind_error(self, frame: ChatCompletionChunk | ErrorBody | None) -> None:
+        """Behind an error frame the usage counts, and nothing else does."""
+        if isinstance(frame, ChatCompletionChunk):
+            self.accumulator.add_usage(frame.raw)
+        if self._behind_error > _MAX_BEHIND_ERROR:
+            self._pending = "end", None
+
+    def _hold(self, event: Event, chunk: ChatCompletionChunk) -> None:
+        if self._splitter is not None:
+            split = self._splitter.split(chunk)
+            if split is not chunk:
+                event, chunk = Event(split.to_json().encode()), split
+        self._held.append((event, chunk))
+        if self.started:
+            return
+        if chunk.has_content():
+            self.first_content = self._now
+        else:
+            finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
+            if "error" in finish_reasons:
+                self._pending = "error_frame", self._finished_by_error(chunk)
+                return
+            if not any(finish_reasons):
+                self._held_size += len(event.data) + _HELD_CHUNK
+                if self._held_size > _MAX_HELD:
+                    self._pending = (
+                        "bad_frame",
+                        ProtocolError("the answer was given up: too many chunks came without content"),
+                    )
+                return
+        self._start()
+
+    def _start(self) -> None:
+        self.started = True
+        self._feed = self._body.started()
+        self._budget.progress = True
+
+    def _hand_over(self, event: Event, chunk: ChatCompletionChunk) -> None:
+        """Add a chunk that was read whole, and change the state by what it brought."""
+        self._event = event
+        self.chunks += 1
+        has_content = self._lane.add(event.data, chunk.raw)
+        self._budget.handed_over = True
+        if has_content:
+            self._budget.progress = True
+        if self.state in OUTCOMES:
+            return  # the attempt was given up with chunks that were held
+        accumulator = self.accumulator
+        if accumulator.went_on:
+            accumulator.went_on = False
+            self._happens("goes_on")
+        elif has_content:
+            self._happens("content")
+        if accumulator.errored:
+            self._pending = self._pending or ("error_frame", self._finished_by_error(chunk))
+        elif self.state in ("waiting", "flowing", "reopened") and self._all_finished():
+            self._happens("finish")
+
+    def _finished_by_error(self, chunk: ChatCompletionChunk) -> CometError:
+        return self._context.frame_error(ErrorBody(_ERROR_FINISH, raw=chunk.raw), started=self.started)
+
+    def _all_finished(self) -> bool:
+        return self.accumulator.finished and len(self.accumulator.choices) >= self._choices
+
+    def _read_end(self, end: _End) -> None:
+        """The body gives no more: look at what it left; then, once that was handed over, let the end happen."""
+        if not end.read:
+            end.read = True
+            try:
+                for item in self._body.end():
+                    self.accumulator.note("event_unterminated")
+                    self._arrived.insert(0, item)
+                if self._body.kind == "json" and not self._body.cut:
+                    end.cause = None  # the document is whole: what cut the connection took nothing from it
+                    self._take_document(self._body.document)
+            except ProtocolError as error:
+                self._broken = self._context.redact_error(error)
+            self._flush_think()
+            return
+        happening: Happening = "end" if end.cause is None and not self._body.cut else "cut"
+        failure = self._incomplete(happening, end.cause)
+        self._happens("bad_frame" if isinstance(failure, ProtocolError) else happening, failure)
+
+    def _clock_ran_out(self, clock: str) -> None:
+        if clock == "grace":
+            self._happens("clock")
+            return
+        if self._body.kind == "json":
+            # An answer in one piece may have come whole all the same, and only the end of its body is missing.
+            try:
+                self._body.end()
+            except ProtocolError:
+                self._body.cut = True
+            if not self._body.cut:
+                self._end = _End(None, read=True)
+                self._take_document(self._body.document)
+                return
+        self._happens("clock", self._budget.error(clock))
+
+    def _take_document(self, document: Any) -> None:
+        """The answer is one JSON document: a completion, a single chunk, or an error."""
+        choices = document.get("choices") if isinstance(document, dict) else None
+        if isinstance(choices, list) and not document.get("error") and failed_choice(choices) is None:
+            chunk = ChatCompletionChunk(document)
+            if any(isinstance(choice, dict) and "message" in choice for choice in choices):
+                self._document = ChatCompletion(document, {"json_body": 1} if self._streamed else None)
+                chunk = ChatCompletionChunk(completion_as_chunk(document))
+            if self._streamed:
+                self.accumulator.note("json_body")
+            self._hold(Event(chunk.to_json().encode()), chunk)
+            return
+        body = read_error(document)
+        if body is not None:
+            beside = chunk_beside(body)
+            self._take_error(Event(b"" if beside is None else beside.to_json().encode()), body)
+        else:
+            self._broken = ProtocolError(
+                f"the answer is JSON, but neither a completion nor an error: {self._head()}", raw=self._raw_head()
+            )
+
+    def _flush_think(self) -> None:
+        """Hold the text that was kept back as the possible beginning of a tag."""
+        rest = self._splitter.flush() if self._splitter is not None else None
+        if rest is not None:
+            self._held.append((Event(rest.to_json().encode()), rest))
+
+    def _incomplete(self, happening: Happening, cause: Exception | None = None) -> CometError:
+        """Return the error for an end without the evidence that the answer is whole."""
+        if cause is not None:
+            # Never its repr: that of some prints the request's headers.
+            name, text = type(cause).__name__, self._context.redact(" ".join(str(cause).split()))
+            return StreamTruncatedError(f"the connection was cut before the answer's end ({name}: {text})")
+        if happening == "cut":
+            return StreamTruncatedError("the connection was closed in the middle of an event")
+        accumulator = self.accumulator
+        if not accumulator.choices and not any(chunk.choices for _, chunk in self._held):
+            head = self._head()
+            if not self._streamed and head:
+                return ProtocolError(f"the answer is not JSON: {head}", raw=self._raw_head())
+            shown = f"; it begins: {head}" if head and not self.chunks else ""
+            return EmptyStreamError(f"the answer ended without a choice{shown}")
+        missing = self._missing()
+        if happening == "done":
+            return StreamUnterminatedError(f"[DONE] came {missing}: the answer may lack its end")
+        return StreamTruncatedError(f"the connection was closed {missing}")
+
+    def _missing(self) -> str:
+        came = len(self.accumulator.choices)
+        if came < self._choices and self.accumulator.finished:
+            return f"after {came} of the {self._choices} choices that were asked for"
+        return "without a finish_reason"
+
+    def _head(self) -> str:
+        return self._context.redact(excerpt(self._body.head.decode("utf-8", "replace")))
+
+    def _raw_head(self) -> bytes:
+        return self._context.redact_error(ProtocolError("", raw=self._body.head)).raw
+
+
+class _End:
+    """The end of a body.
+
+    Attributes:
+        cause: What cut it; None for a clean end.
+        read: What the body left unfinished was looked at.
+    """
+
+    __slots__ = ("cause", "read")
+
+    def __init__(self, cause: Exception | None, *, read: bool = False) -> None:
+        self.cause = cause
+        self.read = read

@@ -1,0 +1,122 @@
+"""The open body of an answer: read, interrupt, drain, close."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from cometstream.transport.exchange import request_id
+from cometstream.transport.gate import Gate
+from cometstream.transport.quirks import receive_less
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import aiohttp
+
+__all__ = ["Incoming", "Interrupted"]
+
+# What a server may take after [DONE] to end its response, so that the connection can be used again.
+_DRAIN: Final = 0.25
+
+_MAX_DRAINED: Final = 64 * 1024
+
+
+class Interrupted(Exception):
+    """Wakes the reader: a clock is due."""
+
+
+class Incoming:
+    """One answered request and its body.
+
+    Args:
+        response: The open answer, its status 2xx.
+        waited: Seconds from sending the request to its head.
+
+    Attributes:
+        response: As given.
+        read: Waits for bytes and returns them; ``b""`` is the end. After an exception `rescue` has the bytes that came before it.
+        status: The answer's status.
+        headers: Its headers, case-insensitive.
+        request_id: The gateway's id of the request, from the headers.
+        waited: As given.
+    """
+
+    __slots__ = (
+        "_content",
+        "_scope",
+        "_transport",
+        "headers",
+        "read",
+        "request_id",
+        "response",
+        "status",
+        "waited",
+    )
+
+    def __init__(self, response: aiohttp.ClientResponse, waited: float) -> None:
+        self.response = response
+        self._content = response.content
+        self._scope: anyio.CancelScope | None = None  # the wait for the response's end, for close() to cut short
+        self._transport = response.connection.transport if response.connection is not None else None
+        receive_less(self._transport)
+        self.read: Callable[[], Awaitable[bytes]] = response.content.readany
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.request_id = request_id(response.headers)
+        self.waited = waited
+
+    def at_hand(self) -> bytes | None:
+        """Return what is left of a body that is here to its end; None where it must be waited for, or was cut."""
+        content = self._content
+        return content.read_nowait() if content.is_eof() and content.exception() is None else None
+
+    def interrupt(self) -> None:
+        """Have the read that waits raise ``Interrupted``."""
+        self._content.set_exception(Interrupted())
+
+    def rescue(self) -> bytes:
+        """Return the bytes that came before the exception which a read raised, and let reads go on."""
+        content: Any = self._content  # its annotation leaves out the None that takes an exception back
+        content.set_exception(None)
+        data: bytes = content.read_nowait()
+        return data
+
+    def gate(self) -> Gate | None:
+        """Return what holds arrivals back; None where the connection is not known."""
+        return None if self._transport is None else Gate(self._transport)
+
+    async def drain(self) -> None:
+        """Give the server a moment to end its response, so that the connection is used again.
+
+        Cancellation:
+            Safe; the connection is then not used again.
+        """
+        if self.response.connection is None:
+            return
+        left = _MAX_DRAINED
+        try:
+            with anyio.move_on_after(_DRAIN) as self._scope:
+                # Reads that always find bytes would never let the time run out.
+                while self.response.connection is not None and left > 0 and (data := await self._content.readany()):
+                    left -= len(data)
+        except Exception:
+            pass  # the answer is whole; only the connection is not to be used again
+        finally:
+            self._scope = None
+
+    def close(self) -> None:
+        """Close the connection at once; one whose answer was read to its end is back in the pool already."""
+        if self._scope is not None:
+            self._scope.cancel()
+        if self.response.connection is not None and self._transport is not None:
+            # close() would wait for the peer under TLS, and a stalled one would keep the socket. One that the peer has
+            # closed is no longer the connection's, and still wants to be told, or asyncio warns of it.
+            self._transport.abort()
+        self.response.close()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of body received so far."""
+        return self._content.total_bytes
