@@ -44,7 +44,7 @@ async def run(job: Job) -> dict[str, float]:
     """Warm up, then do the job."""
     cls = load(job.peer)
     answer = Answer.named(job.answer)
-    warm_up = Answer(answer.kind, chunks=50)
+    warm_up = Answer(answer.kind, chunks=50, padded=answer.padded)
     async with cls(f"{job.origin}/{warm_up.name}/v1") as peer:
         await asyncio.gather(*(read_and_check(peer, warm_up) for _ in range(WARM_UPS)))
     resident = resident_bytes()
