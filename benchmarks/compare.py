@@ -1,8 +1,8 @@
 """``python -m benchmarks.compare OTHER [SCENARIO ...]``: is this checkout of cometstream cheaper or dearer than another one?
 
-Both packages are measured by the scenarios and the clients of this checkout, each twice in a round and in turn, so that neither gains by
-its place in the order. The ratio is computed within each round; the median of the rounds is what counts. Where the machine does other
-work, use more rounds, and look at the ratio of the least values too: other work only adds.
+Both packages are measured by the scenarios and the clients of this checkout, each twice in a round and in turn, so that neither
+gains by its place in the order. The ratio is computed within each round; the median of the rounds is what counts. Where the machine
+does other work, use more rounds, and look at the ratio of the least values too: other work only adds.
 """
 
 from __future__ import annotations
