@@ -11,10 +11,11 @@ import string
 from dataclasses import dataclass
 from functools import cache, cached_property
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 MODEL = "gpt-5.4"
-MESSAGES = [{"role": "user", "content": "Write about comets."}]
+# Each client has types of its own for messages.
+MESSAGES: list[Any] = [{"role": "user", "content": "Write about comets."}]
 PROMPT_TOKENS = 11
 
 _PASSAGE = (
@@ -77,6 +78,8 @@ class Answer:
     @cached_property
     def writes(self) -> list[bytes]:
         """The response in the pieces that a server writes: head and role, each piece of text, and the end."""
+        opening: dict[str, object]
+        deltas: list[dict[str, object]]
         pieces = [self.text[at : at + self.size] for at in range(0, len(self.text), self.size)]
         if self.kind == "tools":
             call = {"index": 0, "id": "call_bench", "type": "function", "function": {"name": "save", "arguments": ""}}

@@ -143,10 +143,10 @@ def main() -> int:
     for _ in track(range(options.rounds), "measuring", console=console):
         for result in results:
             found = asyncio.run(measure(result.case))
-            if isinstance(found, float):
-                result.late.append(found)
-            else:
+            if isinstance(found, str):
                 result.other.append(found)
+            else:
+                result.late.append(found)
     head = ("clock", "behind", "median, ms late", "worst", f"within {_LATE * 1000:.0f} ms")
     table = Table(title=f"How late the clocks fire, of {options.rounds} rounds", title_justify="left")
     for place, name in enumerate(head):

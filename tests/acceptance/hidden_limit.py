@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -142,7 +142,7 @@ class Case:
 
 def cases(rpm: int) -> list[Case]:
     """Return the servers, each with the same limit."""
-    kinds: list[tuple[str, type[Limit], tuple[float, ...]]] = [
+    kinds: list[tuple[str, Callable[..., Limit], tuple[float, ...]]] = [
         ("a fixed window a minute", FixedWindow, ()),
         ("a sliding window", SlidingWindow, ()),
         ("a bucket, 10 at once", Bucket, (10,)),
@@ -213,6 +213,7 @@ def write_plot(measured: list[Case], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(len(measured) // 2, 2, figsize=(10, 2 * len(measured) // 2 + 1), sharex=True)
+    handles, labels = [], []
     for case, axis in zip(measured, axes.flat, strict=True):
         end = case.concurrency[-1][0]
         marks = [10.0 * step for step in range(int(end // 10))]
@@ -240,17 +241,14 @@ def write_plot(measured: list[Case], path: Path) -> None:
         places.set_ylim(0, None)
         for side in (axis, places):
             side.spines["top"].set_visible(False)
-    for axis in axes[-1]:
-        axis.set_xlabel("simulated minutes")
-    figure.legend(
-        *(
+        # The last of all: they have the same ones.
+        handles, labels = (
             first + second
             for first, second in zip(axis.get_legend_handles_labels(), places.get_legend_handles_labels(), strict=True)
-        ),
-        loc="lower center",
-        ncols=4,
-        frameon=False,
-    )
+        )
+    for axis in axes[-1]:
+        axis.set_xlabel("simulated minutes")
+    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.savefig(path, metadata={"Date": None})
 
