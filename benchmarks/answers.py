@@ -7,12 +7,15 @@ the scenarios speak of the same answer without a word between them.
 from __future__ import annotations
 
 import json
+import string
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Literal
+from random import Random
+from typing import Any, Literal
 
 MODEL = "gpt-5.4"
-MESSAGES = [{"role": "user", "content": "Write about comets."}]
+# Each client has types of its own for messages.
+MESSAGES: list[Any] = [{"role": "user", "content": "Write about comets."}]
 PROMPT_TOKENS = 11
 
 _PASSAGE = (
@@ -42,6 +45,7 @@ class Answer:
         size: Characters of one piece.
         gap_ms: Milliseconds between two pieces, each a write of its own; 0 sends everything in one.
         held: After half of its pieces a dripping answer stops until the server is told to go on.
+        padded: Each chunk ends with random letters in a field ``obfuscation``, as OpenAI and CometAPI send it.
     """
 
     kind: Literal["text", "tools"] = "text"
@@ -49,16 +53,19 @@ class Answer:
     size: int = 5
     gap_ms: int = 0
     held: bool = False
+    padded: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.chunks}-{self.size}-{self.gap_ms}-{int(self.held)}"
+        return f"{self.kind}-{self.chunks}-{self.size}-{self.gap_ms}-{int(self.held)}-{int(self.padded)}"
 
     @classmethod
     @cache  # a handful of answers, each wanted for every request
     def named(cls, name: str) -> Answer:
-        kind, chunks, size, gap_ms, held = name.split("-")
-        return cls("tools" if kind == "tools" else "text", int(chunks), int(size), int(gap_ms), held == "1")
+        kind, chunks, size, gap_ms, held, padded = name.split("-")
+        return cls(
+            "tools" if kind == "tools" else "text", int(chunks), int(size), int(gap_ms), held == "1", padded == "1"
+        )
 
     @cached_property
     def text(self) -> str:
@@ -71,6 +78,8 @@ class Answer:
     @cached_property
     def writes(self) -> list[bytes]:
         """The response in the pieces that a server writes: head and role, each piece of text, and the end."""
+        opening: dict[str, object]
+        deltas: list[dict[str, object]]
         pieces = [self.text[at : at + self.size] for at in range(0, len(self.text), self.size)]
         if self.kind == "tools":
             call = {"index": 0, "id": "call_bench", "type": "function", "function": {"name": "save", "arguments": ""}}
@@ -85,12 +94,11 @@ class Answer:
             "completion_tokens": self.chunks,
             "total_tokens": PROMPT_TOKENS + self.chunks,
         }
-        end = _event(_chunk([finish])) + _event(_chunk([], usage)) + _http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
-        return [
-            _HEAD + _event(_chunk([_choice(opening)])),
-            *(_event(_chunk([_choice(delta)])) for delta in deltas),
-            end,
-        ]
+        chunks = [_chunk([_choice(delta)]) for delta in (opening, *deltas)] + [_chunk([finish]), _chunk([], usage)]
+        if self.padded:
+            _pad(chunks)
+        first, *middle, last, with_usage = map(_event, chunks)
+        return [_HEAD + first, *middle, last + with_usage + _http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"]
 
     @cached_property
     def whole(self) -> bytes:
@@ -111,6 +119,13 @@ def _chunk(choices: list[dict[str, object]], usage: dict[str, int] | None = None
         "choices": choices,
         "usage": usage,
     }
+
+
+def _pad(chunks: list[dict[str, object]]) -> None:
+    """Add letters to each chunk, the same ones in every run; their number hides how long the chunk's text is."""
+    random = Random(1)
+    for chunk in chunks:
+        chunk["obfuscation"] = "".join(random.choices(string.ascii_letters + string.digits, k=random.randint(1, 16)))
 
 
 def _event(chunk: dict[str, object]) -> bytes:

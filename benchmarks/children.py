@@ -98,23 +98,27 @@ def load_server(env: dict[str, str], certificate: Path | None, answers: int) -> 
         raise ChildFailed(f"the server was asked for {served} answers, not {answers + WARM_UPS}")
 
 
-def measure(scenario: Scenario, line: Measurement, certificate: Certificate) -> float:
+def measure(scenario: Scenario, line: Measurement, certificate: Certificate, folder: Path = ROOT) -> float:
     """Return one value in the scenario's unit: microseconds, KiB of memory, or milliseconds of an import.
+
+    The client runs in `folder`, and imports the package from there.
 
     Raises:
         ChildFailed: The client failed, or what it read was not what the server sent.
     """
     if line.job is None:
-        return _measure_import(IMPORTS[line.label], environment(certificate))
-    result = run_job(line.job, certificate, tls=line.tls)
+        return _measure_import(IMPORTS[line.label], environment(certificate), folder)
+    result = run_job(line.job, certificate, tls=line.tls, folder=folder)
     if scenario.unit == "stream":
         return result["bytes_per_stream"] / 1024
     counted = result["answers"] * (Answer.named(line.job.answer).chunks if scenario.unit == "token" else 1)
     return result["cpu"] / counted * 1e6
 
 
-def run_job(job: Job, certificate: Certificate, *, tls: bool = False, timeout: float = _TIMEOUT) -> dict[str, float]:
-    """Run a client against a load server of its own, and return what it measured.
+def run_job(
+    job: Job, certificate: Certificate, *, tls: bool = False, timeout: float = _TIMEOUT, folder: Path = ROOT
+) -> dict[str, float]:
+    """Run a client in a folder against a load server of its own, and return what it measured.
 
     Raises:
         ChildFailed: The client failed, or what it read was not what the server sent.
@@ -124,22 +128,28 @@ def run_job(job: Job, certificate: Certificate, *, tls: bool = False, timeout: f
     answers = job.streams * job.requests
     with load_server(env, certificate.server if tls else None, answers) as origin:
         command = [python, "-m", "benchmarks.peers", replace(job, origin=origin).to_json()]
-        result: dict[str, float] = _run(command, env, timeout)
+        result: dict[str, float] = run(command, env, timeout, folder)
     if result["answers"] != answers:
         raise ChildFailed(f"{result['answers']} answers were read, not {answers}")
     return result
 
 
-def _measure_import(statement: str, env: dict[str, str]) -> float:
+def _measure_import(statement: str, env: dict[str, str], folder: Path) -> float:
     """Return the least of several: what an import costs has a floor, and noise only adds to it."""
     command = [sys.executable, "-c", _TIMED_IMPORT.format(statement)]
-    return min(float(_run(command, env)) for _ in range(_IMPORTS)) * 1e3
+    return min(float(run(command, env, folder=folder)) for _ in range(_IMPORTS)) * 1e3
 
 
-def _run(command: list[str], env: dict[str, str], timeout: float = _TIMEOUT) -> Any:
-    """Run a child and return the last line that it printed, which is JSON."""
+def run(command: list[str], env: dict[str, str], timeout: float = _TIMEOUT, folder: Path = ROOT) -> Any:
+    """Run a child in a folder and return the last line that it printed, which is JSON.
+
+    Raises:
+        ChildFailed: It failed, or took too long.
+    """
     try:
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired as late:
         raise ChildFailed(f"it took longer than {timeout:g} s") from late
     if done.returncode != 0:
@@ -170,5 +180,5 @@ def litellm_versions() -> dict[str, str]:
         "import json, importlib.metadata as m;"
         "print(json.dumps({'litellm': m.version('litellm'), 'openai of litellm': m.version('openai')}))"
     )
-    versions: dict[str, str] = _run([str(LITELLM_PYTHON), "-c", code], dict(os.environ))
+    versions: dict[str, str] = run([str(LITELLM_PYTHON), "-c", code], dict(os.environ))
     return versions

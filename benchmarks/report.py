@@ -80,7 +80,8 @@ def summarize(scenario: Scenario, rounds: list[Round]) -> list[dict[str, Any]]:
     return lines
 
 
-def _figure(value: float) -> str:
+def three_digits(value: float) -> str:
+    """Return a value with three digits, or without a fraction from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -93,8 +94,8 @@ def print_tables(console: Console, scenarios: list[Scenario], rounds: list[Round
             table.add_column(column, justify="right")
         for line in summarize(scenario, rounds):
             ratio = "" if line["ratio"] is None else f"{line['ratio']:.2f}"
-            span = f"{_figure(line['least'])} to {_figure(line['most'])}"
-            table.add_row(line["label"], _figure(line["median"]), span, ratio)
+            span = f"{three_digits(line['least'])} to {three_digits(line['most'])}"
+            table.add_row(line["label"], three_digits(line["median"]), span, ratio)
         console.print(table)
 
 
@@ -166,7 +167,8 @@ def write_plot(scenarios: list[Scenario], rounds: list[Round], found: dict[str, 
         colours = ["#d1602a" if line["label"].startswith("cometstream") else "#8a94a3" for line in lines]
         bars = axis.barh([line["label"] for line in lines], [line["median"] for line in lines], color=colours)
         labels = [
-            _figure(line["median"]) + ("" if line["ratio"] is None else f"  ({line['ratio']:.2f} x)") for line in lines
+            three_digits(line["median"]) + ("" if line["ratio"] is None else f"  ({line['ratio']:.2f} x)")
+            for line in lines
         ]
         axis.bar_label(bars, labels, padding=3)
         axis.margins(x=0.2)

@@ -64,6 +64,8 @@ def scenarios(*, small: bool) -> list[Scenario]:
     """Return all scenarios; `small` ones check that all counts are right and measure nothing of worth."""
     drip = Answer(chunks=20, gap_ms=5) if small else Answer(chunks=200, gap_ms=20)
     burst = Answer(chunks=20 if small else 200)
+    # What OpenAI and CometAPI send: no two chunks are the same around their text.
+    drip_padded, burst_padded = replace(drip, padded=True), replace(burst, padded=True)
     streams = 10 if small else 100
     short = Answer(chunks=3)
     # Slow enough that a client reads one token at a time from thousands of streams.
@@ -101,6 +103,13 @@ def scenarios(*, small: bool) -> list[Scenario]:
             _peers(("hand-written", *_COMET), drip, streams, loop="uvloop", tls=True),
         ),
         Scenario(
+            "drip-padded",
+            "the tokens of drip, and random letters in every chunk's obfuscation field",
+            "token",
+            "hand-written",
+            _peers(("byte counter", "hand-written", *_COMET, *_OPENAI, "litellm"), drip_padded, streams),
+        ),
+        Scenario(
             "burst",
             f"{streams} streams, the {burst.chunks} tokens of each in one write",
             "token",
@@ -113,6 +122,13 @@ def scenarios(*, small: bool) -> list[Scenario]:
             "token",
             "hand-written",
             _peers(("byte counter", "hand-written", *_COMET[:2], "openai create"), burst, streams, loop="uvloop"),
+        ),
+        Scenario(
+            "burst-padded",
+            "the tokens of burst, and random letters in every chunk's obfuscation field",
+            "token",
+            "hand-written",
+            _peers(("byte counter", "hand-written", *_COMET[:2], *_OPENAI, "litellm"), burst_padded, streams),
         ),
         Scenario(
             "batch",

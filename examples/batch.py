@@ -17,7 +17,7 @@ async def main() -> None:
     async with CometSession() as session:
         async with fan_out(session, requests(), model="gpt-5.4", concurrency=4) as batch:
             async for result in batch:
-                if result.error is None:
+                if result.completion and not result.error:
                     print(f"{result.custom_id}: {result.completion.content}")
                 else:
                     print(f"{result.custom_id}: {result.outcome} after {result.attempts} attempts: {result.error}")

@@ -6,7 +6,7 @@ Importing this module imports none of them: litellm lives in an environment of i
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
@@ -190,9 +190,9 @@ class Litellm:
     prefix = "openai"
 
     def __init__(self, timeout: float) -> None:
-        import litellm
         import openai
 
+        litellm: Any = import_module("litellm")
         litellm.telemetry = False
         litellm.suppress_debug_info = True
         # Every error of litellm's is one of openai's.
@@ -200,8 +200,7 @@ class Litellm:
         self.timeout = timeout
 
     async def read(self, base_url: str, request: dict[str, Any], views: list[dict[str, Any]]) -> None:
-        import litellm
-
+        litellm: Any = import_module("litellm")
         stream = await litellm.acompletion(
             model=f"{self.prefix}/{MODEL}",
             messages=MESSAGES,

@@ -9,7 +9,7 @@ Importing a peer imports its client, so that each is imported in its own process
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +27,7 @@ class Peer(Protocol):
     async def read(self) -> tuple[str | None, int | None]: ...
 
 
+@runtime_checkable
 class BatchPeer(Peer, Protocol):
     """A peer that is given all its requests at once."""
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from benchmarks.answers import Answer
 from benchmarks.job import WARM_UPS, Job
 from benchmarks.limits import raise_open_files
-from benchmarks.peers import load
+from benchmarks.peers import BatchPeer, load
 
 if TYPE_CHECKING:
-    from benchmarks.peers import BatchPeer, Peer
+    from benchmarks.peers import Peer
 
 # Streams that a held job opens in a second: more than a listening socket's queue takes would wait for a second try.
 _OPENED_A_SECOND = 2000
@@ -44,14 +44,14 @@ async def run(job: Job) -> dict[str, float]:
     """Warm up, then do the job."""
     cls = load(job.peer)
     answer = Answer.named(job.answer)
-    warm_up = Answer(answer.kind, chunks=50)
+    warm_up = Answer(answer.kind, chunks=50, padded=answer.padded)
     async with cls(f"{job.origin}/{warm_up.name}/v1") as peer:
         await asyncio.gather(*(read_and_check(peer, warm_up) for _ in range(WARM_UPS)))
     resident = resident_bytes()
     began, cpu = time.perf_counter(), time.process_time()
     async with cls(f"{job.origin}/{job.answer}/v1") as peer:
         early = resident
-        if hasattr(peer, "read_all"):
+        if isinstance(peer, BatchPeer):
             early = await read_batch(peer, answer, job)
         else:
             readers = []

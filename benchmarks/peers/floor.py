@@ -19,7 +19,7 @@ class ByteCounter:
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
-        self.host, self.port = parts.hostname, parts.port
+        self.host, self.port = parts.hostname or "", parts.port or 0
         self.ssl = ssl.create_default_context() if parts.scheme == "https" else None
         self.expected = len(Answer.named(parts.path.split("/")[1]).whole)
         body = json.dumps({"model": MODEL, "messages": MESSAGES, "stream": True}).encode()

@@ -47,7 +47,9 @@ class Connection:
             self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     async def handshake(self) -> None:
-        done = self._tls is None
+        if self._tls is None:
+            return
+        done = False
         while not done:
             try:
                 self._tls.do_handshake()

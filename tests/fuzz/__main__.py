@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 try:
-    import atheris
+    atheris: Any = importlib.import_module("atheris")
 except ImportError:
     sys.exit("fuzzing needs atheris: pip install -e '.[dev,fuzz]'")
 

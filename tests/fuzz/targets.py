@@ -13,7 +13,7 @@ from support.wire_reading import read_wire
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import BodyReader
-from cometstream.answer.events import EventFold
+from cometstream.answer.events import ContentDeltaEvent, EventFold, ReasoningDeltaEvent, RefusalDeltaEvent
 from cometstream.answer.sse import Comment, Event, SSEParser
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import ProtocolError
@@ -256,7 +256,7 @@ def _check_events(raws: list[dict[str, Any]]) -> None:
         chunk = ChatCompletionChunk(raw)
         folded.add(chunk)
         for event in events.add(chunk):
-            if event.type in ("content.delta", "refusal.delta", "reasoning.delta"):
+            if isinstance(event, (ContentDeltaEvent, RefusalDeltaEvent, ReasoningDeltaEvent)):
                 key = event.choice_index, event.type.partition(".")[0]
                 deltas[key] = deltas.get(key, "") + event.delta
     for choice in folded.completion.choices:

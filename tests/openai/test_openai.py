@@ -17,10 +17,11 @@ from support.virtual_clock import run
 
 import cometstream
 from cometstream import openai as ours
+from cometstream.openai.calls import to_timeouts
 from cometstream.policy import Timeouts
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk
 
-MESSAGES = [{"role": "user", "content": "Write one sentence about comets."}]
+MESSAGES: list[Any] = [{"role": "user", "content": "Write one sentence about comets."}]
 TOOLS = [
     {
         "type": "function",
@@ -721,9 +722,11 @@ async def test_extra_headers_and_extra_body_are_sent(server: SimulatedServer) ->
 
 @pytest.mark.parametrize("option", ["http_client", "organization", "project", "default_query"])
 def test_options_without_a_counterpart_are_refused_by_name(option: str) -> None:
+    given: dict[str, Any] = {option: object()}
+    absent: dict[str, Any] = {option: None}
     with pytest.raises(cometstream.ConfigurationError, match=f"^{option} is refused"):
-        ours.AsyncOpenAI(api_key="k", **{option: object()})
-    ours.AsyncOpenAI(api_key="k", **{option: None})
+        ours.AsyncOpenAI(api_key="k", **given)
+    ours.AsyncOpenAI(api_key="k", **absent)
 
 
 async def test_extra_query_is_refused(client: ours.AsyncOpenAI, server: SimulatedServer) -> None:
@@ -765,7 +768,7 @@ def test_the_key_is_never_openais(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_timeout_limits_each_wait(timeout: Any, clocks: Any) -> None:
-    assert ours.calls.to_timeouts(timeout) == clocks
+    assert to_timeouts(timeout) == clocks
 
 
 @pytest.mark.parametrize("timeout", ["60", 0, -1, SimpleNamespace(total=3)])

@@ -29,7 +29,7 @@ def environment(thread: ServerThread | None = None) -> dict[str, str]:
 def start(thread: ServerThread | None, *args: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     command = [sys.executable, "-m", "cometstream.cli", *args]
-    with subprocess.Popen(command, env=environment(thread), bufsize=0, **streams) as process:
+    with subprocess.Popen[bytes](command, env=environment(thread), bufsize=0, **streams) as process:
         # A program that hangs shall fail its test, not hang it.
         guard = threading.Timer(20, process.kill)
         guard.start()

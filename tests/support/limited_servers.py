@@ -24,6 +24,7 @@ class Server(Protocol):
 
     def takes(self, now: float) -> float:
         """Return 0.0 where the request is taken, else the seconds until there is room."""
+        ...
 
     def ended(self, now: float) -> None:
         """A request that was taken has been answered."""

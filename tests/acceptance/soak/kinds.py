@@ -24,12 +24,12 @@ class Kind:
 
     Args:
         name: What it is called in the tables.
-        share: Of how many in twenty streams it is.
+        share: How many of twenty streams are of this kind.
         end: What the server does.
         seen: What the client must come to: the outcome, and the error's class or ``-``.
         attempts: Requests that it takes.
-        slow: Times that the gap between two tokens is the others'.
-        leaves: The client leaves first: the server must see its connection lost.
+        slow: How many times longer the gap between two tokens is.
+        leaves: The client leaves first, and the server must see the connection close.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.clocks``: how late each of the four clocks fires, behind whatever would hide that nothing comes."""
+"""``python -m tests.acceptance.clocks``: how late each clock fires while other bytes go on coming."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.report import RESULTS, machine, versions
+from benchmarks.report import machine, versions
 from cometstream import APITimeoutError, CometSession, Timeouts
 from cometstream.testing import Reply, SimulatedServer, chunk
+from tests.acceptance import RESULTS
 
-# What a clock may be late on an idle machine; and early, which only the rounding of a timer may make it.
+# Seconds that a clock may be late on an idle machine, or early (a timer is rounded).
 _LATE = 0.050
 _EARLY = 0.002
 
@@ -31,7 +32,7 @@ _PACKAGES = ("cometstream", "aiohttp", "anyio")
 
 @dataclass(frozen=True)
 class Case:
-    """One clock, and what the server does meanwhile.
+    """One clock, and what the server does while it runs.
 
     Args:
         clock: The clock that must fire.
@@ -76,7 +77,7 @@ CASES = [
 
 @dataclass
 class Result:
-    """How late a clock was, in seconds, each time; and what came instead of it."""
+    """How late a clock was each time, in seconds, and what happened when it did not fire."""
 
     case: Case
     late: list[float] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Result:
 
 
 async def measure(case: Case) -> float | str:
-    """Return how late the clock of a case was, in seconds; or, as a text, what came instead."""
+    """Return how late the clock of a case was, in seconds, or a text that says what happened instead."""
     if case.reply is None:
         listener = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
         async with listener:
@@ -108,7 +109,7 @@ async def measure(case: Case) -> float | str:
 
 async def _measure(case: Case, base_url: str) -> float | str:
     loop = asyncio.get_running_loop()
-    # A clock that does not fire is ended by another, much later, and named.
+    # If the clock does not fire, another clock ends the stream much later, and its name is shown.
     lengths = {"connect": 5.0, "first_content": 5.0, "content_idle": 5.0, "total": 10.0, case.clock: case.length}
     async with CometSession(
         api_key="sk-clocks", base_url=base_url, timeouts=Timeouts(**lengths), retry=None
@@ -130,7 +131,7 @@ async def _measure(case: Case, base_url: str) -> float | str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.clocks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.acceptance.clocks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how often each is measured (default 9)")
     parser.add_argument("--output", type=Path, default=RESULTS / "clocks.md", help="where the result is written")
     options = parser.parse_args()
@@ -142,10 +143,10 @@ def main() -> int:
     for _ in track(range(options.rounds), "measuring", console=console):
         for result in results:
             found = asyncio.run(measure(result.case))
-            if isinstance(found, float):
-                result.late.append(found)
-            else:
+            if isinstance(found, str):
                 result.other.append(found)
+            else:
+                result.late.append(found)
     head = ("clock", "behind", "median, ms late", "worst", f"within {_LATE * 1000:.0f} ms")
     table = Table(title=f"How late the clocks fire, of {options.rounds} rounds", title_justify="left")
     for place, name in enumerate(head):
@@ -165,8 +166,9 @@ def write_markdown(results: list[Result], head: tuple[str, ...], rounds: int, pa
     lines = [
         "# Clocks",
         "",
-        f"`python -m benchmarks.clocks`: how late each clock fires, in {rounds} rounds. `connect`, `first_content` and `total` are",
-        f"due {CASES[0].length:g} s after the stream was entered, `content_idle` as long after the last content was handed over.",
+        f"`python -m tests.acceptance.clocks`: how late each clock fires, in {rounds} rounds. `connect`, `first_content` and",
+        f"`total` are due {CASES[0].length:g} s after the stream was entered, `content_idle` {CASES[0].length:g} s after the",
+        "last content was handed over.",
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.soak [--minutes N] [--streams N]``: many streams, every fault, and nothing may leak or end otherwise."""
+"""``python -m tests.acceptance.soak [--minutes N] [--streams N]``: many streams with every fault; nothing may leak."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks.limits import raise_open_files
-from benchmarks.report import RESULTS
-from benchmarks.soak.client import Client
-from benchmarks.soak.kinds import Shape
-from benchmarks.soak.verdict import Run, print_run, write_markdown
+from tests.acceptance import RESULTS
+from tests.acceptance.soak.client import Client
+from tests.acceptance.soak.kinds import Shape
+from tests.acceptance.soak.verdict import Run, print_run, write_markdown
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
-# Open files beside those of the streams; a connection that is closed and its successor overlap.
+# Open files in addition to one for each stream: a closed connection and its successor overlap.
 _SPARE = 200
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.acceptance.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long streams are opened (default 10)")
     parser.add_argument("--streams", type=int, default=10_000, help="streams open at a time (default 10,000)")
     parser.add_argument("--rate", type=float, help="tokens a second of one stream (default: 2,500 in all, 10 at most)")
@@ -36,7 +36,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.minutes <= 0 or options.streams < 1 or (options.rate is not None and options.rate <= 0):
         parser.error("--minutes, --streams and --rate: use a number above 0")
-    # A log that is no terminal would break every row of the tables at 80 columns.
+    # Without a terminal rich would break every row of the tables at 80 columns.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     if not Path("/proc/self/fd").exists():
         console.print("the soak reads memory and sockets from /proc: run it on Linux")
@@ -67,7 +67,7 @@ def main() -> int:
 @contextlib.contextmanager
 def soak_server(shape: Shape) -> Iterator[tuple[str, dict[str, Any]]]:
     """Run the server and give its origin; when the block ends, what it counted stands in the dict."""
-    command = [sys.executable, "-m", "benchmarks.soak.server", str(shape.tokens), repr(shape.rate)]
+    command = [sys.executable, "-m", "tests.acceptance.soak.server", str(shape.tokens), repr(shape.rate)]
     said: dict[str, Any] = {}
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

@@ -1,7 +1,7 @@
-"""The server of the soak: a process of its own on bare asyncio, which does what each request's header says and counts what it did.
+"""The server of the soak: a process of its own on bare asyncio. It does what each request's header says, and counts what it did.
 
-``python -m benchmarks.soak.server TOKENS RATE`` prints its port as JSON and serves until its standard input ends; then it prints,
-for each kind, the streams it saw, the requests, the answers it ended itself and the clients that left before.
+``python -m tests.acceptance.soak.server TOKENS RATE`` prints its port as JSON and serves until its standard input ends. Then it
+prints for each kind: streams, requests, answers that it ended itself, and clients that left before the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 
 from benchmarks.limits import raise_open_files
-from benchmarks.soak.kinds import HEADER, KINDS, PING, Kind, Shape, tokens_sent
+from tests.acceptance.soak.kinds import HEADER, KINDS, PING, Kind, Shape, tokens_sent
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _STREAM = re.compile(rb"\r\n" + HEADER.encode() + rb": *(\d+) ([^\r]*)", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.batch_kill``: a batch is killed again and again, and resumed: each row once and whole, no torn line."""
+"""``python -m tests.acceptance.batch_kill``: kill a batch again and again; each row must be written once and whole."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from rich.table import Table
 from cometstream.testing import Reply, SimulatedServer
 from cometstream.testing.server import RecordedRequest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
-# A program that hangs fails the benchmark, and does not hang it.
+# Seconds after which a program that hangs counts as failed.
 _PATIENCE = 300.0
 
-# The share of kills whose moment is counted from the run's first request, and not from its start.
+# The share of kills that are timed from the run's first request; the others are timed from its start.
 _WHILE_ROWS_RUN = 0.75
 
-# Sizes of answers: mostly short, some so long that the kernel may be stopped in the middle of writing their line.
+# Sizes of answers: most are short; some are so long that a kill may meet the middle of writing their line.
 _SIZES = (20, 20, 200, 2_000, 20_000, 100_000)
 
 
@@ -44,7 +44,7 @@ class Seen:
         before_a_row: Those that had written nothing by then.
         torn: Files that ended in half a line after a kill.
         requests: Requests that the server answered or began to.
-        faults: What must not be, in words.
+        faults: What was wrong, in words, and how often.
     """
 
     kills: int = 0
@@ -55,7 +55,7 @@ class Seen:
 
 
 def content(row: int) -> str:
-    """Return the text that answers a row, and no other."""
+    """Return the text that answers this row and no other row."""
     return f"answer to row {row}: ".ljust(_SIZES[row % len(_SIZES)], "x")
 
 
@@ -72,14 +72,14 @@ def reply(request: RecordedRequest) -> Reply:
 
 
 def check_line(line: bytes, rows: int, faults: Counter[str]) -> str | None:
-    """Return the custom_id of a line that is its row's whole answer; else None, and the fault is counted."""
+    """Return the custom_id of a line that is its row's whole answer; otherwise count the fault and return None."""
     try:
         value: Any = orjson.loads(line)
         row = int(value["custom_id"].removeprefix("row-"))
         choice = value["response"]["body"]["choices"][0]
         finish_reason, answer = choice["finish_reason"], choice["message"]["content"]
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        faults[f"a line is none of an output: {error}"] += 1
+        faults[f"a line is not a line of an output: {error}"] += 1
         return None
     if not 0 <= row < rows or value["error"] is not None or finish_reason != "stop" or answer != content(row):
         faults["a line is not its row's whole answer"] += 1
@@ -88,7 +88,7 @@ def check_line(line: bytes, rows: int, faults: Counter[str]) -> str | None:
 
 
 def check_file(path: Path, rows: int, faults: Counter[str]) -> tuple[int, bool]:
-    """Return how many whole lines a file has, and whether it ends in half of one; what must not be is added to `faults`."""
+    """Return how many whole lines a file has, and whether it ends in half a line; what is wrong is added to `faults`."""
     text = path.read_bytes() if path.exists() else b""
     *lines, rest = text.split(b"\n")
     names = Counter(filter(None, (check_line(line, rows, faults) for line in lines)))
@@ -97,7 +97,7 @@ def check_file(path: Path, rows: int, faults: Counter[str]) -> tuple[int, bool]:
 
 
 async def live(command: list[str], env: dict[str, str], stderr: BinaryIO) -> int:
-    """Run the batch to its end, or to this task's, which kills it; return its exit code."""
+    """Run the batch to its end and return its exit code; if this task is cancelled, kill it."""
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, stderr=stderr)
     try:
         return await process.wait()
@@ -108,7 +108,7 @@ async def live(command: list[str], env: dict[str, str], stderr: BinaryIO) -> int
 
 
 async def live_for(seconds: float, life: Coroutine[Any, Any, int], begun: asyncio.Event | None) -> int | None:
-    """Let a run live for some seconds, from its start or from when it has begun; return the exit code of one that ended before."""
+    """Let a run live for some seconds after its start, or after `begun`; return the exit code if it ended before that."""
     run = asyncio.create_task(life)
     if begun is not None:
         began = asyncio.create_task(begun.wait())
@@ -127,7 +127,7 @@ def last_line(path: Path) -> str:
 
 
 async def kill_and_resume(rows: int, kills: int, longest: float, chance: random.Random) -> Seen:
-    """Run a batch to its end, and kill it so often on the way."""
+    """Run a batch to its end, and kill it `kills` times on the way."""
     seen = Seen()
     with TemporaryDirectory() as folder:
         source, output, said = (Path(folder, name) for name in ("in.jsonl", "out.jsonl", "stderr"))
@@ -150,7 +150,7 @@ async def kill_and_resume(rows: int, kills: int, longest: float, chance: random.
             for _ in range(kills):
                 begun.clear()
                 seconds = chance.uniform(0, longest)
-                # Most while rows run, some while the program starts, looks at its input and mends the file.
+                # Most kills come while rows run, some while the program starts, reads its input and repairs the output.
                 life = live(command, env, stderr)
                 code = await live_for(seconds, life, begun if chance.random() < _WHILE_ROWS_RUN else None)
                 if code is not None:
@@ -172,11 +172,11 @@ async def kill_and_resume(rows: int, kills: int, longest: float, chance: random.
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_kill", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.acceptance.batch_kill", description=__doc__)
     parser.add_argument("--rows", type=int, default=2000, help="rows of the batch (default 2,000)")
-    parser.add_argument("--kills", type=int, default=50, help="how often it is killed (default 50)")
-    parser.add_argument("--longest", type=float, default=2.0, help="seconds to a kill, at the most (default 2)")
-    parser.add_argument("--seed", type=int, help="of the moments; another one each time by default")
+    parser.add_argument("--kills", type=int, default=50, help="how often the batch is killed (default 50)")
+    parser.add_argument("--longest", type=float, default=2.0, help="seconds before a kill, at most (default 2)")
+    parser.add_argument("--seed", type=int, help="repeats the moments of a run (default: new moments)")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     console = Console() if sys.stdout.isatty() else Console(width=120)

@@ -1,4 +1,4 @@
-"""What a soak must keep, whether it did, and how that is shown."""
+"""The bounds of a soak, whether they were kept, and how that is shown."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 
 from benchmarks.report import machine, versions
-from benchmarks.soak.kinds import KINDS, Shape
+from tests.acceptance.soak.kinds import KINDS, Shape
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmarks.soak.client import Client
+    from tests.acceptance.soak.client import Client
 
 __all__ = ["Bound", "Run", "print_run", "write_markdown"]
 
-# Memory of the last third of the steady time against the middle third's.
+# Memory in the last third of the steady time, divided by that in the middle third.
 _GROWTH = 1.05
 
 _PACKAGES = ("cometstream", "aiohttp", "orjson", "anyio")
@@ -182,7 +182,7 @@ def write_markdown(run: Run, path: Path) -> Path:
     lines = [
         "# Soak",
         "",
-        "`python -m benchmarks.soak`: streams in one session against a server in its own process, over loopback, with every",
+        "`python -m tests.acceptance.soak`: streams in one session against a server in its own process, over loopback, with every",
         "fault mixed in. Each stream that ends is replaced by the next; a tally of both sides is compared at the end.",
         "",
         *_rows(("what", "value"), run.figures()),

@@ -1,4 +1,4 @@
-"""The client of the soak: keeps a number of streams open, and writes down how each of them ended."""
+"""The client of the soak: it keeps a number of streams open and notes how each of them ended."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.answers import MESSAGES, MODEL
-from benchmarks.soak.kinds import HEADER, KINDS, Kind, Shape, kind_of, tokens_sent
 from cometstream import ChatStream, CometError, CometSession, RetryPolicy, Timeouts
+from tests.acceptance.soak.kinds import HEADER, KINDS, Kind, Shape, kind_of, tokens_sent
 
 __all__ = ["Client", "Sample", "Tally", "open_sockets", "resident"]
 
-# Clocks that a busy machine never reaches, but for the streams that wait for one of them.
+# Clocks that do not fire on a busy machine; the streams that wait for a clock set their own.
 _PATIENT = Timeouts(connect=60, first_content=120, content_idle=120)
 _STALL = 2.0  # and three times the gap between two tokens
 
@@ -33,7 +33,7 @@ class Tally:
     Attributes:
         seen: How often each ending came, written as in ``Kind.seen``.
         attempts: Requests that it made.
-        wrong: Streams that were not as they must be.
+        wrong: Streams that did not end as they must.
         examples: The first few of them, in words.
     """
 
@@ -58,7 +58,7 @@ class Sample:
         ended: Streams that have ended.
         chunks: Chunks read so far.
         lag: Seconds by which the event loop was late for this look.
-        cpu: Of these, the seconds at most in which the process ran: a machine that is busy otherwise does not let it.
+        cpu: How much of the lag this process ran, at most; the rest of it the machine did other work.
     """
 
     at: float
@@ -90,7 +90,7 @@ class Client:
         self._shape = shape
         self._streams = streams
         self._numbers = itertools.count(1)
-        # Made once: what a soak compares with must not cost it anything.
+        # Made once: the comparison must not cost the soak anything.
         self._texts = {name: shape.answer(kind).text for name, kind in KINDS.items()}
 
     async def run(self, seconds: float, ramp: float) -> None:
@@ -153,7 +153,7 @@ class Client:
             error = type(caught).__name__
         except asyncio.CancelledError:
             if kind.end != "never":
-                raise  # it is the worker that was cancelled
+                raise  # the worker itself was cancelled
             error = "CancelledError"
         tally = self.tallies[kind.name]
         seen = f"{stream.outcome} {error}"
