@@ -73,6 +73,9 @@ class ChatStream:
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
         streamed: Whether an event stream was asked for; else one JSON document is expected.
+        n: Choices that were asked for.
+        split_think: Whether ``<think>`` at the beginning of the text is reasoning.
+        max_event_size: Bytes that an event or a JSON document may have.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -108,6 +111,7 @@ class ChatStream:
         "_held_size",
         "_left",
         "_loop",
+        "_max_event_size",
         "_note",
         "_on_incomplete",
         "_outcome",
@@ -133,8 +137,12 @@ class ChatStream:
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
         streamed: bool = True,
+        n: int = 1,
+        split_think: bool = False,
+        max_event_size: int = DEFAULT_MAX_SIZE,
     ) -> None:
         self._connect = connect
+        self._max_event_size = max_event_size
         self._accumulator = Accumulator()
         self._note = self._accumulator.note
         self._clocks = clocks
@@ -643,7 +651,7 @@ class ChatStream:
             return
         if failure is not None:
             self._reset()
-        self._body = BodyReader()
+        self._body = BodyReader(max_size=self._max_event_size)
         self._parser = self._body.parser
         self._feed = self._body.feed
         self._stencil = Stencil()

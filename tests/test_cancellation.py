@@ -262,7 +262,7 @@ async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> Non
 
     async with serving() as (server, _), aiohttp.ClientSession() as client:
         server.script(Reply.sse(TEXT).stall())
-        stream = ChatStream(Connector(), clocks=Clocks(), context=ErrorContext(server.base_url, "", ""))
+        stream = ChatStream(Connector(), clocks=Clocks(), context=ErrorContext(server.base_url, "", ()))
         async with stream:
             assert [item async for item in stream] == []
         assert stream.outcome == "cancelled"

@@ -23,7 +23,7 @@ from cometstream.errors import (
 from cometstream.views.chunks import ChatCompletionChunk
 from cometstream.views.completion import ChatCompletion, completion_as_chunk
 
-CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secret="sk-secret")
+CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secrets=("sk-secret",))
 
 
 @dataclass
