@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -75,7 +75,7 @@ class Attempts:
         self._budget = budget
         self._fallbacks = list(fallback_models)
         self._on_close = on_close
-        self._id = str(uuid.uuid4())
+        self._id = os.urandom(16).hex()
         self._retries = 0
         self._scope: anyio.CancelScope | None = None  # the wait that is going on
         self._cancelled = False

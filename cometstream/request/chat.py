@@ -136,7 +136,11 @@ def _request(
     body = {name: value for name, value in params.items() if value is not None or name in ("model", "messages")}
     messages = body.get("messages")
     if is_json_list(messages):
-        body["messages"] = [_message(message) for message in messages]
+        body["messages"] = [
+            # Nearly all are dicts with content; a long conversation has thousands of them.
+            message if type(message) is dict and message.get("content") is not None else _message(message)
+            for message in messages
+        ]
     if validate:
         check_request(body)
         warn_parameters(body, stacklevel=stacklevel)
