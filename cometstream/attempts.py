@@ -12,13 +12,14 @@ import anyio
 from cometstream.answer.error_body import is_unknown_model
 from cometstream.errors import AuthenticationError, BadRequestError, CometError
 from cometstream.metrics import Attempt
+from cometstream.policy import RetryBudget
 from cometstream.transport.exchange import request_id
 from cometstream.transport.opening import OpeningClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cometstream.policy import Clocks, RetryBudget, RetryPolicy
+    from cometstream.policy import Clocks, RetryPolicy
     from cometstream.request.chat import ChatRequest
     from cometstream.transport.exchange import Endpoint
 
@@ -72,7 +73,8 @@ class Attempts:
         self._request = request
         self._clocks = clocks
         self._retry = retry
-        self._budget = budget
+        # A caller that retries by itself, as a batch does, neither spends the budget nor needs it.
+        self._budget = budget if retry.max_retries else RetryBudget()
         self._fallbacks = list(fallback_models)
         self._on_close = on_close
         self._id = os.urandom(16).hex()

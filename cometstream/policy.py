@@ -108,9 +108,9 @@ class RetryPolicy:
             at once.
         statuses: HTTP statuses to retry. A status that you add is always retried, one that you take out never is; for all others
             the error's own ``retryable`` decides.
-        budget: Failures of all requests of the session at which nothing is retried any more, so that a server which is down gets
-            each request once and not three times. An answer takes half a failure back, so that retries go on while less than a
-            third of the attempts fails. None for no limit.
+        budget: Failures at which nothing is retried any more, counted over all requests of the session that have retries, so that
+            a server which is down gets each request once and not three times. An answer takes half a failure back: retries go on
+            while less than a third of the attempts fails. None for no limit.
 
     Source:
         Waits: full jitter, as in AWS's "Exponential Backoff And Jitter": drawn evenly from zero to the bound. Budget: gRFC A6,

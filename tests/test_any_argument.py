@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -151,8 +152,9 @@ _values = (
 )
 
 
-def arguments(*names: str) -> st.SearchStrategy[dict[str, Any]]:
-    return st.dictionaries(st.sampled_from(names), _values, max_size=4)
+def arguments(*names: str, others: bool = False) -> st.SearchStrategy[dict[str, Any]]:
+    known = st.sampled_from(names)
+    return st.dictionaries(known | _texts.filter(lambda name: name != "self") if others else known, _values, max_size=4)
 
 
 @contextlib.contextmanager
@@ -174,6 +176,13 @@ def in_turn(test: Any) -> Any:
 
 def each(*names: str) -> list[dict[str, Any]]:
     return [{name: value} for name in names for value in ODD]
+
+
+def test_policies_and_clocks_take_or_refuse_each_odd_value() -> None:
+    for cls in (RetryPolicy, Timeouts):
+        for options in each(*(field.name for field in dataclasses.fields(cls))):
+            with only_ours():
+                cls(**options)
 
 
 def make_session(options: dict[str, Any]) -> None:
@@ -205,7 +214,7 @@ def test_a_stream_takes_or_refuses_each_odd_value(validate: bool) -> None:
 
 
 @in_turn
-@given(arguments(*STREAM, *WIRE), st.booleans())
+@given(arguments(*STREAM, *WIRE, others=True), st.booleans())
 @example({"model": "gpt-5." + "1" * 5000}, True)
 def test_a_stream_takes_or_refuses_any_arguments(options: dict[str, Any], validate: bool) -> None:
     make_stream(options, validate)

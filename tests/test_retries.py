@@ -646,6 +646,26 @@ def test_refusals_that_no_retry_mends_do_not_use_the_budget_up() -> None:
     virtual_clock.run(main())
 
 
+def test_requests_without_retries_neither_use_the_budget_up_nor_fill_it() -> None:
+    async def main() -> None:
+        async with serving(retry=RetryPolicy(max_retries=1, budget=2)) as (server, session):
+            server.always(Reply.error(503))
+            for _ in range(20):
+                await failure(session, retry=None)
+            before = len(server.requests)
+            await failure(session)
+            assert len(server.requests) == before + 2
+            server.always(HELLO)
+            for _ in range(20):
+                await ask(session, retry=None)
+            server.always(Reply.error(503))
+            before = len(server.requests)
+            await failure(session)
+            assert len(server.requests) == before + 1
+
+    virtual_clock.run(main())
+
+
 def test_a_fallback_needs_no_budget() -> None:
     async def main() -> None:
         async with serving(retry=RetryPolicy(max_retries=2, budget=1)) as (server, session):

@@ -48,11 +48,6 @@ class ChatRequest:
         self.payload = bytes(memoryview(encode_body(body)))
 
     @property
-    def streamed(self) -> bool:
-        """Whether the request asks for an event stream."""
-        return self._body.get("stream") is True
-
-    @property
     def choices(self) -> int:
         """The number of choices that the request asks for: ``n``."""
         n = self._body.get("n")
@@ -97,7 +92,7 @@ def chat_request(
     except (CometError, Warning):  # a warning: the caller's filters make an error of it
         raise
     except Exception as error:  # raised by a mapping or sequence of the caller's own while it was read
-        raise InvalidRequestError([f"request: cannot be read ({type(error).__name__}: {error})"]) from error
+        raise InvalidRequestError([f"request: cannot be read ({shown(error)})"]) from error
 
 
 def check_defaults(defaults: Mapping[str, Any], *, validate: bool = True, stacklevel: int = 1) -> None:

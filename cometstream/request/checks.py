@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from cometstream.errors import InvalidRequestError
-from cometstream.request.describe import MISSING, kind
+from cometstream.request.describe import MISSING, kind, shown
 from cometstream.request.encode import encode_body, is_json_list, join_path
 from cometstream.views.view import View
 
@@ -173,6 +173,9 @@ _message_fields = _object(
     },
 )
 
+# A parameter's name that a message shows as it is; names can come from a browser.
+_LONGEST_NAME: Final = 64
+
 # Nearly all messages are these two texts; a long conversation has thousands of them.
 _PLAIN: Final = frozenset({"role", "content"})
 
@@ -310,6 +313,7 @@ def _unwritable(body: Mapping[str, Any], problems: list[str]) -> list[str]:
 def _unknown(name: str) -> str:
     import difflib  # here: programs whose requests are right do not wait for its import
 
-    nearest = difflib.get_close_matches(name.lower(), KNOWN_PARAMETERS, n=1)
+    nearest = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), KNOWN_PARAMETERS, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"{name}: is not a parameter of this endpoint; {hint}a provider's own parameters go into extra_body"
+    label = name if name.isprintable() and len(name) <= _LONGEST_NAME else shown(name)
+    return f"{label}: is not a parameter of this endpoint; {hint}a provider's own parameters go into extra_body"

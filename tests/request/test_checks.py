@@ -421,6 +421,17 @@ def test_an_unknown_keyword_that_is_near_to_none_is_told_without_a_guess() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("top-k", "top-k"), ("a\nb", "'a\\nb'"), ("n" * 100_000, "'" + "n" * 79 + "..."), ("", "")],
+    ids=range(4),
+)
+def test_an_unknown_keyword_of_any_kind_is_told_on_one_short_line(name: str, label: str) -> None:
+    (problem,) = problems_of({**MINIMAL, name: 1})
+    assert problem.startswith(f"{label}: is not a parameter of this endpoint")
+    assert len(problem) < 250
+
+
 def test_no_text_of_the_request_stands_in_the_error() -> None:
     secret = "the prompt nobody else may read"
     with pytest.raises(InvalidRequestError) as caught:
