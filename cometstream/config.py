@@ -1,7 +1,9 @@
-"""What a session is configured with: key, base URL, headers and proxy, checked before anything is sent."""
+"""What a session is configured with: key, base URL, headers and proxy, checked before anything is sent; and its secrets."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import os
 import re
@@ -9,25 +11,36 @@ import urllib.request
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from cometstream.errors import ConfigurationError
+from cometstream.request.describe import shown
 from cometstream.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "MAX_EVENT_SIZE",
+    "checked_event_size",
     "checked_headers",
     "find_base_url",
     "find_key",
     "find_proxy",
+    "find_proxy_secrets",
+    "find_secrets",
+    "longest_first",
     "merge_headers",
     "standard_headers",
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.cometapi.com/v1"
+
+MAX_EVENT_SIZE: Final = 16 * 1024 * 1024
+"""The default ``max_event_size`` in bytes: no answer comes near, with the base64 of an image in one event."""
+
+_LEAST_EVENT_SIZE: Final = 1024
 
 # RFC 9110, 5.6.2 and 5.5: what a field's name and value may hold.
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -35,26 +48,51 @@ _UNSENDABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
+# RFC 9110, 6 to 7.8 and 10.1, and RFC 9112, 6: the fields that say where a message ends, and what the connection does. HTTP
+# itself sets them; a second opinion lets a server read another request than the one that was sent.
+_FRAMING: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+# Fields that hold a secret, by their names; those of well-known gateways are api-key, x-api-key and x-goog-api-key.
+_SECRET_NAME: Final = re.compile(r"auth(?!or\b)|cookie|credential|password|secret|token\b|key\b", re.IGNORECASE)
+
+# A shorter text is no secret that could be kept, and replacing it would spoil every message that has it by chance.
+_LEAST_SECRET: Final = 4
+
 
 def find_key(api_key: str | None) -> tuple[str, str]:
     """Return the key and where it was found.
 
     Raises:
-        ConfigurationError: There is none, or it cannot be sent; its value is never shown.
+        ConfigurationError: There is no key, or it cannot be sent. The message never shows it.
     """
     source = "api_key="
     if api_key is None:
         source = "the environment variable COMETAPI_KEY"
         api_key = os.environ.get("COMETAPI_KEY")
         if api_key is None:
-            raise ConfigurationError("no API key: set the environment variable COMETAPI_KEY, or pass api_key=")
+            raise ConfigurationError("there is no API key: set the environment variable COMETAPI_KEY, or pass api_key=")
     if not isinstance(api_key, str):
-        raise ConfigurationError(f"the API key from {source} is no text but {type(api_key).__name__}")
+        raise ConfigurationError(f"the API key from {source} must be a str; got {type(api_key).__name__}")
     if not api_key.strip():
         raise ConfigurationError(f"the API key from {source} is empty")
     if not _KEY.fullmatch(api_key):
         raise ConfigurationError(
-            f"the API key from {source} has a line break, white space or a character that no key has: copy it again"
+            f"the API key from {source} has a space, a line break or another character that keys never have: copy it again"
         )
     return api_key, source
 
@@ -63,7 +101,7 @@ def find_base_url(base_url: str | None) -> str:
     """Return the base URL without a slash at its end.
 
     Raises:
-        ConfigurationError: It is no http(s) URL of a host; what it is instead is not shown, it may hold a key or password.
+        ConfigurationError: It is not an http or https URL. The message does not show it: it may hold a key or a password.
     """
     source = "base_url="
     if base_url is None:
@@ -77,17 +115,19 @@ def find_base_url(base_url: str | None) -> str:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError
     except ValueError:
-        raise ConfigurationError(f"the base URL from {source} is no http or https URL: {wanted}") from None
+        raise ConfigurationError(f"the base URL from {source} is not an http or https URL: {wanted}") from None
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"the base URL from {source} holds a user name or password; pass the key as api_key=")
+        raise ConfigurationError(
+            f"the base URL from {source} has a user name or password in it: pass the key as api_key="
+        )
     if parts.query or parts.fragment:
         raise ConfigurationError(f"the base URL from {source} has a query or fragment: {wanted}")
     path = parts.path.rstrip("/")
     if path.endswith("/chat/completions"):
-        raise ConfigurationError(f"the base URL from {source} names the route already: {wanted}")
+        raise ConfigurationError(f"the base URL from {source} ends with /chat/completions: {wanted}")
     if parts.scheme == "http" and not _is_loopback(parts):
         warnings.warn(
-            f"the base URL {base_url} is http: the key and every prompt go over the network in clear text", stacklevel=3
+            f"the base URL {base_url} is http: the key and all prompts go over the network in clear text", stacklevel=3
         )
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -96,35 +136,98 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Return a caller's headers.
 
     Raises:
-        ConfigurationError: A name or value cannot stand in a header; a value is never shown.
+        ConfigurationError: A name or value cannot stand in a header. The message never shows a value.
     """
     if headers is None:
         return {}
     if not isinstance(headers, Mapping):
-        raise ConfigurationError(f"headers: is {type(headers).__name__}; use a mapping of names to texts")
+        raise ConfigurationError(f"headers must be a mapping of names to strings; got {type(headers).__name__}")
+    try:
+        items = list(headers.items())
+    except Exception as error:  # of a mapping of the caller's own
+        raise ConfigurationError(f"headers cannot be read ({type(error).__name__})") from error
     checked: dict[str, str] = {}
-    for name, value in headers.items():
+    for name, value in items:
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers: {name!r} is no header name")
+            raise ConfigurationError(f"headers: {shown(name)} is not a header name")
+        if name.lower() in _FRAMING:
+            raise ConfigurationError(f"headers: {name} cannot be set, the connection sets it: leave it out")
         if not isinstance(value, str):
-            raise ConfigurationError(f"headers[{name!r}]: the value is no text but {type(value).__name__}")
+            raise ConfigurationError(f"headers[{shown(name)}] must be a str; got {type(value).__name__}")
         if _UNSENDABLE.search(value):
-            raise ConfigurationError(f"headers[{name!r}]: the value has a line break or control character")
+            raise ConfigurationError(f"headers[{shown(name)}] has a line break or another control character")
         checked[name] = value
     return checked
 
 
+def checked_event_size(max_event_size: object) -> int:
+    """Return a caller's ``max_event_size``.
+
+    Raises:
+        ConfigurationError: It is not a size.
+    """
+    if not isinstance(max_event_size, int) or isinstance(max_event_size, bool) or max_event_size < _LEAST_EVENT_SIZE:
+        raise ConfigurationError(
+            f"max_event_size must be a whole number of bytes, {_LEAST_EVENT_SIZE} or more; got {shown(max_event_size)}"
+        )
+    return max_event_size
+
+
+def find_secrets(headers: Mapping[str, str]) -> set[str]:
+    """Return what must not be shown of a request's headers: the credentials of each field that holds some."""
+    secrets: set[str] = set()
+    for name, value in headers.items():
+        if _SECRET_NAME.search(name) is None:
+            continue
+        scheme, _, credentials = value.strip().partition(" ")
+        secrets.add(credentials.strip() if credentials else scheme)
+        if name.lower() == "cookie":
+            secrets.update(pair.partition("=")[2].strip() for pair in value.split(";"))
+        if scheme.lower() == "basic":
+            secrets.update(_basic(credentials.strip()))
+    return {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
+
+
+def find_proxy_secrets() -> set[str]:
+    """Return what must not be shown of the proxies in the environment: user names and passwords, also as they are sent."""
+    secrets: set[str] = set()
+    for proxy in urllib.request.getproxies_environment().values():
+        userinfo = proxy.rpartition("@")[0].rpartition("/")[2]
+        user, _, password = userinfo.partition(":")
+        secrets.update((userinfo, password if password else user, unquote(password)))
+        if userinfo:
+            secrets.add(base64.b64encode(unquote(userinfo).encode()).decode())
+    return {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
+
+
+def _basic(credentials: str) -> tuple[str, ...]:
+    """Return ``user:password`` and the password of RFC 7617's credentials."""
+    try:
+        decoded = base64.b64decode(credentials).decode()
+    except (binascii.Error, ValueError):
+        return ()
+    return decoded, decoded.partition(":")[2]
+
+
+def longest_first(*secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return secrets in the order to replace them: one that is a part of another comes after it."""
+    return tuple(sorted({secret for some in secrets for secret in some}, key=len, reverse=True))
+
+
 def merge_headers(*layers: Mapping[str, str]) -> dict[str, str]:
-    """Return all headers, those of a later layer in place of earlier ones of the same name, however it is written."""
+    """Return all headers; one of a later layer replaces one of the same name, in whatever case it is written."""
     by_name = {name.lower(): (name, value) for headers in layers for name, value in headers.items()}
     return dict(by_name.values())
 
 
 def find_proxy(base_url: str) -> str | None:
-    """Return the proxy that HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY) names for the base URL, None where NO_PROXY exempts it.
+    """Return the proxy that HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY) names for the base URL.
+
+    Returns:
+        Its URL; None where there is none, and where NO_PROXY exempts the host.
 
     Raises:
-        ConfigurationError: It is no http(s) proxy.
+        ConfigurationError: It is not an http or https proxy.
     """
     proxies = urllib.request.getproxies_environment()
     parts = urlsplit(base_url)
@@ -138,13 +241,17 @@ def find_proxy(base_url: str) -> str | None:
         if not found.hostname or found.port == 0:
             raise ValueError
     except ValueError:
-        # It is not shown: it may hold a password.
-        raise ConfigurationError(
-            "the proxy in the environment is no URL of a host: write it as http://host:port"
-        ) from None
+        # The message does not show it: it may hold a password.
+        raise ConfigurationError("the proxy in the environment is not a URL: write it as http://host:port") from None
     if found.scheme not in ("http", "https"):
         raise ConfigurationError(
-            f"the proxy in the environment is {found.scheme}; only http and https proxies are supported"
+            f"the proxy in the environment is a {found.scheme} proxy; only http and https proxies are supported"
+        )
+    if parts.scheme == "http" and _is_loopback(parts):
+        warnings.warn(
+            f"the base URL {base_url} is on this machine, but HTTP_PROXY sends the key and all prompts to a proxy in clear text: "
+            f"set NO_PROXY={f'[{parts.hostname}]' if ':' in str(parts.hostname) else parts.hostname}",
+            stacklevel=3,
         )
     return proxy
 

@@ -3,10 +3,10 @@
 ::
 
     CometError                        the root; picklable and copyable
-    ├── InvalidRequestError           also ValueError; the request breaks the spec, nothing was sent
-    ├── ConfigurationError            also ValueError; key, base URL, header or proxy cannot be used, nothing was sent
+    ├── InvalidRequestError           also ValueError; the request does not match the specification, nothing was sent
+    ├── ConfigurationError            also ValueError; a key, base URL, header or option cannot be used, nothing was sent
     ├── UsageError                    also RuntimeError; a closed session, two readers at once, a stream not entered
-    ├── APIConnectionError            also ConnectionError; no answer could be had
+    ├── APIConnectionError            also ConnectionError; there was no answer
     │   └── APITimeoutError           also TimeoutError; one of the four clocks, named by .clock
     ├── APIStatusError                an HTTP status other than 2xx; itself for 3xx, 402, 408, 409, 413, 422 ...
     │   ├── BadRequestError           400, and 500 with code invalid_request
@@ -17,10 +17,12 @@
     │   └── InternalServerError       5xx
     └── StreamError                   a 2xx answer that did not end well
         ├── ProtocolError             bytes that are not the protocol; .raw holds them
-        ├── StreamServerError         an error frame inside the stream; .status and .code where it gave them
+        ├── StreamServerError         an error frame inside the stream; .status and .code where it has them
         ├── StreamTruncatedError      cut or reset before the answer's end
         ├── StreamUnterminatedError   [DONE] without a finish_reason
-        └── EmptyStreamError          a stream without one choice
+        └── EmptyStreamError          a stream without any choice
+
+Whether a request may be sent again is decided where its error is made, and stands in the error: ``retryable``.
 """
 
 from __future__ import annotations
@@ -61,17 +63,17 @@ def _rebuild(cls: type[CometError], args: tuple[Any, ...], state: dict[str, Any]
 
 
 class CometError(Exception):
-    """The root of every error that this library raises on purpose.
+    """The root of all errors that this library raises on purpose.
 
     Attributes:
         message: What happened, where, and what to do next.
-        request_id: The gateway's id of the request, from a header or the error's message; None if it gave none.
-        retryable: Whether the same request may well succeed when sent again.
-        partial: The ``ChatCompletion`` as far as it had come; None where no stream had begun.
-        code: The server's own code for the error; None where no server gave one.
-        type: The server's own type of the error; None where no server gave one.
-        param: The parameter that the server names; None where it names none.
-        body: The error as the server sent it; None where no server did.
+        request_id: The gateway's id of the request, from a header or the error's message; None if there is none.
+        retryable: Whether the same request may succeed when it is sent again. Set where the error is made.
+        partial: The ``ChatCompletion`` as far as it had come; None if no stream had begun.
+        code: The server's code for the error; None if it sent none.
+        type: The server's type of the error; None if it sent none.
+        param: The parameter that the server names; None if it names none.
+        body: The error as the server sent it; None if it did not come from a server.
     """
 
     code: str | None = None
@@ -99,10 +101,10 @@ class CometError(Exception):
 
 
 class InvalidRequestError(CometError, ValueError):
-    """The request breaks the endpoint's specification; nothing was sent.
+    """The request does not match the endpoint's specification; nothing was sent.
 
     Attributes:
-        problems: Every problem, each ``"path: what is wrong and what is allowed"``, in the order of the request.
+        problems: All problems in the order of the request, each as ``"path: what is wrong; what is allowed"``.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -113,15 +115,15 @@ class InvalidRequestError(CometError, ValueError):
 
 
 class ConfigurationError(CometError, ValueError):
-    """A key, base URL, header, proxy or option cannot be used as given; nothing was sent."""
+    """A key, base URL, header, proxy or option cannot be used as it was given; nothing was sent."""
 
 
 class UsageError(CometError, RuntimeError):
-    """The object is not in a state for this call: closed, not entered, or already being read."""
+    """The object cannot do this now: it is closed, not entered, or being read by another task."""
 
 
 class APIConnectionError(CometError, ConnectionError):
-    """No answer could be had: refused, reset before the head, name not found, TLS or proxy failure."""
+    """There was no answer: refused, reset before the head, name not found, TLS or proxy failure."""
 
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)
@@ -135,7 +137,7 @@ class APITimeoutError(APIConnectionError, TimeoutError):
     """
 
     def __init__(self, message: str, *, clock: str, **kwargs: Any) -> None:
-        # Past `total` there is no time left for another try.
+        # After `total` there is no time left for another attempt.
         kwargs.setdefault("retryable", clock != "total")
         super().__init__(message, **kwargs)
         self.clock = clock
@@ -145,13 +147,13 @@ class APIStatusError(CometError):
     """The server answered with a status other than 2xx, or with an error frame before the first content.
 
     Attributes:
-        status: The HTTP status, or the one that an error frame named.
-        code: The error's own code (``"invalid_request"``, ``"insufficient_user_quota"``); None if it gave none.
-        type: The error's own type (``"comet_api_error"``); None if it gave none.
+        status: The HTTP status, or the one in an error frame.
+        code: The error's code (``"invalid_request"``, ``"insufficient_user_quota"``); None if it has none.
+        type: The error's type (``"comet_api_error"``); None if it has none.
         param: The parameter that the error names; None if it names none.
         body: The error as it came: parsed JSON, or text (cut at 64 KiB).
         headers: The answer's headers, case-insensitive; empty for an error frame.
-        retry_after: Seconds that the server asks to wait; None if it asks for nothing.
+        retry_after: Seconds that the server asks to wait; None if it does not ask.
     """
 
     def __init__(
@@ -178,12 +180,12 @@ class APIStatusError(CometError):
 
     @property
     def status_code(self) -> int:
-        """``status``, under the name that OpenAI's client gives it."""
+        """``status``, under its name in OpenAI's client."""
         return self.status
 
 
 class BadRequestError(APIStatusError):
-    """400, or 500 with code ``invalid_request``: the request itself is at fault."""
+    """400, or 500 with code ``invalid_request``: the request itself is wrong."""
 
 
 class AuthenticationError(APIStatusError):
@@ -199,7 +201,7 @@ class NotFoundError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests; ``retry_after`` tells how long to wait where the server said so."""
+    """429: too many requests; ``retry_after`` tells how long to wait, if the server said so."""
 
 
 class InternalServerError(APIStatusError):
@@ -207,14 +209,14 @@ class InternalServerError(APIStatusError):
 
 
 class StreamError(CometError):
-    """A 2xx answer that did not end well; ``partial`` holds what came."""
+    """A 2xx answer that did not end well; ``partial`` holds the part that came."""
 
 
 class ProtocolError(StreamError):
     """The server sent bytes that are not the protocol.
 
     Attributes:
-        raw: The bytes at fault, cut at 64 KiB.
+        raw: The wrong bytes, cut at 64 KiB.
     """
 
     def __init__(self, message: str, *, raw: bytes = b"", **kwargs: Any) -> None:
@@ -226,9 +228,9 @@ class StreamServerError(StreamError):
     """The server reported an error inside the stream.
 
     Attributes:
-        status: The HTTP status that the frame's code stands for; None if it names none.
-        code: The frame's own code; None if it gave none.
-        type: The frame's own type; None if it gave none.
+        status: The HTTP status that the frame's code stands for; None if it stands for none.
+        code: The frame's code; None if it has none.
+        type: The frame's type; None if it has none.
         body: The frame as it came.
     """
 
@@ -257,14 +259,14 @@ class StreamTruncatedError(StreamError):
 
 
 class StreamUnterminatedError(StreamError):
-    """``[DONE]`` came, but no ``finish_reason``: a gateway writes it even where its upstream died."""
+    """``[DONE]`` came without a ``finish_reason``: gateways write it even when the provider behind them failed."""
 
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)
 
 
 class EmptyStreamError(StreamError):
-    """The stream ended without one choice."""
+    """The stream ended without any choice."""
 
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)

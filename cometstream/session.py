@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiohttp
 
 from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.attempts import Attempts
-from cometstream.config import checked_headers, find_base_url, find_key, find_proxy, merge_headers, standard_headers
-from cometstream.errors import ConfigurationError, InvalidRequestError, ProtocolError, UsageError
-from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryPolicy, Timeouts
-from cometstream.request.checks import check_request
-from cometstream.request.encode import is_json_list
-from cometstream.request.providers import warn_parameters
+from cometstream.config import (
+    MAX_EVENT_SIZE,
+    checked_event_size,
+    checked_headers,
+    find_base_url,
+    find_key,
+    find_proxy,
+    find_proxy_secrets,
+    find_secrets,
+    longest_first,
+    merge_headers,
+    standard_headers,
+)
+from cometstream.errors import ConfigurationError, ProtocolError, UsageError
+from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
+from cometstream.request.chat import chat_request, checked_fallbacks
+from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
 from cometstream.transport.opening import opening_trace
 from cometstream.transport.quirks import make_connector
-from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 from cometstream.views.models import Model
-from cometstream.views.view import View, list_of_dicts
+from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
     from cometstream.request.params import ChatParams, MessageParam
+    from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 
 __all__ = ["CometSession"]
 
-# What the two forms of the route add to the session's headers. An event stream is not to be held back by a compressor.
+# What the two forms of the route add to the session's headers. A compressor would hold an event stream back.
 _STREAM: Final = {
     "Accept": "text/event-stream",
     "Accept-Encoding": "identity",
@@ -42,27 +52,33 @@ _STREAM: Final = {
 }
 _COMPLETE: Final = {"Accept": "application/json", "Content-Type": "application/json"}
 
+_CLOSED: Final = "this session is closed: make another CometSession"
+
 
 class CometSession:
-    """A connection pool to the endpoint, and what every request through it shares.
+    """A connection pool to the endpoint, and the settings that all its requests share.
 
     Use it with ``async with``, or let the first request open it and end it with ``await session.aclose()``. One session serves
-    any number of concurrent streams in one event loop.
+    any number of streams at the same time.
 
     Args:
         api_key: The CometAPI key; None takes the environment variable ``COMETAPI_KEY``.
-        base_url: Where the routes are; None takes ``COMETAPI_BASE_URL``, then ``https://api.cometapi.com/v1``.
-        timeouts: The four clocks in seconds, see ``Timeouts``; None turns all off.
-        retry: A ``RetryPolicy``, a number of retries, or None for none; two by default.
-        headers: Headers added to every request.
-        max_connections: Connections open at a time; None for no limit.
-        client: Your own ``aiohttp.ClientSession``; it is never closed here, and its timeout, raise_for_status and redirect
-            settings do not apply. In it ``first_content`` also counts the wait for a place in the pool, and ``connect`` neither
-            the look-up of the name nor a proxy's answer.
+        base_url: The address of the endpoint; None takes ``COMETAPI_BASE_URL``, then ``https://api.cometapi.com/v1``.
+        timeouts: The four clocks in seconds, see ``Timeouts``; None turns all of them off.
+        retry: A ``RetryPolicy``, a number of retries, or None for no retries. The default is two retries.
+        headers: Headers added to every request. All attempts of one request have the same ``X-Client-Request-Id``; give your own
+            here or in a call to replace it.
+        max_connections: How many connections may be open at the same time; None for no limit.
+        client: Your own ``aiohttp.ClientSession``. The session never closes it, and does not use its timeout, raise_for_status and
+            redirect settings. With it ``first_content`` also counts the wait for a place in the pool, and ``connect`` does not
+            count the look-up of the name or a proxy's answer.
         validate: Check requests against the endpoint's specification before they are sent.
+        max_event_size: The largest event or JSON answer in bytes that is taken from a server, 1,024 or more. A larger one ends the
+            stream with a ``ProtocolError``. It bounds the memory that one stream can fill; raise it where one event carries, say, a
+            long video.
 
     Raises:
-        ConfigurationError: No key, an empty one, or a base URL, header or proxy that cannot be used.
+        ConfigurationError: There is no key, or an option cannot be used.
     """
 
     def __init__(
@@ -76,26 +92,36 @@ class CometSession:
         max_connections: int | None = None,
         client: aiohttp.ClientSession | None = None,
         validate: bool = True,
+        max_event_size: int = MAX_EVENT_SIZE,
     ) -> None:
         key, source = find_key(api_key)
         self.base_url = find_base_url(base_url)
         self.clocks = Clocks().with_(timeouts)
         self.retry = RetryPolicy() if isinstance(retry, NotGiven) else RetryPolicy.of(retry)
+        if not isinstance(validate, bool):
+            raise ConfigurationError(f"validate must be True or False; got {shown(validate)}")
         self.validate = validate
+        self.max_event_size = checked_event_size(max_event_size)
         if max_connections is not None and (
             not isinstance(max_connections, int) or isinstance(max_connections, bool) or max_connections < 1
         ):
             raise ConfigurationError(
-                f"max_connections: {max_connections!r} is no count; use 1 or more, or None for no limit"
+                f"max_connections must be a whole number of 1 or more, or None (no limit); got {shown(max_connections)}"
             )
         if client is not None and not isinstance(client, aiohttp.ClientSession):
-            raise ConfigurationError(f"client: {type(client).__name__} is no aiohttp.ClientSession")
+            raise ConfigurationError(f"client must be an aiohttp.ClientSession or None; got {type(client).__name__}")
+        self._key = key
         self._max_connections = max_connections
         self._headers = merge_headers(standard_headers(key), checked_headers(headers))
-        self._context = ErrorContext(self.base_url, source, key)
+        self._context = ErrorContext(
+            self.base_url,
+            source,
+            longest_first([key], find_proxy_secrets(), find_secrets(client.headers) if client is not None else ()),
+        )
         self._client = client
         self._owns_client = client is None
         self._proxy = find_proxy(self.base_url) if client is None else None
+        self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
         self._on_close: set[Callable[[], None]] = set()
@@ -113,7 +139,7 @@ class CometSession:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the pool and with it every open stream; a second call does nothing.
+        """Close the pool and all open streams; a second call does nothing.
 
         Cancellation:
             The pool is closed all the same.
@@ -126,14 +152,14 @@ class CometSession:
 
     @property
     def closed(self) -> bool:
-        """Whether `aclose` was called: nothing can be sent any more."""
+        """Whether `aclose` was called. A closed session sends nothing."""
         return self._closed
 
     def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `aclose` call something first, such as what ends work that goes on over this session.
+        """Have `aclose` call a function first, for example to end work that uses this session.
 
         Returns:
-            What takes it back.
+            A function that takes this back.
         """
         self._on_close.add(callback)
         return lambda: self._on_close.discard(callback)
@@ -150,27 +176,33 @@ class CometSession:
         on_incomplete: Literal["raise", "return"] = "raise",
         fallback_models: Sequence[str] = (),
         extra_body: Mapping[str, Any] | None = None,
+        split_think: bool = False,
+        max_event_size: int | NotGiven = NOT_GIVEN,
         **params: Unpack[ChatParams],
     ) -> ChatStream:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
 
         Args:
             model: The model's id.
-            messages: The conversation, oldest first, sent as given; an answer's ``message`` can stand in it as it is.
-            timeouts: Clocks for this call; those not given are the session's, None turns all off.
-            retry: As the session's, for this call.
+            messages: The conversation, oldest first, sent as given. An answer's ``message`` can stand in it as it is.
+            timeouts: Clocks for this call. Clocks that are not given are the session's; None turns all of them off.
+            retry: As the session's, for this call. A number changes only how many retries the session's policy makes.
             headers: Headers added for this call.
-            pace: Seconds that arrivals may gather between two reads, to save CPU where nobody watches each token; 0.0 wakes
-                for each.
-            on_incomplete: ``"raise"``, or ``"return"`` to end the loop quietly where the answer was truncated or unterminated;
-                ``stream.outcome`` tells.
+            pace: Seconds that arrivals may gather between two reads, to save CPU where nobody watches each token. 0.0 reads each
+                arrival at once.
+            on_incomplete: ``"raise"``, or ``"return"`` to end the loop without an error where the answer was truncated or
+                unterminated; ``stream.outcome`` tells which.
             fallback_models: Models to turn to, in order, when the retries are used up or the model is unknown.
-            extra_body: Parameters that a provider added; they are merged into the body unread, over all others.
+            extra_body: A provider's own parameters. They are merged into the body, replace others of the same name, and are not
+                checked.
+            split_think: Take text between ``<think>`` and ``</think>`` at the beginning of the answer for reasoning: it reads as
+                ``reasoning``, and ``content`` begins after it. For servers that do not separate the two themselves.
+            max_event_size: As the session's, for this call.
             **params: The wire's parameters by their names; None means not given.
         Returns:
             The stream.
         Raises:
-            InvalidRequestError: The request breaks the specification; every problem is listed.
+            InvalidRequestError: The request does not match the specification; every problem is listed.
             ConfigurationError: An option of the call cannot be used.
             UsageError: The session is closed.
         Cancellation:
@@ -187,6 +219,8 @@ class CometSession:
             pace=pace,
             on_incomplete=on_incomplete,
             fallback_models=fallback_models,
+            split_think=split_think,
+            max_event_size=max_event_size,
         )
 
     async def complete(
@@ -199,11 +233,14 @@ class CometSession:
         headers: Mapping[str, str] | None = None,
         fallback_models: Sequence[str] = (),
         extra_body: Mapping[str, Any] | None = None,
+        split_think: bool = False,
+        max_event_size: int | NotGiven = NOT_GIVEN,
         **params: Unpack[ChatParams],
     ) -> ChatCompletion:
         """Send one request in the route's synchronous form and return the completion.
 
-        A proxy may cut an answer that is silent for long; ``stream(...)`` with ``until_done()`` gives the same and shows life.
+        A proxy may cut an answer that is silent for long. ``stream(...)`` with ``until_done()`` returns the same completion and
+        is never silent.
 
         Args:
             model: The model's id.
@@ -213,6 +250,8 @@ class CometSession:
             headers: As ``stream``.
             fallback_models: As ``stream``.
             extra_body: As ``stream``.
+            split_think: As ``stream``.
+            max_event_size: As the session's, for this call.
             **params: As ``stream``.
         Returns:
             The completion, as the server wrote it.
@@ -225,7 +264,14 @@ class CometSession:
         """
         body = {"model": model, "messages": messages, **params}
         async with self._chat(
-            body, extra_body, timeouts=timeouts, retry=retry, headers=headers, fallback_models=fallback_models
+            body,
+            extra_body,
+            timeouts=timeouts,
+            retry=retry,
+            headers=headers,
+            fallback_models=fallback_models,
+            split_think=split_think,
+            max_event_size=max_event_size,
         ) as stream:
             return await stream.until_done()
 
@@ -243,19 +289,23 @@ class CometSession:
             retry: As ``stream``.
             headers: As ``stream``.
         Raises:
-            APIStatusError: The status was no 2xx.
-            APIConnectionError: No answer could be had.
-            ProtocolError: The answer is no list of models.
+            APIStatusError: The server answered with a status other than 2xx.
+            APIConnectionError: There was no answer.
+            ProtocolError: The answer is not a list of models.
         Cancellation:
             Safe at any point.
         Source:
             GET /v1/models.
         """
+        if self._closed:
+            raise UsageError(_CLOSED)
+        endpoint = self._endpoint("/models", {}, headers)
         attempts = Attempts(
-            self._endpoint("/models", {}, headers),
+            endpoint,
             None,
             clocks=self.clocks.with_(timeouts),
-            retry=self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry),
+            retry=self._policy(retry),
+            budget=self._budget,
             on_close=self.on_close,
         )
         document = await attempts.document()
@@ -263,13 +313,13 @@ class CometSession:
         if not isinstance(listed, list):
             error = read_error(document)
             if error is not None:
-                raise self._context.frame_error(error, started=False)
-            raise ProtocolError(f"{self.base_url}/models answered with something that is no list of models")
+                raise endpoint.context.frame_error(error, started=False)
+            raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
         return [Model(model) for model in list_of_dicts(listed)]
 
     def _chat(
         self,
-        body: dict[str, Any],
+        params: dict[str, Any],
         extra_body: Mapping[str, Any] | None,
         *,
         timeouts: Timeouts | NotGiven | None,
@@ -277,79 +327,81 @@ class CometSession:
         headers: Mapping[str, str] | None,
         pace: float = 0.0,
         on_incomplete: Literal["raise", "return"] = "raise",
-        fallback_models: Sequence[str] = (),
+        fallback_models: Sequence[str],
+        split_think: bool,
+        max_event_size: int | NotGiven,
     ) -> ChatStream:
         if self._closed:
-            raise UsageError("this session is closed: make another CometSession")
-        clocks = self.clocks.with_(timeouts)
-        policy = self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry)
-        if isinstance(pace, bool) or not isinstance(pace, (int, float)) or not 0 <= pace < math.inf:
-            raise ConfigurationError(f"pace: {pace!r} is no time; use seconds, 0 or more")
-        if on_incomplete not in ("raise", "return"):
-            raise ConfigurationError(f"on_incomplete: {on_incomplete!r} is unknown; use 'raise' or 'return'")
-        if fallback_models != () and (
-            not is_json_list(fallback_models) or not all(isinstance(name, str) and name for name in fallback_models)
-        ):
-            raise ConfigurationError(f"fallback_models: {fallback_models!r} is no list of model ids")
-        if extra_body is not None and not isinstance(extra_body, Mapping):
-            raise InvalidRequestError([f"extra_body: is {type(extra_body).__name__}; a mapping is allowed"])
-
-        streamed = body.get("stream") is True
-        body = {name: value for name, value in body.items() if value is not None or name in ("model", "messages")}
-        if is_json_list(body["messages"]):
-            body["messages"] = [item.to_dict() if isinstance(item, View) else item for item in body["messages"]]
-        if self.validate:
-            check_request(body)
-            warn_parameters(body, stacklevel=3)
-        added_usage = False
-        if streamed:
-            # Billing needs the usage, and gateways hold it back unless asked.
-            options = body.get("stream_options") or {}
-            added_usage = not options and "stream_options" not in (extra_body or {})
-            if isinstance(options, Mapping):
-                body["stream_options"] = {"include_usage": True, **options}
-        if extra_body:
-            body.update(extra_body)
+            raise UsageError(_CLOSED)
+        clocks, policy = self.clocks.with_(timeouts), self._policy(retry)
+        if not is_seconds(pace):
+            raise ConfigurationError(f"pace must be seconds, 0 or more; got {shown(pace)}")
+        if not isinstance(on_incomplete, str) or on_incomplete not in ("raise", "return"):
+            raise ConfigurationError(f"on_incomplete must be 'raise' or 'return'; got {shown(on_incomplete)}")
+        if not isinstance(split_think, bool):
+            raise ConfigurationError(f"split_think must be True or False; got {shown(split_think)}")
+        if isinstance(max_event_size, NotGiven):
+            max_event_size = self.max_event_size
+        fallbacks = checked_fallbacks(fallback_models)
+        request = chat_request(params, extra_body=extra_body, validate=self.validate, stacklevel=3)
+        streamed = params.get("stream") is True
+        endpoint = self._endpoint("/chat/completions", _STREAM if streamed else _COMPLETE, headers)
         attempts = Attempts(
-            self._endpoint("/chat/completions", _STREAM if streamed else _COMPLETE, headers),
-            body,
+            endpoint,
+            request,
             clocks=clocks,
             retry=policy,
-            fallback_models=fallback_models,
-            added_usage=added_usage,
+            budget=self._budget,
+            fallback_models=fallbacks,
             on_close=self.on_close,
         )
         return ChatStream(
-            attempts, clocks=clocks, context=self._context, on_incomplete=on_incomplete, pace=pace, streamed=streamed
+            attempts,
+            clocks=clocks,
+            context=endpoint.context,
+            on_incomplete=on_incomplete,
+            pace=pace,
+            streamed=streamed,
+            n=request.choices,
+            split_think=split_think,
+            max_event_size=checked_event_size(max_event_size),
         )
 
+    def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
+        return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)
+
     def _endpoint(self, route: str, form: Mapping[str, str], headers: Mapping[str, str] | None) -> Endpoint:
-        """Return one route in one form; that of calls which add no header is made once."""
+        """Return one route in one form. Calls without headers of their own share one."""
+        own = checked_headers(headers)
         key = (route, form is _STREAM)
         endpoint = self._endpoints.get(key)
-        if endpoint is not None and not headers:
+        if endpoint is not None and not own:
             return endpoint
+        merged = merge_headers(self._headers, form, own)
+        context = replace(self._context, secrets=longest_first(self._context.secrets, find_secrets(merged)))
+        if f"Bearer {self._key}" not in merged.values():
+            context = replace(context, key_source="the header Authorization")
         endpoint = Endpoint(
             self._pool,
             self.base_url + route,
-            headers=merge_headers(self._headers, form, checked_headers(headers)),
+            headers=merged,
             proxy=self._proxy,
-            context=self._context,
+            context=context,
             queues=not self._owns_client or self._max_connections is not None,
             traced=self._owns_client and self._max_connections is not None,
         )
-        if not headers:
+        if not own:
             self._endpoints[key] = endpoint
         return endpoint
 
     def _pool(self) -> aiohttp.ClientSession:
-        """Return the pool, made on first use: a connector belongs to the loop that runs then.
+        """Return the pool, made on first use: a connector belongs to the event loop that runs at that time.
 
         Raises:
             UsageError: The session, or the caller's own client, is closed.
         """
         if self._closed:
-            raise UsageError("this session is closed: make another CometSession")
+            raise UsageError(_CLOSED)
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 connector=make_connector(self._max_connections or 0),

@@ -76,7 +76,7 @@ class ChatStream:
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
         streamed: Whether an event stream was asked for; else one JSON document is expected.
-        choices: Choices that were asked for: the request's ``n``.
+        n: Choices that were asked for.
         split_think: Read ``<think>`` at the beginning of a choice's text as reasoning.
         max_event_size: Bytes that one event may have.
 
@@ -93,7 +93,6 @@ class ChatStream:
     __slots__ = (
         "__weakref__",
         "_answer",
-        "_choices",
         "_clocks",
         "_connect",
         "_context",
@@ -104,6 +103,7 @@ class ChatStream:
         "_left",
         "_loop",
         "_max_event_size",
+        "_n",
         "_on_incomplete",
         "_outcome",
         "_pace",
@@ -126,7 +126,7 @@ class ChatStream:
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
         streamed: bool = True,
-        choices: int = 1,
+        n: int = 1,
         split_think: bool = False,
         max_event_size: int = DEFAULT_MAX_SIZE,
     ) -> None:
@@ -136,7 +136,7 @@ class ChatStream:
         self._on_incomplete = on_incomplete
         self._pace = pace
         self._streamed = streamed
-        self._choices = choices
+        self._n = n
         self._split_think = split_think
         self._max_event_size = max_event_size
         self._state: Literal["new", "open", "ended", "closed"] = "new"
@@ -406,7 +406,7 @@ class ChatStream:
             self._context,
             Budget(self._clocks, waited=incoming.waited, total_due=self._total_due),
             streamed=self._streamed,
-            choices=self._choices,
+            choices=self._n,
             split_think=self._split_think,
             max_event_size=self._max_event_size,
         )

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import resource
 import socket
 import ssl
@@ -33,6 +34,7 @@ from cometstream import (
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
+    RetryPolicy,
     Timeouts,
     UsageError,
 )
@@ -568,11 +570,14 @@ class Proxy:
 async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening(proxy := Proxy()) as port:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:p%40ss@127.0.0.1:{port}")
-        async with serving() as (server, session):
+        async with SimulatedServer(api_key=KEY) as server:
+            with pytest.warns(UserWarning, match="set NO_PROXY=127.0.0.1"):
+                session = CometSession(api_key=KEY, base_url=server.base_url)
             monkeypatch.delenv("HTTP_PROXY")  # read once, when the session is made
             assert (await ask(session)).content
             assert (await ask(session)).content
             assert len(server.requests) == 2
+            await session.aclose()
         assert proxy.heads[0].startswith(f"POST {server.base_url}/chat/completions HTTP/1.1")
         assert "Proxy-Authorization: Basic dXNlcjpwQHNz" in proxy.heads[0]
 
@@ -597,7 +602,8 @@ async def test_no_proxy_exempts_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2@127.0.0.1:{(port := free_port())}")
-    error = await failure_of()
+    with pytest.warns(UserWarning, match="clear text"):
+        error = await failure_of()
     assert type(error) is APIConnectionError
     assert f"the proxy http://127.0.0.1:{port} cannot be reached" in str(error)
     assert "hunter2" not in str(error)
@@ -627,6 +633,39 @@ async def test_a_proxy_of_the_callers_own_client_is_named_as_such(monkeypatch: p
 
 
 # What is sent
+
+
+def ids_of(server: SimulatedServer) -> list[str]:
+    return [request.headers["X-Client-Request-Id"] for request in server.requests]
+
+
+async def test_the_attempts_of_a_request_share_an_id_that_no_other_request_has() -> None:
+    quick = RetryPolicy(max_retries=2, initial_delay=0)
+    async with serving(Reply.error(503), Reply.error(400, "stream_options?"), retry=quick) as (server, session):
+        await ask(session, fallback_models=["gpt-4.1"])
+        await ask(session)
+        await session.complete(**CHAT)
+        await session.models()
+        ids = ids_of(server)
+    assert len(ids) == 6
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids)) == 4
+    assert all(re.fullmatch("[0-9a-f]{32}", sent) for sent in ids)
+
+
+async def test_a_callers_own_id_takes_its_place() -> None:
+    mine = {"x-client-request-id": "mine"}
+    async with serving() as (server, session):
+        await ask(session, headers=mine)
+        await session.models(headers=mine)
+        assert ids_of(server) == ["mine", "mine"]
+        assert len(server.requests[0].headers.getall("X-Client-Request-Id")) == 1
+    async with serving(headers=mine) as (server, session):
+        await ask(session)
+        assert ids_of(server) == ["mine"]
+    async with aiohttp.ClientSession(headers=mine) as client, serving(client=client) as (server, session):
+        await ask(session)
+        assert ids_of(server) == ["mine"]
 
 
 async def test_the_request_is_what_the_endpoint_documents() -> None:

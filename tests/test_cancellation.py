@@ -255,14 +255,14 @@ async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> Non
         async def __call__(self, failure: CometError | None, total_due: float) -> Incoming:
             response = await client.get(server.base_url, headers={"Authorization": "Bearer none"})
             await stream.aclose()
-            return Incoming(response, 0.0)
+            return Incoming(response, None, 0.0)
 
         def cancel(self) -> None:
             """Too late: the attempt is open."""
 
     async with serving() as (server, _), aiohttp.ClientSession() as client:
         server.script(Reply.sse(TEXT).stall())
-        stream = ChatStream(Connector(), clocks=Clocks(), context=ErrorContext(server.base_url, "", ""))
+        stream = ChatStream(Connector(), clocks=Clocks(), context=ErrorContext(server.base_url, "", ()))
         async with stream:
             assert [item async for item in stream] == []
         assert stream.outcome == "cancelled"

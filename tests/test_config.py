@@ -8,6 +8,8 @@ import pytest
 from cometstream import CometSession, ConfigurationError
 from cometstream.config import (
     DEFAULT_BASE_URL,
+    MAX_EVENT_SIZE,
+    checked_event_size,
     checked_headers,
     find_base_url,
     find_key,
@@ -164,6 +166,24 @@ def test_http_to_another_host_warns_at_the_callers_line(given: str) -> None:
     assert [warning.filename for warning in caught] == [__file__]
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_http_to_this_machine_through_a_proxy_warns_at_the_callers_line(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:hunter2@p:3128")
+    with pytest.warns(UserWarning, match="to a proxy in clear text: set NO_PROXY=") as caught:
+        CometSession(api_key="sk-a", base_url=f"http://{host}:8080/v1")
+    assert [warning.filename for warning in caught] == [__file__]
+    assert "hunter2" not in str(caught[0].message)
+    monkeypatch.setenv("NO_PROXY", str(caught[0].message).rpartition("NO_PROXY=")[2])
+    CometSession(api_key="sk-a", base_url=f"http://{host}:8080/v1")
+
+
+def test_https_to_this_machine_through_a_proxy_warns_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://p:3128")
+    CometSession(api_key="sk-a", base_url="https://localhost/v1")
+
+
 def test_https_and_loopback_warn_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -182,7 +202,7 @@ def test_headers_that_can_be_sent_are_taken_as_they_are() -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "X A", "X:A", "X-A\n", "X-\xe9", "X-A\r\nX-B"])
 def test_a_header_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no header name") as caught:
+    with pytest.raises(ConfigurationError, match="is not a header name") as caught:
         checked_headers({name: "a"})
     assert "\n" not in str(caught.value)
 
@@ -201,6 +221,30 @@ def test_headers_of_other_types_are_refused(headers: object) -> None:
         checked_headers(headers)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Content-Length",
+        "content-length",
+        "Transfer-Encoding",
+        "HOST",
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Upgrade",
+        "HTTP2-Settings",
+        "Expect",
+        "Content-Encoding",
+    ],
+)
+def test_a_header_that_frames_the_message_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        checked_headers({"X-A": "a", name: "hunter2"})
+    assert str(caught.value) == f"headers: {name} cannot be set, the connection sets it: leave it out"
+
+
 def test_later_headers_take_the_place_of_earlier_ones_whatever_their_case() -> None:
     merged = merge_headers({"User-Agent": "a", "X-A": "1"}, {"user-agent": "b"}, {}, {"USER-AGENT": "c", "X-B": "2"})
     assert merged == {"USER-AGENT": "c", "X-A": "1", "X-B": "2"}
@@ -210,6 +254,18 @@ def test_the_standard_headers_hold_the_key_and_the_version() -> None:
     headers = standard_headers("sk-a")
     assert headers["Authorization"] == "Bearer sk-a"
     assert headers["User-Agent"].startswith("cometstream/")
+
+
+# The size of an event
+
+
+def test_the_size_of_an_event_is_bytes_from_a_kibibyte_on() -> None:
+    assert MAX_EVENT_SIZE == 16 * 1024 * 1024
+    assert checked_event_size(1024) == 1024
+    assert checked_event_size(10**30) == 10**30
+    for value in (1023, 0, -1, 2048.0, True, "1 MB", None):
+        with pytest.raises(ConfigurationError, match="max_event_size must be a whole number of bytes, 1024 or more"):
+            checked_event_size(value)
 
 
 # The proxy
@@ -252,12 +308,12 @@ def test_the_proxy_is_the_environments(
     ("proxy", "message"),
     [
         ("socks5://user:hunter2@p:1080", "socks5"),
-        ("http://user:hunter2@p:port", "no URL of a host"),
-        ("http://user:hunter2@p:99999", "no URL of a host"),
-        ("http://user:hunter2@p:0", "no URL of a host"),
-        ("http://user:hunter2@:80", "no URL of a host"),
-        ("http://user:hunter2@[p", "no URL of a host"),
-        ("http://", "no URL of a host"),
+        ("http://user:hunter2@p:port", "is not a URL"),
+        ("http://user:hunter2@p:99999", "is not a URL"),
+        ("http://user:hunter2@p:0", "is not a URL"),
+        ("http://user:hunter2@:80", "is not a URL"),
+        ("http://user:hunter2@[p", "is not a URL"),
+        ("http://", "is not a URL"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_refused_and_its_password_not_shown(

@@ -25,7 +25,7 @@ from cometstream.errors import (
     StreamTruncatedError,
     UsageError,
 )
-from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryPolicy, Timeouts, retry_after
+from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, retry_after
 
 # -- clocks ------------------------------------------------------------------------------------------------------------------
 
@@ -43,14 +43,14 @@ def test_a_clock_that_is_not_given_is_the_sessions_and_none_is_off() -> None:
 
 
 @pytest.mark.parametrize("clock", ["connect", "first_content", "content_idle", "total"])
-@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), True, "5"])
-def test_a_time_that_is_none_is_refused_by_name(clock: str, value: Any) -> None:
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, True, "5"])
+def test_a_value_that_is_not_a_time_is_refused_by_name(clock: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"timeouts.{clock}"):
         Timeouts(**{clock: value})
 
 
 def test_something_else_than_timeouts_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"write Timeouts\(total=60\)"):
+    with pytest.raises(ConfigurationError, match=r"such as Timeouts\(total=60\), or None \(no limits\); got 60"):
         Clocks().with_(60)  # type: ignore[arg-type]
 
 
@@ -69,8 +69,8 @@ def test_a_retry_option_is_a_policy_a_number_or_none() -> None:
     assert RetryPolicy.of(policy) is policy
     assert RetryPolicy.of(3) == RetryPolicy(max_retries=3)
     assert RetryPolicy.of(None).max_retries == 0
-    for value in (True, 1.5, "2"):
-        with pytest.raises(ConfigurationError, match="retry: "):
+    for value in (True, 1.5, "2", -1):
+        with pytest.raises(ConfigurationError, match="retry must be a RetryPolicy, a number of retries"):
             RetryPolicy.of(value)  # type: ignore[arg-type]
 
 
@@ -83,6 +83,12 @@ def test_a_retry_option_is_a_policy_a_number_or_none() -> None:
         ("initial_delay", -1),
         ("max_delay", float("nan")),
         ("max_retry_after", "60"),
+        ("max_retry_after", 10**400),
+        ("statuses", 503),
+        ("statuses", {"503"}),
+        ("budget", 0),
+        ("budget", 1.5),
+        ("budget", True),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_by_name(field: str, value: Any) -> None:
@@ -96,7 +102,7 @@ def test_a_policy_that_makes_no_sense_is_refused_by_name(field: str, value: Any)
         (APIConnectionError("x"), True),
         (APITimeoutError("x", clock="connect"), True),
         (APITimeoutError("x", clock="first_content"), True),
-        (APITimeoutError("x", clock="content_idle"), False),
+        (APITimeoutError("x", clock="content_idle"), True),
         (APITimeoutError("x", clock="total"), False),
         (StreamTruncatedError("x"), True),
         (EmptyStreamError("x"), True),
@@ -127,16 +133,89 @@ def test_waits_double_up_to_the_bound_with_full_jitter() -> None:
     assert policy.delay(3, error, 0.0) == 0
 
 
-def test_a_wish_of_the_server_is_obeyed_up_to_its_bound() -> None:
-    def wish(seconds: float | None) -> APIStatusError:
-        return RateLimitError("x", status=429, retry_after=seconds, retryable=True)
+def asked(seconds: float | None) -> APIStatusError:
+    return RateLimitError("x", status=429, retry_after=seconds, retryable=True)
 
+
+def test_retry_after_is_the_shortest_wait_up_to_its_bound() -> None:
     policy = RetryPolicy()
-    assert policy.delay(1, wish(30.0), 0.5) == 30
-    assert policy.delay(1, wish(0.0), 0.5) == 0
-    assert policy.delay(1, wish(60.0), 0.5) == 60
-    assert policy.delay(1, wish(60.5), 0.5) is None
-    assert policy.delay(1, wish(None), 0.5) == 0.25
+    assert [policy.delay(1, asked(seconds), 0.0) for seconds in (0.0, 1.0, 30.0, 60.0)] == [0, 1, 30, 60]
+    assert policy.delay(1, asked(60.5), 0.5) is None
+    assert policy.delay(1, asked(None), 0.5) == 0.25
+
+
+def test_retry_after_0_waits_as_long_as_the_policy_does_without_it() -> None:
+    policy, error = RetryPolicy(), APIConnectionError("x")
+    for retry in range(1, 8):
+        for jitter in (0.25, 1.0):
+            assert policy.delay(retry, asked(0.0), jitter) == policy.delay(retry, error, jitter)
+
+
+def test_clients_that_are_asked_to_come_back_together_come_back_spread() -> None:
+    policy = RetryPolicy()
+    for seconds, spread in ((1.0, 0.5), (8.0, 2.0), (60.0, 15.0)):
+        waits = [policy.delay(1, asked(seconds), jitter / 10) or 0.0 for jitter in range(11)]
+        assert waits == pytest.approx([seconds + spread * jitter / 10 for jitter in range(11)])
+    # Later retries spread over the policy's own backoff, where that is longer.
+    assert policy.delay(5, asked(1.0), 1.0) == 9.0
+
+
+def test_a_policy_pickles_and_compares_by_its_values() -> None:
+    policy = RetryPolicy(max_retries=3, statuses={418}, budget=None)  # type: ignore[arg-type]
+    for twin in (pickle.loads(pickle.dumps(policy)), copy.deepcopy(policy)):
+        assert twin == policy
+        assert hash(twin) == hash(policy)
+    assert policy.statuses == frozenset({418})
+    assert policy != RetryPolicy(max_retries=3, statuses=frozenset({418}))
+
+
+# -- the budget --------------------------------------------------------------------------------------------------------------
+
+
+def failures(budget: RetryBudget, policy: RetryPolicy, number: int) -> list[bool]:
+    return [budget.failed(policy) for _ in range(number)]
+
+
+def test_a_budget_allows_retries_until_that_many_failures_came_without_an_answer() -> None:
+    assert failures(RetryBudget(), RetryPolicy(budget=5), 7) == [True] * 4 + [False] * 3
+    assert failures(RetryBudget(), RetryPolicy(budget=None), 1000) == [True] * 1000
+
+
+def test_an_answer_takes_half_a_failure_back_but_saves_nothing_up() -> None:
+    budget, policy = RetryBudget(), RetryPolicy(budget=3)
+    for _ in range(100):
+        budget.succeeded()
+    assert failures(budget, policy, 3) == [True, True, False]
+    for _ in range(4):
+        budget.succeeded()
+    assert failures(budget, policy, 2) == [True, False]
+
+
+def test_a_long_outage_is_forgiven_after_as_many_answers_as_a_full_bucket_holds() -> None:
+    budget, policy = RetryBudget(), RetryPolicy(budget=10)
+    failures(budget, policy, 10_000)
+    for _ in range(24):
+        budget.succeeded()
+    assert failures(budget, policy, 2) == [True, False]
+
+
+@pytest.mark.parametrize(("share", "goes_on"), [(4, True), (3, False)])
+def test_retries_go_on_while_less_than_a_third_of_the_attempts_fails(share: int, goes_on: bool) -> None:
+    budget, policy = RetryBudget(), RetryPolicy()
+    allowed = []
+    for attempt in range(3000):
+        if attempt % share == 0 or (share == 3 and attempt % 30 == 1):
+            allowed.append(budget.failed(policy))
+        else:
+            budget.succeeded()
+    assert all(allowed) is goes_on
+
+
+def test_policies_with_different_budgets_share_the_count() -> None:
+    budget = RetryBudget()
+    failures(budget, RetryPolicy(budget=100), 20)
+    assert not budget.failed(RetryPolicy(budget=10))
+    assert budget.failed(RetryPolicy(budget=100))
 
 
 # -- Retry-After -------------------------------------------------------------------------------------------------------------

@@ -275,12 +275,12 @@ def test_waits_follow_the_policy() -> None:
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [
-        ({"Retry-After": "7"}, 7),
-        ({"Retry-After": "60"}, 60),
-        ({"Retry-After": "Thu, 01 Jan 1970 00:17:10 GMT"}, 30),
-        ({"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
-        ({"retry-after-ms": "2500", "Retry-After": "50"}, 2.5),
-        ({"Retry-After": "0"}, 0),
+        ({"Retry-After": "7"}, 8.75),
+        ({"Retry-After": "60"}, 75),
+        ({"Retry-After": "Thu, 01 Jan 1970 00:17:10 GMT"}, 37.5),
+        ({"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.5),
+        ({"retry-after-ms": "2500", "Retry-After": "50"}, 3.125),
+        ({"Retry-After": "0"}, 0.5),
         ({"Retry-After": "when it suits you"}, 0.5),
     ],
 )
@@ -317,8 +317,8 @@ def test_a_wait_past_total_raises_the_failure_at_once() -> None:
 def test_total_covers_the_retries_and_their_waits() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        async with serving(timeouts=Timeouts(total=30), retry=9) as (server, session):
-            server.always(Reply.error(429, retry_after=4).after(5))
+        async with serving(timeouts=Timeouts(total=30), retry=RetryPolicy(9, 0.0)) as (server, session):
+            server.always(Reply.error(429, retry_after=4).after(4))
             began = loop.time()
             error = await failure(session)
             assert isinstance(error, APITimeoutError)
@@ -365,6 +365,21 @@ def test_the_statuses_are_configurable(status: int, attempts: int) -> None:
         Reply.error(400, "unknown field: stream_options"),
         Reply.error(400, "unknown field", param="stream_options"),
         Reply.sse({"error": {"code": 400, "message": "stream_options is not supported"}}),
+        Reply.error(400, "Extra inputs are not permitted: include_usage"),
+        Reply.error(422, "StreamOptions: unknown"),
+        Reply.error(500, 'json: unknown field "stream_options"'),
+        Reply.error(429, "no quota for stream_options"),
+        Reply.error(501, "not implemented", type="stream_options"),
+        Reply.json(
+            {"object": "error", "message": {"detail": [{"loc": ["body", "stream_options", "include_usage"]}]}},
+            status=422,
+        ),
+        Reply.json({"errors": [{"stream_options": ["not allowed"]}]}, status=400),
+        Reply.plain(b"<h1>Bad Request</h1><p>stream_options</p>", content_type="text/html", status=400),
+        Reply.json({"error": {"code": 500, "message": "unknown field stream_options"}}),
+        Reply.json({"error": {"message": "unknown field stream_options"}}),
+        Reply.sse({"error": {"message": "wrong parameter", "param": "stream_options"}}),
+        Reply.sse(chunk({"role": "assistant"}), {"error": {"message": "stream_options?"}}),
     ],
 )
 def test_a_server_that_refuses_our_stream_options_is_asked_once_more_without_and_no_retry_is_spent(
@@ -560,3 +575,113 @@ def test_closing_the_session_ends_the_wait_for_a_retry() -> None:
             assert len(server.requests) == 1
 
     virtual_clock.run(main())
+
+
+# The budget
+
+
+def asked_during_an_outage(requests: int, **options: Any) -> tuple[int, list[CometError]]:
+    """How often a server that is down is asked by so many requests at the same time, and what they end with."""
+
+    async def main() -> tuple[int, list[CometError]]:
+        async with serving(**options) as (server, session):
+            server.always(Reply.error(503))
+            errors = await asyncio.gather(*(failure(session) for _ in range(requests)))
+            return len(server.requests), errors
+
+    return virtual_clock.run(main())
+
+
+def test_an_outage_is_not_multiplied() -> None:
+    asked, errors = asked_during_an_outage(300)
+    assert asked < 300 + 50
+    assert {type(error) for error in errors} == {InternalServerError}
+
+
+def test_few_requests_have_all_their_retries() -> None:
+    assert asked_during_an_outage(10)[0] == 30
+
+
+def test_the_budget_can_be_set_and_turned_off() -> None:
+    assert asked_during_an_outage(100, retry=RetryPolicy(budget=None))[0] == 300
+    assert asked_during_an_outage(100, retry=RetryPolicy(budget=5))[0] == 104
+
+
+def test_the_budget_is_the_sessions_and_answers_fill_it_again() -> None:
+    async def main() -> None:
+        async with serving(retry=RetryPolicy(max_retries=1, budget=4)) as (server, session):
+            server.always(Reply.error(503))
+            counts = []
+            for _ in range(4):
+                await failure(session)
+                counts.append(len(server.requests))
+            assert counts == [2, 4, 5, 6]  # no retry from the fourth failure on
+            with pytest.raises(InternalServerError):
+                await session.models()
+            assert len(server.requests) == 7
+            await failure(session, retry=RetryPolicy(max_retries=1, budget=None))
+            assert len(server.requests) == 9
+            server.always(HELLO)
+            for _ in range(9):
+                assert (await ask(session)).content == "Hello"
+            server.always(Reply.error(503))
+            before = len(server.requests)
+            await failure(session)
+            assert len(server.requests) == before + 2
+
+    virtual_clock.run(main())
+
+
+def test_refusals_that_no_retry_mends_do_not_use_the_budget_up() -> None:
+    async def main() -> None:
+        async with serving(retry=RetryPolicy(max_retries=1, budget=2)) as (server, session):
+            server.always(Reply.error(400))
+            for _ in range(20):
+                await failure(session)
+            server.always(Reply.error(503))
+            before = len(server.requests)
+            await failure(session)
+            assert len(server.requests) == before + 2
+
+    virtual_clock.run(main())
+
+
+def test_requests_without_retries_neither_use_the_budget_up_nor_fill_it() -> None:
+    async def main() -> None:
+        async with serving(retry=RetryPolicy(max_retries=1, budget=2)) as (server, session):
+            server.always(Reply.error(503))
+            for _ in range(20):
+                await failure(session, retry=None)
+            before = len(server.requests)
+            await failure(session)
+            assert len(server.requests) == before + 2
+            server.always(HELLO)
+            for _ in range(20):
+                await ask(session, retry=None)
+            server.always(Reply.error(503))
+            before = len(server.requests)
+            await failure(session)
+            assert len(server.requests) == before + 1
+
+    virtual_clock.run(main())
+
+
+def test_a_fallback_needs_no_budget() -> None:
+    async def main() -> None:
+        async with serving(retry=RetryPolicy(max_retries=2, budget=1)) as (server, session):
+            server.script(Reply.error(503), HELLO)
+            assert (await ask(session, fallback_models=["b"])).content == "Hello"
+            assert [request.json["model"] for request in server.requests] == ["gpt-5.4", "b"]
+
+    virtual_clock.run(main())
+
+
+def test_a_number_of_retries_for_a_call_leaves_the_rest_of_the_sessions_policy() -> None:
+    result = play(
+        *[Reply.error(418)] * 3,
+        HELLO,
+        options={"retry": RetryPolicy(max_retries=0, initial_delay=3.0, statuses=frozenset({418}))},
+        retry=3,
+    )
+    assert result.text == "Hello"
+    assert result.moments == pytest.approx([0, 3, 9, 17], abs=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import copy
 import gc
@@ -13,13 +14,15 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
-from support.serving import CHAT, KEY, ask, serving
+from support.serving import CHAT, KEY, ask, failure, serving
 
 import cometstream
 from cometstream import CometError, CometSession, Timeouts, errors
-from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
+from cometstream.config import find_secrets, longest_first
+from cometstream.testing import DONE, RecordedRequest, Reply, Script, SimulatedServer, chunk, frame
 
 Scenario = Callable[[], Awaitable[None]]
 
@@ -320,3 +323,132 @@ async def test_the_relay_of_an_error_shows_a_browser_no_key() -> None:
         sent = [piece async for piece in stream.relay()]
     assert KEY.encode() not in b"".join(sent)
     assert orjson.loads(sent[-1].removeprefix(b"data: "))["error"]["type"] == "StreamServerError"
+
+
+# Secrets of every origin
+
+OTHER = "tenant-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+BASIC = base64.b64encode(f"someone:{OTHER}".encode()).decode()
+
+CARRIERS: list[tuple[str, str]] = [
+    ("Authorization", f"Bearer {OTHER}"),
+    ("authorization", OTHER),
+    ("Authorization", f"Basic {BASIC}"),
+    ("api-key", OTHER),
+    ("X-API-Key", OTHER),
+    ("X-Goog-Api-Key", OTHER),
+    ("Proxy-Authorization", f"Basic {BASIC}"),
+    ("X-Auth-Token", OTHER),
+    ("CF-Access-Client-Secret", OTHER),
+    ("Cookie", f"session={OTHER}; theme=dark"),
+]
+
+
+def echoing(request: RecordedRequest) -> Reply:
+    """Every header of the request, in the message, the body, the headers and the request id of a refusal."""
+    told = " | ".join(f"{name}: {value}" for name, value in request.headers.items() if name != "Content-Length")
+    decoded = base64.b64decode(BASIC).decode() if BASIC in told else ""
+    body = {"error": {"message": f"not allowed: {told} {decoded}", "type": told, "param": [told], "code": 403}, told: 1}
+    return Reply.json(body, status=403).with_headers({"X-Echo": told, "X-Request-Id": told})
+
+
+def breaking(request: RecordedRequest) -> Reply:
+    """An answer that breaks off, with every header of the request in its request id and its last event."""
+    told = " | ".join(request.headers.values())
+    return Reply.sse(CONTENT, {"error": {"message": told}}).with_headers({"X-Request-Id": told})
+
+
+def everything_shown(error: CometError) -> str:
+    return " ".join(
+        [
+            str(error),
+            repr(error.args),
+            "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+            repr(error.__dict__),
+            repr(dict(getattr(error, "headers", {}))),
+            repr(error.request_id),
+            str(pickle.loads(pickle.dumps(error)).__dict__),
+        ]
+    )
+
+
+@pytest.mark.parametrize("script", [echoing, breaking])
+@pytest.mark.parametrize("of", ["session", "call"])
+@pytest.mark.parametrize(("name", "value"), CARRIERS)
+async def test_a_secret_in_any_header_is_shown_nowhere(name: str, value: str, of: str, script: Script) -> None:
+    given = {"headers": {name: value}}
+    async with serving(retry=None, **(given if of == "session" else {})) as (server, session):
+        server.always(script)
+        stream = session.stream(**CHAT, **(given if of == "call" else {}))
+        with pytest.raises(CometError) as caught:
+            async with stream:
+                await stream.until_done()
+        # Of the server's answer itself something is left.
+        assert "User-Agent" in str(caught.value) or script is breaking
+        for text in (everything_shown(caught.value), repr(session), repr(stream), repr(stream.metrics)):
+            assert OTHER not in text
+            assert BASIC not in text
+            assert KEY not in text
+
+
+async def test_a_call_that_brings_its_own_key_leaves_nothing_of_it_to_the_next() -> None:
+    async with serving(retry=None) as (server, session):
+        server.always(echoing)
+        error = await failure(session, headers={"Authorization": f"Bearer {OTHER}"})
+        assert isinstance(error, errors.PermissionDeniedError)
+        server.always(Reply.error(401, f"{OTHER} {KEY}"))
+        told = str(await failure(session))
+        assert KEY not in told
+        assert OTHER in told  # whoever knows it now has got it from the server
+        assert "The key came from api_key=" in told
+        told = str(await failure(session, headers={"authorization": f"Bearer {OTHER}"}))
+        assert OTHER not in told
+        assert "api_key=" not in told
+        assert "Authorization" in told
+
+
+async def test_a_default_header_of_a_callers_own_client_is_shown_nowhere() -> None:
+    async with aiohttp.ClientSession(headers={"X-Api-Key": OTHER}) as client:
+        async with serving(retry=None, client=client) as (server, session):
+            server.always(echoing)
+            error = await failure(session)
+    assert "X-Api-Key" in str(error)
+    assert OTHER not in everything_shown(error)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "secrets"),
+    [
+        ("http://user:hunter2@", ("hunter2",)),
+        ("http://user:p%40ss-word@", ("p%40ss-word", "p@ss-word", base64.b64encode(b"user:p@ss-word").decode())),
+        ("http://token-0123456789@", ("token-0123456789",)),
+        ("user:hunter2@", ("hunter2",)),
+    ],
+)
+async def test_the_userinfo_of_a_proxy_is_shown_nowhere(
+    proxy: str, secrets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        body = f"you said {' '.join(head.split())} and I say {' '.join(secrets)}".encode()
+        writer.write(b"HTTP/1.1 403 No\r\nX-Echo: %s\r\nContent-Length: %d\r\n\r\n%s" % (body, len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    monkeypatch.setenv("HTTP_PROXY", f"{proxy}127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    with pytest.warns(UserWarning, match="clear text"):
+        session = CometSession(api_key=KEY, base_url="http://a.example/v1", retry=None)
+    async with session:
+        error = await failure(session)
+    server.close()
+    assert isinstance(error, errors.PermissionDeniedError)
+    for secret in (KEY, *secrets):
+        assert secret not in everything_shown(error)
+
+
+def test_short_values_and_harmless_headers_are_not_replaced() -> None:
+    harmless = {"X-Token": "abc", "X-Title": "a title", "X-Author": "Shakespeare", "X-Max-Tokens": "4096", "A": "b"}
+    assert find_secrets(harmless) == set()
+    assert longest_first(["sk-a"], {"a sk-a b"}, ["sk-a"]) == ("a sk-a b", "sk-a")
+    assert find_secrets({"Authorization": "Basic !!"}) == set()
+    assert find_secrets({"Authorization": "Basic AAAA//"}) == {"AAAA//"}

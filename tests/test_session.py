@@ -36,6 +36,7 @@ from cometstream import (
     Timeouts,
     UsageError,
 )
+from cometstream.config import MAX_EVENT_SIZE
 from cometstream.request.providers import WARNED
 from cometstream.testing import DONE, MODELS, MockResponse, Reply, SimulatedServer, chunk
 from cometstream.views.models import Model
@@ -57,17 +58,18 @@ COMPLETION: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timeouts": 30}, "timeouts: 30 is no Timeouts"),
-        ({"timeouts": aiohttp.ClientTimeout(5)}, "is no Timeouts"),
-        ({"retry": "twice"}, "retry: 'twice'"),
-        ({"retry": True}, "retry: True"),
-        ({"retry": 1.5}, "retry: 1.5"),
-        ({"retry": -1}, "-1 is no count"),
+        ({"timeouts": 30}, r"timeouts must be Timeouts\(...\), .* got 30"),
+        ({"timeouts": aiohttp.ClientTimeout(5)}, "got ClientTimeout"),
+        ({"retry": "twice"}, "retry must be .* got 'twice'"),
+        ({"retry": True}, "retry must be .* got True"),
+        ({"retry": 1.5}, "retry must be .* got 1.5"),
+        ({"retry": -1}, "retry must be .* got -1"),
         ({"headers": {"X-A": "a\r\nX-B: b"}}, r"headers\['X-A'\]"),
-        ({"headers": {"X A": "a"}}, "'X A' is no header name"),
-        ({"headers": {"X-A": 1}}, "no text but int"),
-        ({"headers": ["X-A"]}, "headers: is list"),
+        ({"headers": {"X A": "a"}}, "'X A' is not a header name"),
+        ({"headers": {"X-A": 1}}, r"headers\['X-A'\] must be a str; got int"),
+        ({"headers": ["X-A"]}, "headers must be a mapping of names to strings; got list"),
         ({"headers": {"X-A": "\ud800"}}, r"headers\['X-A'\]"),
+        *(({"max_event_size": value}, "max_event_size must be ") for value in (1023, 2048.0, True, "1 MB", None)),
     ],
 )
 async def test_an_option_of_a_session_or_a_call_that_cannot_be_used_gives_one_clear_line_and_nothing_is_sent(
@@ -87,8 +89,12 @@ async def test_an_option_of_a_session_or_a_call_that_cannot_be_used_gives_one_cl
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        *(({"max_connections": value}, "max_connections") for value in (0, -1, 1.5, "10", True)),
-        *(({"client": value}, "client: .* is no aiohttp.ClientSession") for value in ("http", object(), aiohttp)),
+        *(({"max_connections": value}, "max_connections must be ") for value in (0, -1, 1.5, "10", True)),
+        *(({"validate": value}, "validate must be True or False") for value in (None, 1, "no")),
+        *(
+            ({"client": value}, "client must be an aiohttp.ClientSession or None; got ")
+            for value in ("http", object(), aiohttp)
+        ),
     ],
 )
 def test_an_option_of_a_session_that_cannot_be_used_gives_one_clear_line(options: dict[str, Any], message: str) -> None:
@@ -101,9 +107,10 @@ BAD_PACES: list[Any] = [-0.1, math.nan, math.inf, "1", None, True]
 BAD_ENDINGS: list[Any] = ["ignore", None, True, []]
 BAD_FALLBACKS: list[Any] = ["b", None, 5, [1], [""], iter(["b"]), {"b"}]
 BAD_CALLS: list[tuple[dict[str, Any], str]] = [
-    *(({"pace": value}, "pace: ") for value in BAD_PACES),
-    *(({"on_incomplete": value}, "use 'raise' or 'return'") for value in BAD_ENDINGS),
-    *(({"fallback_models": value}, "no list of model ids") for value in BAD_FALLBACKS),
+    *(({"pace": value}, "pace must be seconds") for value in BAD_PACES),
+    *(({"on_incomplete": value}, "on_incomplete must be 'raise' or 'return'") for value in BAD_ENDINGS),
+    *(({"split_think": value}, "split_think must be True or False") for value in (None, 1, "yes")),
+    *(({"fallback_models": value}, "fallback_models must be a list of model ids") for value in BAD_FALLBACKS),
 ]
 
 
@@ -154,7 +161,7 @@ async def test_validate_false_sends_what_it_is_given() -> None:
         assert (body["temperature"], body["temprature"], body["stream_options"]) == (7, 1, "odd")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            await ask(session, model="claude-opus-4-5", n=3)
+            await ask(session, model="claude-opus-4-5", logprobs=True)
         with pytest.raises(InvalidRequestError, match="JSON"):
             session.stream(**{**CHAT, "temperature": object()})
 
@@ -238,13 +245,13 @@ def unwarned() -> Iterator[None]:
 async def test_a_parameter_warning_blames_the_callers_line() -> None:
     async with serving(Reply.text("ok"), Reply.json(COMPLETION)) as (_, session):
         with pytest.warns(ParameterWarning) as caught:
-            stream = session.stream(model="claude-opus-4-5", messages=CHAT["messages"], n=3)
+            stream = session.stream(model="claude-opus-4-5", messages=CHAT["messages"], logprobs=True)
         assert [warning.filename for warning in caught] == [__file__]
         async with stream:
             await stream.until_done()
         WARNED.clear()
         with pytest.warns(ParameterWarning) as caught:
-            await session.complete(model="claude-opus-4-5", messages=CHAT["messages"], n=3)
+            await session.complete(model="claude-opus-4-5", messages=CHAT["messages"], logprobs=True)
         assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -478,6 +485,26 @@ def test_traces_of_a_callers_own_client_are_left_alone() -> None:
 
     virtual_clock.run(main())
     assert seen == [None]
+
+
+# The size of an event
+
+
+async def test_the_size_of_an_event_is_the_calls_or_the_sessions() -> None:
+    small, large = 2048, 200_000
+    answer = Reply.text("x" * 50_000)
+    async with serving(max_event_size=small, retry=None) as (server, session):
+        server.always(answer)
+        assert type(await failure(session)) is ProtocolError
+        assert (await ask(session, max_event_size=large)).content == "x" * 50_000
+        assert (await session.complete(**CHAT, max_event_size=large)).content == "x" * 50_000
+        with pytest.raises(ProtocolError):
+            await session.complete(**CHAT)
+    async with serving(retry=None) as (server, session):
+        server.always(answer)
+        assert session.max_event_size == MAX_EVENT_SIZE
+        assert (await ask(session)).content == "x" * 50_000
+        assert type(await failure(session, max_event_size=small)) is ProtocolError
 
 
 # With aioresponses

@@ -225,12 +225,12 @@ class ErrorContext:
     Args:
         base_url: The endpoint's base URL, for the messages that name it.
         key_source: Where the key was found (``"api_key="``, ``"COMETAPI_KEY"``).
-        secret: The key: replaced wherever a server echoes it.
+        secrets: What must not be told, the longest first: keys and passwords, replaced wherever a server echoes them.
     """
 
     base_url: str
     key_source: str
-    secret: str
+    secrets: tuple[str, ...]
 
     def status_error(
         self,
@@ -301,18 +301,20 @@ class ErrorContext:
 
     def redact(self, text: str) -> str:
         """Return `text` without the key, also where an excerpt's end cut the key apart."""
-        if not self.secret:
-            return text
-        text = text.replace(self.secret, _KEY)
-        whole = text.rstrip("'\".")
-        for length in range(len(self.secret) - 1, _TELLING - 1, -1):
-            if whole.endswith(self.secret[:length]):
-                return whole[:-length] + _KEY + text[len(whole) :]
+        for secret in self.secrets:
+            text = text.replace(secret, _KEY)
+            whole = text.rstrip("'\".")
+            for length in range(len(secret) - 1, _TELLING - 1, -1):
+                if whole.endswith(secret[:length]):
+                    text = whole[:-length] + _KEY + text[len(whole) :]
+                    break
         return text
 
     def redact_error(self, error: ProtocolError) -> ProtocolError:
         """Return an error that quotes the server, without the key."""
-        raw = error.raw.replace(self.secret.encode(), _KEY.encode()) if self.secret else error.raw
+        raw = error.raw
+        for secret in self.secrets:
+            raw = raw.replace(secret.encode(), _KEY.encode())
         return ProtocolError(self.redact(error.message), raw=raw, request_id=error.request_id)
 
     def redact_json(self, value: Any) -> Any:

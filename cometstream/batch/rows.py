@@ -32,7 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["NOT_SENT", "Rows"]
 
-NOT_SENT: Final = frozenset({"self", "timeouts", "retry", "headers", "pace", "on_incomplete", "fallback_models"})
+NOT_SENT: Final = frozenset(
+    {
+        "self",
+        "timeouts",
+        "retry",
+        "headers",
+        "pace",
+        "on_incomplete",
+        "fallback_models",
+        "split_think",
+        "max_event_size",
+    }
+)
 """Arguments of ``CometSession.stream`` that are no parameters of the wire: a row has none of its own."""
 
 # Rows that may be in hand beside a few for each place: those that wait for another attempt hold no place, and a handful of bad

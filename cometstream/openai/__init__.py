@@ -1,4 +1,4 @@
-"""``AsyncOpenAI``: the names and shapes of OpenAI's client over a ``CometSession``.
+"""``AsyncOpenAI``: OpenAI's client, by its names and shapes, over a ``CometSession``.
 
 A program written for ``openai.AsyncOpenAI``'s chat completions changes the import and nothing else::
 
@@ -17,16 +17,16 @@ retries end with the answer's head                     a stream that dies before
 a cut answer is a transport error, or just ends        ``StreamTruncatedError``, with ``partial``
 ``[DONE]`` without a ``finish_reason`` ends the loop   ``StreamUnterminatedError``
 usage of a stream only where asked for                 ``stream.completion.usage``; the loop gets its chunk only where asked for
-the server refuses a misspelt or bad parameter         ``InvalidRequestError`` before it is sent; ``extra_body`` goes unread
+the server refuses a misspelt or bad parameter         ``InvalidRequestError`` before it is sent; ``extra_body`` is not checked
 500 with code ``invalid_request``: server error        ``BadRequestError``, ``status_code`` 500, not retried
 ``ConflictError``, ``UnprocessableEntityError``        ``APIStatusError`` with ``status_code`` 409, 422
 ``APIError`` is an ``OpenAIError``                     both are ``CometError``: ``except APIError`` catches a missing key too
 ``error.response``                                     ``error.status_code``, ``.headers``, ``.request_id``
 ``stream.response`` is httpx's                         it has ``status``, ``headers``, ``request_id``
-``stream(...)``: an empty ``content.delta``            is no event
+``stream(...)``: an empty ``content.delta``            it is not an event
 events' ``parsed``, ``parsed_arguments``               ``completion.tool_calls[0].parse()`` gives checked arguments
-a stream that is neither read nor closed               is closed when it is forgotten, with a ResourceWarning
-``http_client=``, ``organization=``, ``extra_query=``  refused; ``CometSession(client=...)`` takes an aiohttp session
+a stream that is neither read nor closed               it is closed when it is forgotten, with a ResourceWarning
+``http_client=``, ``organization=``, ``extra_query=``  not possible; ``CometSession(client=...)`` takes an aiohttp session
 ``parse()``, ``with_raw_response``, other routes       not there
 =====================================================  =========================================================================
 """

@@ -1,4 +1,4 @@
-"""What the calls of a client have in common: a session and settings, and OpenAI's options turned into the session's."""
+"""What the calls of a client share: a session and settings, and OpenAI's options turned into the session's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from cometstream.config import checked_headers, merge_headers
 from cometstream.errors import ConfigurationError
 from cometstream.policy import NOT_GIVEN as _NOT_GIVEN
 from cometstream.policy import NotGiven, Timeouts
+from cometstream.request.describe import shown
 from cometstream.request.params import ChatParams
-from cometstream.views.view import View
 
 if TYPE_CHECKING:
     from cometstream.request.params import MessageParam
@@ -19,23 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["NOT_GIVEN", "Calls", "CreateParams", "Omit", "Timeout", "not_given", "omit", "refuse", "to_timeouts"]
 
-# Of type Any, so that they stand for every parameter.
+# Of type Any, so that they can stand for every parameter.
 NOT_GIVEN: Any = _NOT_GIVEN
 not_given: Any = _NOT_GIVEN
 omit: Any = _NOT_GIVEN
 Omit = NotGiven
 
 _REFUSED: Final = {
-    "http_client": "requests go through aiohttp; write CometSession(client=...) to bring your own aiohttp.ClientSession",
+    "http_client": "requests go through aiohttp; use CometSession(client=...) with your own aiohttp.ClientSession",
     "organization": "CometAPI has no organizations; leave it out",
     "project": "CometAPI has no projects; leave it out",
-    "default_query": "the routes take no query; leave it out",
-    "extra_query": "the routes take no query; leave it out",
+    "default_query": "the routes have no query; leave it out",
+    "extra_query": "the routes have no query; leave it out",
 }
 
 
 class _PhaseTimeouts(Protocol):
-    """An ``httpx.Timeout``, without its import."""
+    """An ``httpx.Timeout``, so that httpx need not be imported."""
 
     @property
     def connect(self) -> float | None: ...
@@ -58,7 +59,7 @@ class CreateParams(ChatParams, total=False):
 
 @dataclass(frozen=True)
 class Calls:
-    """What the calls of one client have in common: a session, which others may share, and settings for each call."""
+    """What the calls of one client share: a session, which other clients may use too, and the settings of each call."""
 
     session: CometSession
     timeouts: Timeouts | NotGiven | None
@@ -72,10 +73,10 @@ class Calls:
         given: dict[str, Any] = {name: value for name, value in params.items() if not isinstance(value, NotGiven)}
         refuse(extra_query=given.pop("extra_query", None))
         timeouts = to_timeouts(given.pop("timeout")) if "timeout" in given else self.timeouts
-        headers = {**self.headers, **(given.pop("extra_headers", None) or {})}
+        headers = merge_headers(self.headers, checked_headers(given.pop("extra_headers", None)))
         return {
             "model": model,
-            "messages": _plain(messages),
+            "messages": messages,
             "timeouts": timeouts,
             "retry": self.retry,
             "headers": headers,
@@ -84,14 +85,14 @@ class Calls:
 
 
 def refuse(**options: object) -> None:
-    """Raise ``ConfigurationError`` for an option of OpenAI's that has no counterpart, if it is given."""
+    """Raise ``ConfigurationError`` for an option of OpenAI's client that cannot work here, if it is given."""
     for name, value in options.items():
         if value is not None and not isinstance(value, NotGiven):
-            raise ConfigurationError(f"{name} is refused: {_REFUSED[name]}")
+            raise ConfigurationError(f"{name} cannot be used: {_REFUSED[name]}")
 
 
 def to_timeouts(timeout: Timeout) -> Timeouts | NotGiven | None:
-    """Return the session's ``timeouts`` that OpenAI's ``timeout`` stands for: its limit on each wait, for each clock on a wait."""
+    """Return the session's ``timeouts`` for OpenAI's ``timeout``: its limit on each wait becomes the limit of each clock."""
     if timeout is None or isinstance(timeout, (NotGiven, Timeouts)):
         return timeout
     if isinstance(timeout, (int, float)):
@@ -100,14 +101,5 @@ def to_timeouts(timeout: Timeout) -> Timeouts | NotGiven | None:
         return Timeouts(connect=timeout.connect, first_content=timeout.read, content_idle=timeout.read)
     except AttributeError:
         raise ConfigurationError(
-            f"timeout: {timeout!r} is none; use seconds, an httpx.Timeout, Timeouts, or None for no clocks"
+            f"timeout must be seconds, an httpx.Timeout, Timeouts or None (no limits); got {shown(timeout)}"
         ) from None
-
-
-def _plain(value: Any) -> Any:
-    """Return messages with the views in them, such as an answer's message or its tool calls, as dicts."""
-    if isinstance(value, View):
-        return value.to_dict()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

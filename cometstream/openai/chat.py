@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from cometstream.errors import InvalidRequestError
 from cometstream.openai.streams import AsyncChatCompletionStreamManager, AsyncStream
+from cometstream.policy import NotGiven
+from cometstream.request.describe import kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +16,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from cometstream.openai.calls import Calls, CreateParams
-    from cometstream.policy import NotGiven
     from cometstream.request.params import MessageParam
     from cometstream.views.chunks import ChatCompletionChunk
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
@@ -80,17 +82,21 @@ class Completions:
 
         Args:
             model: The model's id.
-            messages: The conversation, oldest first; an answer's ``message`` or its ``tool_calls`` can stand in it as they are.
-            stream: True returns a stream, whose request is answered with a 2xx status already. Its connection is closed at its
-                end; ``async with stream`` or ``await stream.close()`` closes it before.
-            **params: The wire's parameters by their names; None, ``NOT_GIVEN`` and ``omit`` mean not given. Also
-                ``timeout``, as the client's; ``extra_headers``; ``extra_body``, merged into the body unread, over all others.
+            messages: The conversation, oldest first. An answer's ``message`` or its ``tool_calls`` can stand in it as they are.
+            stream: True returns a stream, once the request is answered with a 2xx status. Its connection is closed at its end;
+                ``async with stream`` or ``await stream.close()`` closes it before.
+            **params: The wire's parameters by their names; None, ``NOT_GIVEN`` and ``omit`` mean not given. Also ``timeout``, as
+                the client's; ``extra_headers``; ``extra_body``: a provider's own parameters, which are merged into the body,
+                replace others of the same name, and are not checked.
         Raises:
-            InvalidRequestError: The request breaks the specification; every problem is listed.
-            CometError: The answer's status, or that none could be had; without ``stream`` also how it ended.
+            InvalidRequestError: The request does not match the specification; every problem is listed.
+            CometError: The server answered with an error, or there was no answer. Without ``stream`` also: the answer did not end
+                well.
         Cancellation:
             Safe at any point; the connection is closed.
         """
+        if stream is not None and not isinstance(stream, (bool, NotGiven)):
+            raise InvalidRequestError([f"stream: is {kind(stream)}; it must be true or false"])
         request = self._calls.request(model, messages, params)
         if stream is not True:
             return await self._calls.session.complete(**request)
@@ -106,7 +112,7 @@ class Completions:
         messages: Sequence[MessageParam | ChatCompletionMessage],
         **params: Unpack[CreateParams],
     ) -> AsyncChatCompletionStreamManager:
-        """Return one request as typed events: ``async with`` it, then iterate; nothing is sent before that.
+        """Return one request as typed events, to enter with ``async with`` and iterate; nothing is sent before that.
 
         Args:
             model: As ``create``.
@@ -120,9 +126,9 @@ class Completions:
 
 
 def _asks_for_usage(request: Mapping[str, Any]) -> bool:
-    """Whether the caller decided on the usage chunk. Else the session asks for it unseen, and unseen it stays."""
-    for holder in (request, request.get("extra_body") or {}):
-        options = holder.get("stream_options")
+    """Whether the caller decided on the usage chunk. If not, the session asks for it, and the caller's loop does not see it."""
+    for holder in (request, request.get("extra_body")):
+        options = holder.get("stream_options") if isinstance(holder, Mapping) else None
         if isinstance(options, Mapping) and "include_usage" in options:
             return True
     return False

@@ -1,10 +1,11 @@
-"""The client: OpenAI's constructor over a session."""
+"""``AsyncOpenAI``: a client with the constructor of OpenAI's, over a session."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
 
+from cometstream.config import checked_headers, merge_headers
 from cometstream.openai.calls import NOT_GIVEN, Calls, Timeout, refuse, to_timeouts
 from cometstream.openai.chat import Chat
 from cometstream.openai.models import Models
@@ -20,21 +21,21 @@ __all__ = ["AsyncOpenAI"]
 
 
 class AsyncOpenAI:
-    """A client with the names of OpenAI's, for chat completions and the list of models.
+    """A client with the names of OpenAI's client, for chat completions and the list of models.
 
     Use it with ``async with``, or end it with ``await client.close()``.
 
     Args:
         api_key: The CometAPI key; None takes the environment variable ``COMETAPI_KEY``, never ``OPENAI_API_KEY``.
-        base_url: Where the routes are; None takes ``COMETAPI_BASE_URL``, then ``https://api.cometapi.com/v1``.
-        timeout: Seconds that each wait may take: for a connection, for the first content, for the next content. An
-            ``httpx.Timeout`` gives its ``connect`` to the first and its ``read`` to the others; its ``write`` and ``pool`` have
-            no counterpart. ``Timeouts`` sets each clock, ``total`` among them. None turns all clocks off.
-        max_retries: Attempts beyond the first; two by default.
+        base_url: The address of the endpoint; None takes ``COMETAPI_BASE_URL``, then ``https://api.cometapi.com/v1``.
+        timeout: Seconds that each wait may take: for a connection, for the first content, for the next content. Of an
+            ``httpx.Timeout`` its ``connect`` limits the first, its ``read`` the others; its ``write`` and ``pool`` are not used.
+            ``Timeouts`` sets each clock, also ``total``. None turns all clocks off.
+        max_retries: Attempts after the first; the default is two.
         default_headers: Headers added to every request.
-        http_client: Refused unless None, like ``organization``, ``project`` and ``default_query``.
+        http_client: Must be None, like ``organization``, ``project`` and ``default_query``.
     Raises:
-        ConfigurationError: No key, or an option that cannot be used.
+        ConfigurationError: There is no key, or an option cannot be used.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class AsyncOpenAI:
             "base_url": base_url,
             "timeout": timeout,
             "max_retries": max_retries,
-            "default_headers": default_headers or {},
+            "default_headers": checked_headers(default_headers),
         }
         self._session = CometSession(
             api_key=api_key,
@@ -84,11 +85,11 @@ class AsyncOpenAI:
 
     @property
     def base_url(self) -> str:
-        """Where the routes are."""
+        """The address of the endpoint."""
         return self._session.base_url
 
     async def close(self) -> None:
-        """Close the pool and with it every open stream; clients that share it (``with_options``) are closed too.
+        """Close the pool and all open streams, also those of clients made with ``with_options``: they share the pool.
 
         Cancellation:
             The pool is closed all the same.
@@ -105,14 +106,14 @@ class AsyncOpenAI:
         default_headers: Mapping[str, str] | None = None,
         http_client: object = None,
     ) -> AsyncOpenAI:
-        """Return a client with some settings changed; ``default_headers`` are added to those there are.
+        """Return a client with some settings changed; ``default_headers`` are added to this client's.
 
-        It shares this client's connections. Only with another ``api_key`` or ``base_url`` it has its own, to be closed.
+        It shares this client's connections. With another ``api_key`` or ``base_url`` it has its own: close it, too.
         """
         refuse(http_client=http_client)
         changes = {"api_key": api_key, "base_url": base_url}
         given = {**self._given, **{name: value for name, value in changes.items() if value is not None}}
-        given["default_headers"] = {**given["default_headers"], **(default_headers or {})}
+        given["default_headers"] = merge_headers(given["default_headers"], checked_headers(default_headers))
         if not isinstance(timeout, NotGiven):
             given["timeout"] = timeout
         if not isinstance(max_retries, NotGiven):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cometstream.config import checked_headers, merge_headers
 from cometstream.openai.calls import NOT_GIVEN, Calls, Timeout, refuse, to_timeouts
 from cometstream.policy import NotGiven
 
@@ -29,25 +30,25 @@ class Models:
         extra_headers: Mapping[str, str] | None = None,
         extra_query: object = None,
     ) -> AsyncPaginator:
-        """Return the models that the endpoint serves, to be awaited or iterated.
+        """Return the models that the endpoint serves: ``await`` the list, or iterate it with ``async for``.
 
         Args:
             timeout: As the client's, for this call.
             extra_headers: Headers added for this call.
-            extra_query: Refused unless None.
+            extra_query: Must be None.
         """
         refuse(extra_query=extra_query)
         calls = self._calls
         timeouts = calls.timeouts if isinstance(timeout, NotGiven) else to_timeouts(timeout)
-        headers = {**calls.headers, **(extra_headers or {})}
+        headers = merge_headers(calls.headers, checked_headers(extra_headers))
         return AsyncPaginator(lambda: calls.session.models(timeouts=timeouts, retry=calls.retry, headers=headers))
 
 
 class AsyncPaginator:
-    """The list of models before it is asked for: ``await`` it for the page, or iterate its models.
+    """The list of models, not fetched yet: ``await`` it for the page, or iterate its models.
 
     Args:
-        fetch: Asks for it.
+        fetch: Fetches it.
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[Sequence[Model]]]) -> None:

@@ -1,4 +1,4 @@
-"""Open streams under OpenAI's names: of chunks, and of typed events."""
+"""Open streams with OpenAI's names: of chunks, and of typed events."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["AsyncChatCompletionStream", "AsyncChatCompletionStreamManager", "Asy
 
 _T = TypeVar("_T")
 
-# What OpenAI's helper does not know; `CometSession.stream(...).events()` has it.
+# Events that OpenAI's helper does not have; `CometSession.stream(...).events()` yields them.
 _FOREIGN_EVENTS: Final = (KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEvent)
 
 
 class AsyncStream(Generic[_T]):
     """An open stream: iterate it.
 
-    The end, an error or a cancelled read closes the connection, and so do ``close()`` and ``async with``. A stream that is
-    forgotten before warns with a ResourceWarning and closes it then.
+    Its end, an error and a cancelled read close the connection, and so do ``close()`` and ``async with``. A stream that is
+    forgotten earlier closes it, too, with a ResourceWarning.
 
     Args:
         stream: The entered stream.
@@ -58,9 +58,9 @@ class AsyncStream(Generic[_T]):
                 if self._shows(item):
                     return item
         except UsageError:
-            raise  # another task is reading, and goes on
+            raise  # another task is reading this stream: it goes on
         except BaseException:
-            # A loop that a cancellation ends leaves nobody behind to close the stream.
+            # When a cancellation ends the loop, nobody else closes the stream.
             await self.close()
             raise
 
@@ -73,7 +73,7 @@ class AsyncStream(Generic[_T]):
     def __del__(self) -> None:
         if self._stream.outcome is not None:
             return
-        # Any thread may collect garbage, and the open socket holds aiohttp's response, so that nothing else would close it.
+        # Any thread may collect garbage. Nothing else closes the connection: its socket keeps aiohttp's response alive.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_close_now, self._stream)
         warnings.warn(
@@ -84,7 +84,7 @@ class AsyncStream(Generic[_T]):
         )
 
     async def close(self) -> None:
-        """Close the connection, if the stream is not at its end; a loop in another task ends quietly.
+        """Close the connection, if the stream is not at its end. A loop in another task ends without an error.
 
         Cancellation:
             Nothing is awaited.
@@ -93,7 +93,7 @@ class AsyncStream(Generic[_T]):
 
     @property
     def completion(self) -> ChatCompletion:
-        """The completion so far; at the end with ``usage``, whether or not the caller asked for it."""
+        """The completion so far. At the end it has ``usage``, also where the caller did not ask for it."""
         return self._stream.completion
 
     @property
@@ -135,7 +135,7 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
 
 
 class AsyncChatCompletionStreamManager:
-    """What ``stream(...)`` returns: entering it sends the request.
+    """The result of ``stream(...)``: entering it sends the request.
 
     Args:
         stream: The stream, not entered.
@@ -160,7 +160,7 @@ class AsyncChatCompletionStreamManager:
 
 
 def _close_now(stream: ChatStream) -> None:
-    """Run ``aclose()``, which awaits nothing, where nothing can be awaited."""
+    """Run ``aclose()`` in a function that is not async: it awaits nothing."""
     try:
         stream.aclose().send(None)
     except StopIteration:

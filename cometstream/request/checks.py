@@ -1,8 +1,8 @@
-"""The endpoint's own bounds on a request, told all at once before a byte is sent.
+"""Checks a request against the endpoint's specification before it is sent, and lists all problems at once.
 
-Closed are types, required fields, ranges and the keywords themselves. Open, and passed in silence, are the values that
-providers extend at will: roles, reasoning efforts, service tiers, part and tool types, and unknown fields of nested
-objects. Null is accepted for every optional parameter and field.
+Checked are types, required fields, ranges and the names of the parameters. Not checked are values that providers may add to:
+roles, reasoning efforts, service tiers, part and tool types, and unknown fields of nested objects. Null is accepted for every
+optional parameter and field.
 """
 
 from __future__ import annotations
@@ -11,35 +11,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from cometstream.errors import InvalidRequestError
+from cometstream.request.describe import MISSING, kind, shown
 from cometstream.request.encode import encode_body, is_json_list, join_path
+from cometstream.views.view import View
 
 __all__ = ["KNOWN_PARAMETERS", "check_request"]
 
-# Appends to `problems` what is wrong with a value at a path.
+# Appends to `problems` what is wrong with the value at a path.
 _Check: TypeAlias = Callable[[Any, str, list[str]], None]
-
-_MISSING: Final = object()
-
-
-def _kind(value: object) -> str:
-    """Name a value for a message: numbers as they are, of all else only the kind, since it may be long or private."""
-    if value is _MISSING:
-        return "missing"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int) and abs(value) >= 2**64:  # Python refuses to print very long ones
-        return "an integer beyond 64 bits"
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, str):
-        return "a string" if value else "an empty string"
-    if isinstance(value, Mapping):
-        return "an object"
-    return ("a list" if value else "an empty list") if is_json_list(value) else f"of type {type(value).__name__}"
 
 
 def _refuse(value: object, path: str, problems: list[str], allowed: str) -> None:
-    problems.append(f"{path}: is {_kind(value)}; {allowed}")
+    problems.append(f"{path}: is {kind(value)}; {allowed}")
 
 
 def _string(value: Any, path: str, problems: list[str]) -> None:
@@ -58,13 +41,13 @@ def _boolean(value: Any, path: str, problems: list[str]) -> None:
 
 
 def _present(value: Any, path: str, problems: list[str]) -> None:
-    if value is _MISSING or value is None:
+    if value is MISSING or value is None:
         _refuse(value, path, problems, "it is required")
 
 
 def _number(low: float, high: float) -> _Check:
     def check(value: Any, path: str, problems: list[str]) -> None:
-        # NaN and infinities fail every comparison that they should.
+        # NaN and the infinities fail this comparison, too.
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             _refuse(value, path, problems, f"it must be a number from {low} to {high}")
 
@@ -128,7 +111,7 @@ def _object(
     variants: Mapping[str, _Check] | None = None,
     or_string: bool = False,
 ) -> _Check:
-    """Make the check of an object: its required and optional fields, and what its own `type` asks for besides."""
+    """Return the check of an object: its required and optional fields, and those that its `type` asks for in addition."""
     required, variants = required or {}, variants or {}
     fields = {**required, **(optional or {})}
     texts = frozenset(name for name, field in fields.items() if field is _string or field is _content)
@@ -136,18 +119,20 @@ def _object(
 
     def check(value: Any, path: str, problems: list[str]) -> None:
         if not isinstance(value, (dict, Mapping)):
-            if not (or_string and isinstance(value, str)):
+            if isinstance(value, View):  # of an earlier answer, such as one of its tool calls
+                check(value.to_dict(), path, problems)
+            elif not (or_string and isinstance(value, str)):
                 _refuse(value, path, problems, allowed)
             return
         for name, element in value.items():
-            # Most fields are texts, and a long conversation has thousands: these cost neither a call nor a path.
+            # A long conversation has thousands of texts: they cost neither a call nor a path.
             if type(element) is str and name in texts:
                 continue
             if (field := fields.get(name)) is not None and (element is not None or name in required):
                 field(element, f"{path}.{name}", problems)
         for name, field in required.items():
             if name not in value:
-                field(_MISSING, f"{path}.{name}", problems)
+                field(MISSING, f"{path}.{name}", problems)
         if variants and isinstance(kind := value.get("type"), str) and kind in variants:
             variants[kind](value, path, problems)
 
@@ -155,7 +140,7 @@ def _object(
 
 
 def _response_format_type(value: Any, path: str, problems: list[str]) -> None:
-    if value not in ("text", "json_object", "json_schema"):
+    if not isinstance(value, str) or value not in ("text", "json_object", "json_schema"):
         _refuse(value, path, problems, "it must be text, json_object or json_schema")
 
 
@@ -188,19 +173,10 @@ _message_fields = _object(
     },
 )
 
-# What an assistant message may hold in the place of its content; the last three for answers cut off while reasoning.
-_IN_PLACE_OF_CONTENT = (
-    "tool_calls",
-    "function_call",
-    "audio",
-    "refusal",
-    "reasoning_content",
-    "reasoning",
-    "reasoning_details",
-)
+# A parameter's name that a message shows as it is; names can come from a browser.
+_LONGEST_NAME: Final = 64
 
-
-# Nearly all messages are these two texts, and a long conversation has thousands of them.
+# Nearly all messages are these two texts; a long conversation has thousands of them.
 _PLAIN: Final = frozenset({"role", "content"})
 
 
@@ -221,16 +197,14 @@ def _message(value: Any, path: str, problems: list[str]) -> None:
     if not isinstance(value, (dict, Mapping)):
         return
     role = value.get("role")
-    content = value.get("content", _MISSING)
-    if content is None or content is _MISSING:
-        if role == "assistant":
-            if not any(map(value.get, _IN_PLACE_OF_CONTENT)):
-                allowed = "without tool_calls, function_call, audio or refusal it must be a string or a list of parts"
-                _refuse(content, f"{path}.content", problems, allowed)
-        elif role in ("system", "developer", "user", "tool"):
-            _content(content, f"{path}.content", problems)
+    if not isinstance(role, str):
+        return
+    content = value.get("content", MISSING)
+    # An answer may have none (it called tools, or was cut), and comes back as it is.
+    if (content is None or content is MISSING) and role in ("system", "developer", "user", "tool"):
+        _content(content, f"{path}.content", problems)
     if role == "tool":
-        _string(value.get("tool_call_id", _MISSING), f"{path}.tool_call_id", problems)
+        _string(value.get("tool_call_id", MISSING), f"{path}.tool_call_id", problems)
 
 
 _stop_strings = _list(_string, "a string or a list of strings")
@@ -289,24 +263,24 @@ _OPTIONAL: Final[Mapping[str, _Check]] = {
 }
 
 KNOWN_PARAMETERS: Final[frozenset[str]] = frozenset({"model", "messages", *_OPTIONAL})
-"""Every keyword of the request body; what a provider adds of its own goes into `extra_body`."""
+"""Every parameter of the request body. A provider's own parameters go into `extra_body`."""
 
 
 def check_request(body: Mapping[str, Any]) -> None:
     """Check a request against the endpoint's specification.
 
     Args:
-        body: The whole body with `model`, `messages` and `stream`; without `extra_body`, which passes unread.
+        body: The whole body with `model`, `messages` and `stream`, without `extra_body`, which is not checked.
 
     Raises:
-        InvalidRequestError: The request breaks the specification; every problem is listed with its path.
+        InvalidRequestError: The request does not match the specification; every problem is listed with its path.
 
     Source:
-        The OpenAPI of POST /v1/chat/completions, and OpenAI's own reference where that one is silent.
+        The OpenAPI of POST /v1/chat/completions; for parameters that it does not have, OpenAI's own reference.
     """
     problems: list[str] = []
-    _model(body.get("model", _MISSING), "model", problems)
-    _messages(body.get("messages", _MISSING), "messages", problems)
+    _model(body.get("model", MISSING), "model", problems)
+    _messages(body.get("messages", MISSING), "messages", problems)
     for name, value in body.items():
         if name == "model" or name == "messages" or (value is True and name == "stream"):
             continue
@@ -314,27 +288,32 @@ def check_request(body: Mapping[str, Any]) -> None:
             problems.append(_unknown(name))
         elif value is not None:
             optional(value, name, problems)
-    if "top_logprobs" in body and body["top_logprobs"] is not None and not body.get("logprobs"):
+    if body.get("top_logprobs") is not None and _is_off(body.get("logprobs")):
         problems.append("top_logprobs: is given without logprobs; logprobs must be true")
-    if "stream_options" in body and body["stream_options"] is not None and not body.get("stream"):
+    if body.get("stream_options") is not None and _is_off(body.get("stream")):
         problems.append("stream_options: is given without stream; stream must be true")
     if problems:
         raise InvalidRequestError([*problems, *_unwritable(body, problems)])
 
 
+def _is_off(flag: object) -> bool:
+    return flag is None or flag is False
+
+
 def _unwritable(body: Mapping[str, Any], problems: list[str]) -> list[str]:
-    """Return what encoding would complain of besides, so that the caller mends all in one go."""
-    told = {problem.partition(": ")[0] for problem in problems}
+    """Return the problems that encoding would find in addition, so that the caller learns of all at once."""
+    known = {problem.partition(": ")[0] for problem in problems}
     try:
         encode_body(body)
     except InvalidRequestError as error:
-        return [problem for problem in error.problems if problem.partition(": ")[0] not in told]
+        return [problem for problem in error.problems if problem.partition(": ")[0] not in known]
     return []
 
 
 def _unknown(name: str) -> str:
-    import difflib  # nobody waits for it whose requests are right
+    import difflib  # here: programs whose requests are right do not wait for its import
 
-    nearest = difflib.get_close_matches(name.lower(), KNOWN_PARAMETERS, n=1)
+    nearest = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), KNOWN_PARAMETERS, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"{name}: is no parameter of this endpoint; {hint}extra_body passes a provider's own parameters unread"
+    label = name if name.isprintable() and len(name) <= _LONGEST_NAME else shown(name)
+    return f"{label}: is not a parameter of this endpoint; {hint}a provider's own parameters go into extra_body"

@@ -1,4 +1,4 @@
-"""The request as JSON, and what it holds that JSON cannot, each with its path."""
+"""Writes a request as JSON; names with its path each value that JSON cannot hold."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, TypeGuard
 import orjson
 
 from cometstream.errors import InvalidRequestError
+from cometstream.views.view import View
 
 __all__ = ["encode_body", "is_json_list", "join_path"]
 
 
 def is_json_list(value: object) -> TypeGuard[Sequence[Any]]:
-    """Tell whether `value` is written as a JSON list: any sequence but text and bytes."""
+    """Whether `value` is written as a JSON list: any sequence except text and bytes."""
     return isinstance(value, (list, tuple)) or (
         isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
     )
@@ -24,26 +25,28 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
     """Write a request body as JSON.
 
     Args:
-        body: The whole body, with `extra_body` merged in. Any mapping and any sequence will do at every depth.
+        body: The whole body, with `extra_body` merged in. Mappings, sequences and views of answers may stand at every depth.
 
     Returns:
         UTF-8 bytes on one line.
 
     Raises:
         InvalidRequestError: Values that JSON cannot hold, each with its path: NaN and infinities, integers beyond 64
-            bits, lone surrogates, keys that are no strings, circular references, foreign objects.
+            bits, lone surrogates, keys that are not strings, circular references, other objects.
     """
     try:
         encoded = orjson.dumps(body, default=_plain)
     except TypeError as error:
         raise InvalidRequestError(list(_unwritable(body, "", ())) or [f"body: {error}"]) from None
-    # orjson writes NaN and infinities as null. A body without a null in it has none, and needs no second look.
+    # orjson writes NaN and infinities as null. A body without "null" has none of them.
     if b"null" in encoded and not _is_finite(body):
         raise InvalidRequestError(list(_unwritable(body, "", ())))
     return encoded
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, View):
+        return value.to_dict()
     if isinstance(value, Mapping):
         return dict(value)
     if is_json_list(value):
@@ -54,16 +57,20 @@ def _plain(value: object) -> object:
 
 
 def _is_finite(value: object) -> bool:
-    """Tell whether no float below `value` is NaN or infinite; ten times as fast as looking for the path of one."""
+    """Whether no float in `value` is NaN or infinite; ten times as fast as `_unwritable`, which looks for the path."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, (dict, Mapping)):
         return all(type(item) is str or _is_finite(item) for item in value.values())
+    if isinstance(value, View):
+        return _is_finite(value.to_dict())
     return not is_json_list(value) or all(type(item) is str or _is_finite(item) for item in value)
 
 
 def _unwritable(value: object, path: str, parents: tuple[int, ...]) -> Iterator[str]:
     """Yield a problem for each value that JSON cannot hold; `parents` are the ids of the containers around it."""
+    if isinstance(value, View):
+        value = value.to_dict()
     if isinstance(value, float):
         if not math.isfinite(value):
             yield f"{path}: is {value}; JSON has finite numbers only"

@@ -1,7 +1,7 @@
-"""The request's shape: TypedDicts for its parameters, for editors and type checkers; at run time `checks` tells what it may hold.
+"""Types of the request's parameters, for editors and type checkers; at run time `checks` looks at their values.
 
-Every object may also be given as a plain mapping, so that dicts which a program builds or reads somewhere are accepted,
-and other libraries' TypedDicts too. Optional parameters take None for "not given", as the OpenAI SDK's users write it.
+Every object may also be a plain mapping, so that dicts from anywhere and other libraries' TypedDicts are accepted. Optional
+parameters take None for "not given", as in the OpenAI SDK.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the providers behind the endpoint take: its cross-provider table, and warnings where a request goes beyond it.
+"""The endpoint's table of what each provider takes, and warnings where a request goes beyond it.
 
-A warning, never an error: providers change faster than tables, and the gateway maps much by itself.
+A warning, never an error: providers change faster than tables, and the gateway adapts many parameters itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from cometstream.request.describe import shown
 from cometstream.request.encode import is_json_list
 
 __all__ = [
@@ -27,16 +28,16 @@ __all__ = [
 
 
 class ParameterWarning(UserWarning):
-    """The model's provider does not take a parameter as it was given; the request is sent all the same."""
+    """The model's provider does not take a parameter as it was given. The request is sent all the same."""
 
 
 @dataclass(frozen=True)
 class OpenAIModels:
-    """The OpenAI models that are meant by "o-series, GPT-5.1+" and its like.
+    """A group of OpenAI models, such as "o-series, GPT-5.1+".
 
     Attributes:
-        name: The endpoint's page's own words.
-        since: The first GPT version among them; Pro, o-series and Codex models always are.
+        name: The words of the endpoint's page.
+        since: The first GPT version in the group; Pro, o-series and Codex models are always in it.
     """
 
     name: str
@@ -44,7 +45,7 @@ class OpenAIModels:
 
 
 Support: TypeAlias = bool | float | tuple[str, ...] | OpenAIModels
-"""A cell: taken or not, up to a number (of `stop`: so many strings), only these types, or only these models."""
+"""A cell of the table: taken or not, up to a number (of `stop`: of strings), only these types, or only these models."""
 
 PARAMETER_SUPPORT: Final[Mapping[str, Mapping[str, Support]]] = {
     "temperature": {"gpt": 2, "claude": 1, "gemini": 2},
@@ -56,23 +57,24 @@ PARAMETER_SUPPORT: Final[Mapping[str, Mapping[str, Support]]] = {
     "logprobs": {"gpt": True, "claude": False, "gemini": False},
     "reasoning_effort": {"gpt": OpenAIModels("o-series and GPT-5.1+", (5, 1)), "claude": False, "gemini": False},
 }
-"""The table "Parameter support across providers"; the columns are OpenAI GPT, Claude and Gemini (both via compat)."""
+"""The page's table "Parameter support across providers"; the columns are OpenAI GPT, Claude and Gemini."""
 
 WANT_MAX_COMPLETION_TOKENS: Final = OpenAIModels("GPT-4.1, GPT-5 series and o-series", (4, 1))
-"""The models that the page recommends `max_completion_tokens` for; it calls `max_tokens` deprecated there."""
+"""The models for which the page recommends `max_completion_tokens` and calls `max_tokens` deprecated."""
 
 WANT_RESPONSES_ENDPOINT: Final = frozenset({"pro", "o-series", "codex"})
-"""The families that the page sends to the Responses endpoint, which supports them more completely."""
+"""The families for which the page recommends the Responses endpoint, which supports them better."""
 
 WARNED: Final[set[tuple[str, str]]] = set()
-"""The (model family, parameter) pairs warned of in this process; ``WARNED.clear()`` lets them be told again."""
+"""The (model family, parameter) pairs that this process was warned of; ``WARNED.clear()`` brings the warnings back."""
 
-# Tried in this order on the id's last path segment, after "ft:" (a fine-tune) or dotted words ("us.anthropic.").
+# Tried in this order on the id's last path segment, after "ft:" (a fine-tune) or dotted words ("us.anthropic."). A version has few
+# digits; Python refuses to read thousands of them.
 _FAMILIES: Final = {
     "codex": r"(?:gpt-[\d.]+-)?codex(?![a-z])",
     "pro": r"(?:gpt-[\d.]+|o\d+)-pro(?![a-z])",
     "o-series": r"o\d+(?![a-z\d.])",
-    "gpt": r"(?:chat)?gpt-(\d)(?:\.(\d+))?",
+    "gpt": r"(?:chat)?gpt-(\d)(?:\.(\d{1,4}))?",
     "claude": r"claude(?![a-z])",
     "gemini": r"gemini(?![a-z])",
 }
@@ -82,7 +84,7 @@ def model_family(model_id: str) -> str | None:
     """Return the family of a model by its id.
 
     Args:
-        model_id: As in the request; a provider's prefix ("anthropic/claude-..."), dates and suffixes do no harm.
+        model_id: As in the request, with or without a provider's prefix ("anthropic/claude-..."), a date or a suffix.
 
     Returns:
         "gpt", "o-series", "pro", "codex", "claude" or "gemini"; None for all others.
@@ -96,9 +98,9 @@ def warn_parameters(
     """Warn of parameters that the model's provider does not take, once for each (model family, parameter).
 
     Args:
-        body: The request body. Values of a wrong type are passed over: they are for `check_request` to tell.
-        stacklevel: As in `warnings.warn`: 1 blames the line that calls this function, 2 its caller.
-        seen: The pairs warned of so far; it is added to.
+        body: The request body. Values of a wrong type are skipped: `check_request` refuses them.
+        stacklevel: As in `warnings.warn`: 1 points to the line that calls this function, 2 to its caller.
+        seen: The pairs that were warned of before; new pairs are added.
 
     Source:
         "Cross-provider notes" and the note on the Responses endpoint, on the page of POST /v1/chat/completions.
@@ -114,7 +116,7 @@ def warn_parameters(
         exceeds, advice = limit
         if exceeds(value):
             seen.add((family, parameter))
-            message = f"{parameter}: {advice} (model {model!r}); the request is sent as it is"
+            message = f"{parameter}: {advice} (model {shown(model)}); the request is sent unchanged"
             warnings.warn(message, ParameterWarning, stacklevel=stacklevel + 1)
 
 
@@ -125,7 +127,7 @@ class _Limit(NamedTuple):
 
 @cache
 def _patterns() -> dict[str, re.Pattern[str]]:
-    """Return the families' patterns, made for the first request: an import should not wait for them."""
+    """Return the families' patterns, made for the first request: the import does not wait for them."""
     return {
         family: re.compile(rf"(?:ft:|(?:[a-z-]+\.)+)?{pattern}", re.IGNORECASE) for family, pattern in _FAMILIES.items()
     }
@@ -140,9 +142,9 @@ def _match(model_id: str) -> tuple[str | None, tuple[int, int] | None]:
     return None, None
 
 
-@lru_cache(maxsize=256)  # a program uses a few models, a proxy may pass on any number of ids
+@lru_cache(maxsize=256)  # bounded: a program uses a few models, but a proxy passes any number of ids on
 def _limits(model_id: str) -> tuple[str, dict[str, _Limit]]:
-    """Return a model's family and what may be exceeded with it; nothing for unknown models."""
+    """Return a model's family and its limits; no limits for unknown models."""
     family, version = _match(model_id)
     if family is None:
         return "", {}
@@ -178,5 +180,5 @@ def _always(value: object) -> bool:
 
 
 def _is_other_type(value: object, types: tuple[str, ...]) -> bool:
-    # "text" is what every model answers by itself, so asking for it asks for nothing.
+    # Every model answers with "text" by itself.
     return isinstance(value, Mapping) and value.get("type") not in ("text", *types)

@@ -1,4 +1,4 @@
-"""The gateway's validation: what it refuses, in the order and with the error bodies of its documents."""
+"""The gateway's validation: the requests that it refuses, with the error bodies of its documents and in their order."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "max_completion_tokens": (1, None),
 }
 _WHOLE = {"top_logprobs", "n", "max_tokens", "max_completion_tokens"}
-_STOPS = 5  # the most that any provider takes
+_STOPS = 5  # no provider takes more
 
 
 def refusal(body: Any, models: Collection[str], request_id: str) -> Reply | None:
-    """Return the error that a chat completion request gets, None if it is served.
+    """Return the error for a chat completion request; None if the request is served.
 
     Args:
-        body: The request's parsed body; None if it was not JSON.
+        body: The request's parsed body; None if it is not JSON.
         models: The ids of the models that are served.
         request_id: The id to name in the error's message.
     Source:
-        The 400 and 500 examples of POST /v1/chat/completions. The routing by model comes before the request's
-        own fields are read, hence the order.
+        The 400 and 500 examples of POST /v1/chat/completions. The model comes first: the gateway routes by it before it
+        reads the other fields.
     """
     if not isinstance(body, dict):
         return Reply.error(400, "the body is not a JSON object", code="invalid_request", request_id=request_id)

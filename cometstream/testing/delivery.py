@@ -1,4 +1,4 @@
-"""Writes a reply to its connection: each piece its own write, then the reply's ending."""
+"""Writes a reply to its connection: each piece in its own write, then the reply's ending."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivered", "deliver"]
 
-# A reader on the same loop is polled one turn after the write and woken in the next; three more let it pass the data
-# on (asyncio.wait_for alone takes two) and come back to read.
+# A reader on the same loop is polled one turn after the write and woken in the next. In three more turns it passes the data on
+# (asyncio.wait_for alone takes two) and reads again.
 _TURNS_TO_BE_READ = 5
 
 
@@ -32,7 +32,7 @@ async def deliver(reply: Reply, request: web.BaseRequest) -> bool:
     Raises:
         ConnectionError: The client has left.
     Cancellation:
-        Safe at any point; what was written stays written.
+        Safe at any point; bytes that were written stay written.
     """
     if reply.framing == "chunked" and request.version < HttpVersion11:
         reply = replace(reply, framing="close")
@@ -61,7 +61,7 @@ async def deliver(reply: Reply, request: web.BaseRequest) -> bool:
 
 
 class Delivered(web.StreamResponse):
-    """Tells aiohttp that the response is on the wire already.
+    """Tells aiohttp that the response has been written already.
 
     Args:
         keep_alive: Whether the connection can serve another request.
@@ -80,11 +80,11 @@ class Delivered(web.StreamResponse):
         """Write no head: it has been written."""
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Write no end: the reply had the one that it asked for."""
+        """Write no end: the reply had its own."""
 
 
 class _Connection:
-    """The server's end of one connection, for the time of one reply."""
+    """The server's side of one connection during one reply."""
 
     def __init__(self, request: web.BaseRequest) -> None:
         if request.transport is None:

@@ -1,4 +1,4 @@
-"""What the simulated server answers, as plain data: a status, headers, write pieces, and how the answer ends."""
+"""A reply of the simulated server as plain data: a status, headers, pieces to write, and how the reply ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DONE = b"data: [DONE]\n\n"
 """The frame that ends a stream."""
 
 CREATED = 1774412483
-"""The creation time that everything simulated bears: fixed, so that equal requests get equal answers."""
+"""The creation time of everything simulated. It is fixed, so that equal requests get equal answers."""
 
 _REQUEST_ID = "20260325042123456789simulated"
 _MESSAGES = {
@@ -52,7 +52,7 @@ def chunk(
     """Return one ``chat.completion.chunk`` with one choice, shaped as OpenAI's.
 
     Args:
-        delta: The choice's delta; none is ``{}``.
+        delta: The choice's delta; None is ``{}``.
         index: The choice's index.
         finish_reason: The choice's finish reason, null before its end.
         logprobs: The choice's log probabilities.
@@ -79,16 +79,16 @@ class Reply:
         body: The steps of the body in order. Each ``bytes`` is one write to the socket (in chunked framing also one
             HTTP chunk), a number waits that many seconds, an ``asyncio.Event`` waits until it is set.
         status: The HTTP status.
-        headers: The headers, besides those that ``framing`` adds.
+        headers: The headers, without those that ``framing`` adds.
         framing: How the body is delimited: ``"chunked"``; ``"length"`` (Content-Length); ``"close"`` (neither, the
             connection closes at its end); ``"raw"`` (the body is the whole HTTP response, head included, and the
             connection closes after it).
         delay: What to wait for before the head, seconds or an event.
-        ending: What comes after the body: ``"end"`` (its proper end); ``"cut"`` (FIN without it); ``"reset"`` (RST,
-            which also takes what the client's kernel has not received by then: megabytes may be lost);
-            ``"half_close"`` (FIN, but the server goes on reading); ``"stall"`` (silence until the client leaves or
-            the server closes); ``"repeat"`` (``repeat`` over and over until then).
-        at: The number of body bytes after which ``ending`` happens; None is after all of them.
+        ending: What comes after the body: ``"end"`` (its proper end); ``"cut"`` (FIN without it); ``"reset"`` (RST; bytes
+            that the client's kernel has not received yet are lost, which may be megabytes); ``"half_close"`` (FIN, but the
+            server goes on reading); ``"stall"`` (silence until the client leaves or the server closes); ``"repeat"``
+            (``repeat`` again and again until then).
+        at: The number of body bytes after which ``ending`` happens; None means after all of them.
         repeat: The steps that the ending ``"repeat"`` repeats.
     """
 
@@ -112,9 +112,9 @@ class Reply:
         """Return a stream of content: the role chunk, one chunk for each text, the finish chunk and ``[DONE]``.
 
         Args:
-            texts: The content deltas; a number or an event among them is a wait, as in ``body``.
-            finish_reason: Given in a chunk of its own; None leaves that chunk out.
-            usage: Given in a last chunk without choices; None leaves that chunk out.
+            texts: The content deltas; a number or an event between them is a wait, as in ``body``.
+            finish_reason: Sent in its own chunk; None leaves that chunk out.
+            usage: Sent in a last chunk without choices; None leaves that chunk out.
             done: Whether ``[DONE]`` ends the stream.
         """
         events: list[Piece | dict[str, Any]] = [chunk({"role": "assistant", "content": "", "refusal": None})]
@@ -140,14 +140,14 @@ class Reply:
         """Return a JSON body with a Content-Length.
 
         Args:
-            data: What the body says.
+            data: The value that becomes the body.
             status: The HTTP status.
         """
         return cls.plain(orjson.dumps(data), content_type="application/json", status=status)
 
     @classmethod
     def plain(cls, body: bytes, *, content_type: str, status: int = 200) -> Reply:
-        """Return any body with a Content-Length: a proxy's HTML page, a body under a wrong label.
+        """Return any body with a Content-Length, such as a proxy's HTML page or a body with a wrong Content-Type.
 
         Args:
             body: The body, in one write.
@@ -172,12 +172,12 @@ class Reply:
 
         Args:
             status: The HTTP status.
-            message: What is wrong; None is a fitting one. ``(request id: ...)`` is added to it.
+            message: The message; None takes one that fits the status. ``(request id: ...)`` is added to it.
             code: The error's code, empty for most.
             type: The error's type.
-            param: The parameter at fault; None leaves the field out.
-            retry_after: The Retry-After header: seconds, or a text such as an HTTP date.
-            request_id: The id inside the message.
+            param: The parameter that is wrong; None leaves the field out.
+            retry_after: The Retry-After header: seconds, or a string such as an HTTP date.
+            request_id: The id in the message.
         """
         text = message or _MESSAGES.get(status) or _reason(status).lower()
         error = {"message": f"{text} (request id: {request_id})", "type": type, "code": code}
@@ -188,9 +188,9 @@ class Reply:
 
     @classmethod
     def raw(cls, *pieces: Piece) -> Reply:
-        """Return a whole HTTP response, head and framing included, written as it is; then the connection closes.
+        """Return a whole HTTP response with its head and framing, written as it is; then the connection closes.
 
-        With no pieces nothing is written: ``Reply.raw().reset()`` resets before the head.
+        Without pieces nothing is written: ``Reply.raw().reset()`` resets before the head.
 
         Args:
             pieces: The response's steps.
@@ -199,7 +199,7 @@ class Reply:
 
     @property
     def content(self) -> bytes:
-        """All bytes of the body, before framing and without regard to ``at``."""
+        """All bytes of the body, without framing; ``at`` does not change it."""
         return b"".join(piece for piece in self.body if isinstance(piece, bytes))
 
     @property
@@ -222,7 +222,7 @@ class Reply:
         return replace(self, body=self.body + _pieces(pieces))
 
     def with_headers(self, headers: Mapping[str, str]) -> Reply:
-        """Return this reply with these headers, in place of those of the same names."""
+        """Return this reply with these headers; they replace headers of the same names."""
         names = {name.lower() for name in headers}
         kept = tuple(pair for pair in self.headers if pair[0].lower() not in names)
         return replace(self, headers=(*kept, *headers.items()))
@@ -232,19 +232,19 @@ class Reply:
         return replace(self, delay=delay)
 
     def paced(self, seconds: float) -> Reply:
-        """Return this reply with a wait before each write of its body, the first included."""
+        """Return this reply with a wait before each write of its body, also before the first."""
         body: list[Piece] = []
         for piece in self.body:
             body += [seconds, piece] if isinstance(piece, bytes) else [piece]
         return replace(self, body=tuple(body))
 
     def split(self, size: int) -> Reply:
-        """Return this reply with its body cut anew into writes of ``size`` bytes; its waits are dropped."""
+        """Return this reply with its body in writes of ``size`` bytes; its waits are dropped."""
         content = self.content
         return replace(self, body=tuple(content[start : start + size] for start in range(0, len(content), size)))
 
     def compressed(self, encoding: Literal["gzip", "deflate"]) -> Reply:
-        """Return this reply compressed and labelled so, each write decodable without the later ones."""
+        """Return this reply compressed, with a Content-Encoding; each write can be decoded before the next one comes."""
         coder = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
         body: list[Piece] = [
             coder.compress(piece) + coder.flush(zlib.Z_SYNC_FLUSH) if isinstance(piece, bytes) else piece
@@ -266,7 +266,7 @@ class Reply:
         return replace(self, ending="half_close", at=at)
 
     def stall(self, at: int | None = None) -> Reply:
-        """Return this reply falling silent after ``at`` body bytes (None: after all), with the connection open."""
+        """Return this reply going silent after ``at`` body bytes (None: after all); the connection stays open."""
         return replace(self, ending="stall", at=at)
 
     def forever(self, *pieces: Piece) -> Reply:

@@ -1,4 +1,4 @@
-"""The simulated CometAPI server: listens, records what it is asked, and answers by script or by its model."""
+"""The simulated CometAPI server: listens, records requests, and answers by script or by its model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MODELS", "RecordedRequest", "Script", "SimulatedServer", "serve"]
 
 MODELS = ("gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano", "gpt-4.1", "claude-sonnet-4-6", "gemini-2.5-flash")
-"""The models that a server has unless told otherwise."""
+"""The models that a server has by default."""
 
 _BACKLOG = 4096  # thousands of clients that connect at the same moment; the kernel caps it
 _KEPT = 10_000  # recorded requests, so that a server that runs for days does not grow
@@ -32,17 +32,17 @@ _KEPT = 10_000  # recorded requests, so that a server that runs for days does no
 
 @dataclass(eq=False)
 class RecordedRequest:
-    """A request that the server has read whole.
+    """A request that the server has read to its end.
 
     Attributes:
-        id: The server's id for it, sent as ``x-request-id`` and named in the gateway's errors.
+        id: The server's id for it, sent as ``x-request-id`` and in the messages of the gateway's errors.
         method: The HTTP method.
         path: The path with its query.
         headers: The headers, case-insensitive.
         body: The body's bytes.
         json: The parsed body; None if it is not JSON.
         disconnected: Set when the client left before the reply's end.
-        finished: Set when the exchange is over, whichever way.
+        finished: Set when the exchange is over, however it ended.
     """
 
     id: str
@@ -56,22 +56,22 @@ class RecordedRequest:
 
 
 Script: TypeAlias = Reply | Callable[[RecordedRequest], Reply | None]
-"""A reply, or what makes one from the request; a callable that returns None leaves the request to the default."""
+"""A reply, or a function that makes one from the request. Where the function returns None, the default answers."""
 
 
 class SimulatedServer:
     """A CometAPI server in this process, for ``async with SimulatedServer() as server``.
 
     It speaks the documented route over real HTTP on a loopback port: validation, error bodies, streaming, tools,
-    structured output and ``GET /models``. ``script`` and ``always`` replace its answers, faults included.
+    structured output and ``GET /models``. ``script`` and ``always`` replace its answers, also by faults.
 
     Attributes:
-        api_key: The one key that is let in.
+        api_key: The only key that is accepted.
         models: The ids of the models that are served.
-        requests: The requests read so far, oldest first, the last 10,000 of them.
+        requests: The last 10,000 requests, the oldest first.
 
     Args:
-        api_key: The one key to let in.
+        api_key: The only key to accept.
         host: The address to listen on.
         port: The port; 0 takes a free one.
         models: The ids of the models to serve.
@@ -108,9 +108,9 @@ class SimulatedServer:
 
     @property
     def base_url(self) -> str:
-        """The URL to give to a client, ending in ``/v1``; it stays after the server has closed."""
+        """The URL for a client, with ``/v1`` at its end. It stays readable after the server has closed."""
         if self._base_url is None:
-            raise UsageError("the simulated server has no URL before it is started; use `async with` or start()")
+            raise UsageError("the simulated server has no URL yet: start it with `async with` or start()")
         return self._base_url
 
     @property
@@ -133,15 +133,15 @@ class SimulatedServer:
             await self._web.empty.wait()
 
     def script(self, *replies: Script) -> None:
-        """Answer the next requests, whatever they ask, with these: one reply a request.
+        """Answer the next requests with these replies, one reply for each request, whatever it asks.
 
         Args:
-            replies: Added to those that wait already. After the last one the default answers again.
+            replies: They come after those that still wait. After the last one the default answers again.
         """
         self._script.extend(replies)
 
     def always(self, reply: Script | None) -> None:
-        """Answer every request that finds no scripted reply with this one.
+        """Answer every request for which no scripted reply is left with this one.
 
         Args:
             reply: The new default; None goes back to the simulated model.
@@ -152,11 +152,11 @@ class SimulatedServer:
         """Listen.
 
         Raises:
-            OSError: The address is taken or not this machine's.
+            OSError: The address is in use or does not belong to this machine.
         """
         if self._listener is not None:
-            raise UsageError("the simulated server is already started")
-        # A client that leaves cancels its handler: a stall ends with the connection.
+            raise UsageError("the simulated server has been started already")
+        # A client that leaves cancels its handler, so that a stall ends with the connection.
         self._web = _ConnectionCounter(self._handle, handler_cancellation=True, access_log=None)
         host, port = self._address
         self._listener = await asyncio.get_running_loop().create_server(self._web, host, port, backlog=_BACKLOG)
@@ -164,10 +164,10 @@ class SimulatedServer:
         self._base_url = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
     async def aclose(self) -> None:
-        """Stop listening and drop every connection at once, those with a reply under way too.
+        """Stop listening and drop all connections at once, also those in the middle of a reply.
 
         Cancellation:
-            The connections are dropped all the same; their tasks may end a moment later.
+            The connections are dropped all the same; their tasks may end a little later.
         """
         if self._listener is None or self._web is None:
             return
@@ -241,13 +241,13 @@ async def serve(
     Args:
         host: The address to listen on.
         port: The port; 0 takes a free one.
-        api_key: The one key to let in.
-        token_rate: Tokens a second, at a pace that a person can watch; None is as fast as the reader reads.
+        api_key: The only key to accept.
+        token_rate: Tokens a second; the default can be watched. None is as fast as the reader reads.
         started: Called with the server once it listens.
     Raises:
-        OSError: The address is taken or not this machine's.
+        OSError: The address is in use or does not belong to this machine.
     Cancellation:
-        The way to end it: every connection is closed.
+        Cancel it to end it: all connections are closed.
     """
     async with SimulatedServer(api_key=api_key, host=host, port=port, token_rate=token_rate) as server:
         if started is not None:
@@ -278,7 +278,7 @@ class _ConnectionCounter(web.Server):
             self.empty.set()
 
     def abort(self) -> None:
-        """Drop every connection, unsent bytes too: a client that does not read cannot hold the server up."""
+        """Drop all connections with their unsent bytes: a client that does not read must not keep the server waiting."""
         for connection in self.connections:
             if connection.transport is not None:
                 connection.transport.abort()

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from cometstream.policy import Clocks
     from cometstream.transport.opening import OpeningClock
 
-__all__ = ["Endpoint", "request_id"]
+__all__ = ["CLIENT_REQUEST_ID", "Endpoint", "request_id"]
+
+CLIENT_REQUEST_ID: Final = "X-Client-Request-Id"
+"""The header with a request's own id, under OpenAI's name. It is not ``Idempotency-Key``: servers that obey that one send the first
+answer again, an error included, and refuse the key for the changed body of a fallback."""
 
 # Bytes of an error body that are read and kept.
 _MAX_ERROR_BODY: Final = 65536
@@ -87,20 +91,31 @@ class Endpoint:
         self.proxy = proxy
         self.context = context
 
-    async def send(self, method: str, body: bytes | None, clock: OpeningClock) -> aiohttp.ClientResponse:
+    async def send(
+        self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str
+    ) -> aiohttp.ClientResponse:
         """Send one request and return the open answer, its status 2xx.
+
+        Args:
+            method: ``"POST"`` or ``"GET"``.
+            body: The body as JSON; None for a GET.
+            clock: The clock that runs.
+            client_request_id: The id that the attempts of one request share; a header of the caller's own replaces it.
 
         Raises:
             CometError: Anything else; nothing of aiohttp's is chained to it, since its errors print the key.
         """
         client = self._pool()
+        headers = self.headers.copy()
+        if CLIENT_REQUEST_ID not in client.headers:  # those of a caller's own client
+            headers.setdefault(CLIENT_REQUEST_ID, client_request_id)
         error: CometError
         try:
             response = await client.request(
                 method,
                 self.url,
                 data=body if body is None or len(body) <= _LARGE_BODY else io.BytesIO(body),
-                headers=self.headers,
+                headers=headers,
                 proxy=self.proxy,
                 allow_redirects=False,
                 raise_for_status=False,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from cometstream.transport.exchange import request_id
 from cometstream.transport.gate import Gate
 from cometstream.transport.quirks import receive_less
 
@@ -32,6 +31,7 @@ class Incoming:
 
     Args:
         response: The open answer, its status 2xx.
+        request_id: The gateway's id of the request, from the headers.
         waited: Seconds from sending the request to its head.
 
     Attributes:
@@ -39,7 +39,7 @@ class Incoming:
         read: Waits for bytes and returns them; ``b""`` is the end. After an exception `rescue` has the bytes that came before it.
         status: The answer's status.
         headers: Its headers, case-insensitive.
-        request_id: The gateway's id of the request, from the headers.
+        request_id: As given.
         waited: As given.
     """
 
@@ -55,7 +55,7 @@ class Incoming:
         "waited",
     )
 
-    def __init__(self, response: aiohttp.ClientResponse, waited: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, request_id: str | None, waited: float) -> None:
         self.response = response
         self._content = response.content
         self._scope: anyio.CancelScope | None = None  # the wait for the response's end, for close() to cut short
@@ -64,7 +64,7 @@ class Incoming:
         self.read: Callable[[], Awaitable[bytes]] = response.content.readany
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.request_id = request_id(response.headers)
+        self.request_id = request_id
         self.waited = waited
 
     def at_hand(self) -> bytes | None:

@@ -32,7 +32,7 @@ from cometstream.errors import (
 from cometstream.policy import RetryPolicy
 
 KEY = "sk-0123456789abcdef"
-CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secret=KEY)
+CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secrets=(KEY,))
 
 
 def raised(status: int, body: bytes, **more: Any) -> APIStatusError:
@@ -268,12 +268,12 @@ def test_an_error_that_quotes_the_server_is_quoted_without_the_key() -> None:
     error = CONTEXT.redact_error(ProtocolError(f"an event's data is no JSON: {raw.decode()}", raw=raw, request_id="r"))
     assert (str(error), error.raw) == ('an event\'s data is no JSON: {"key":"[the API key]"', b'{"key":"[the API key]"')
     assert error.request_id == "r"
-    plain = ErrorContext(base_url="", key_source="", secret="")
+    plain = ErrorContext(base_url="", key_source="", secrets=())
     assert plain.redact_error(ProtocolError("x", raw=raw)).raw == raw
 
 
 def test_without_a_key_nothing_is_replaced() -> None:
-    plain = ErrorContext(base_url="", key_source="", secret="")
+    plain = ErrorContext(base_url="", key_source="", secrets=())
     assert plain.redact("abc") == "abc"
     assert CONTEXT.redact("ends with sk-01234") == "ends with [the API key]"
     assert CONTEXT.redact("ends with sk-01234...") == "ends with [the API key]..."

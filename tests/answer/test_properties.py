@@ -212,7 +212,7 @@ _KEY = "sk-never-to-be-shown-0123456789"
 def test_a_key_in_any_place_of_an_error_is_not_shown(value: Any, name: str, inside: bool) -> None:
     told = {name: f"your key is {_KEY}", "x": {_KEY: [value, f"Bearer {_KEY}"]}}
     body = parse_error(orjson.dumps({"error": told} if inside else told))
-    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", _KEY)
+    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", (_KEY,))
     for error in (context.status_error(400, body), *(context.frame_error(body, started=on) for on in (True, False))):
         shown = f"{error!r} {error} {error.__reduce__()}"
         assert _KEY not in shown

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cometstream.errors import InvalidRequestError
 from cometstream.request.checks import KNOWN_PARAMETERS, check_request
 from cometstream.request.params import ChatParams
+from cometstream.views.completion import ToolCall
 
 MINIMAL: dict[str, Any] = {"model": "gpt-5.4", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -257,6 +258,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"response_format": {"type": "json"}},
         "response_format.type: is a string; it must be text, json_object or json_schema",
     ),
+    (
+        {"response_format": {"type": ["text"]}},
+        "response_format.type: is a list; it must be text, json_object or json_schema",
+    ),
     ({"response_format": {}}, "response_format.type: is missing; it must be text, json_object or json_schema"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema: is missing; it must be an object"),
     (
@@ -305,6 +310,11 @@ ACCEPTED_MESSAGES: list[dict[str, Any]] = [
     {"role": "user", "content": [{"type": "video_url", "video_url": {"url": "u"}}]},
     {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u", "detail": None}}]},
     {"role": "of a provider's own"},
+    # An answer without content comes back as it is.
+    {"role": "assistant"},
+    {"role": "assistant", "content": None, "tool_calls": []},
+    {"role": "assistant", "content": None, "images": [{"type": "image_url", "image_url": {"url": "u"}}]},
+    {"role": "assistant", "content": None, "tool_calls": [ToolCall(TOOL_CALL)]},
     {"role": "function", "name": "f", "content": None},
 ]
 
@@ -314,7 +324,6 @@ def test_messages_that_the_specification_allows_pass(message: dict[str, Any]) ->
     check_request({**MINIMAL, "messages": [message]})
 
 
-NO_CONTENT = "without tool_calls, function_call, audio or refusal it must be a string or a list of parts"
 REFUSED_MESSAGES: list[tuple[Any, str]] = [
     ("hi", "messages[0]: is a string; it must be an object"),
     (None, "messages[0]: is null; it must be an object"),
@@ -347,8 +356,7 @@ REFUSED_MESSAGES: list[tuple[Any, str]] = [
         {"role": "tool", "content": "ok", "tool_call_id": None},
         "messages[0].tool_call_id: is null; it must be a string",
     ),
-    ({"role": "assistant"}, f"messages[0].content: is missing; {NO_CONTENT}"),
-    ({"role": "assistant", "content": None, "tool_calls": []}, f"messages[0].content: is null; {NO_CONTENT}"),
+    ({"role": "assistant", "content": 5}, "messages[0].content: is 5; it must be a string or a list of parts"),
     (
         {"role": "assistant", "tool_calls": {"id": "c"}},
         "messages[0].tool_calls: is an object; it must be a list of tool calls",
@@ -359,6 +367,10 @@ REFUSED_MESSAGES: list[tuple[Any, str]] = [
     ),
     (
         {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]},
+        "messages[0].tool_calls[0].id: is missing; it must be a string",
+    ),
+    (
+        {"role": "assistant", "tool_calls": [ToolCall({"type": "x"})]},
         "messages[0].tool_calls[0].id: is missing; it must be a string",
     ),
 ]
@@ -400,13 +412,24 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_request() -> None:
 )
 def test_an_unknown_keyword_is_told_with_the_nearest_name(name: str, nearest: str) -> None:
     (problem,) = problems_of({**MINIMAL, name: 1})
-    assert problem.startswith(f"{name}: is no parameter of this endpoint; did you mean {nearest!r}? extra_body ")
+    assert problem.startswith(f"{name}: is not a parameter of this endpoint; did you mean {nearest!r}? ")
 
 
 def test_an_unknown_keyword_that_is_near_to_none_is_told_without_a_guess() -> None:
     assert problems_of({**MINIMAL, "zzz": None}) == (
-        "zzz: is no parameter of this endpoint; extra_body passes a provider's own parameters unread",
+        "zzz: is not a parameter of this endpoint; a provider's own parameters go into extra_body",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("top-k", "top-k"), ("a\nb", "'a\\nb'"), ("n" * 100_000, "'" + "n" * 79 + "..."), ("", "")],
+    ids=range(4),
+)
+def test_an_unknown_keyword_of_any_kind_is_told_on_one_short_line(name: str, label: str) -> None:
+    (problem,) = problems_of({**MINIMAL, name: 1})
+    assert problem.startswith(f"{label}: is not a parameter of this endpoint")
+    assert len(problem) < 250
 
 
 def test_no_text_of_the_request_stands_in_the_error() -> None:

@@ -130,7 +130,7 @@ LOUD: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("model", "params", "advice"), LOUD, ids=str)
 def test_what_the_provider_does_not_take_gives_one_warning(model: str, params: dict[str, Any], advice: str) -> None:
-    assert warnings_of({"model": model, **params}) == [f"{advice} (model {model!r}); the request is sent as it is"]
+    assert warnings_of({"model": model, **params}) == [f"{advice} (model {model!r}); the request is sent unchanged"]
 
 
 def test_each_parameter_gives_a_warning_of_its_own() -> None:
@@ -172,3 +172,9 @@ def test_the_warning_blames_the_line_that_the_stacklevel_says() -> None:
         with pytest.warns(ParameterWarning) as caught:
             caller(stacklevel)
         assert (caught[0].filename, caught[0].lineno) == (__file__, line)
+
+
+@pytest.mark.parametrize("version", ["5." + "1" * 5000, "5.99999", "4." + "0" * 400])
+def test_a_version_of_any_length_is_read(version: str) -> None:
+    assert model_family(f"gpt-{version}") == "gpt"
+    assert warnings_of({"model": f"gpt-{version}", "n": 200})

@@ -13,7 +13,7 @@ from cometstream.answer.sse import Comment, Event
 from cometstream.policy import Clocks
 from cometstream.views.chunks import ChatCompletionChunk
 
-CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secret="sk-secret")
+CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secrets=("sk-secret",))
 
 Item = ChatCompletionChunk | Comment
 
