@@ -22,7 +22,7 @@ from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from types import TracebackType
     from typing import Any
 
@@ -93,6 +93,7 @@ class ChatStream:
     __slots__ = (
         "__weakref__",
         "_answer",
+        "_budget",
         "_clocks",
         "_connect",
         "_context",
@@ -107,6 +108,7 @@ class ChatStream:
         "_on_incomplete",
         "_outcome",
         "_pace",
+        "_read",
         "_refusal",
         "_response",
         "_split_think",
@@ -115,6 +117,7 @@ class ChatStream:
         "_timer",
         "_total_due",
         "_waiting",
+        "_was_read",
     )
 
     def __init__(
@@ -146,8 +149,11 @@ class ChatStream:
         self._entered: float | None = None
         self._left: float | None = None
         self._total_due = math.inf
-        self._answer: Answer | None = None  # with it come the next two
+        self._answer: Answer | None = None  # with it come the next five
+        self._budget: Budget
         self._incoming: Incoming
+        self._read: Callable[[], Awaitable[bytes]]
+        self._was_read: bool
         self._timer: ReadTimer
         self._response: StreamResponse | None = None
         self._failure: CometError | None = None
@@ -304,23 +310,29 @@ class ChatStream:
                 raise _two_readers()
             elif answer.over:
                 await self._finish(answer)
-            elif (data := self._incoming.at_hand()) is not None:
-                # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
-                now = self._loop.time()
-                answer.receive(data, now)
-                answer.ended(None, now)
             else:
                 now = self._loop.time()
+                if not self._was_read:
+                    self._was_read = True
+                    # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
+                    data = self._incoming.at_hand()
+                    if data is not None:
+                        answer.receive(data, now)
+                        answer.ended(None, now)
+                        continue
                 self._waiting = True
-                self._timer.wait_begins(now, answer.wait_begins(now))
+                self._timer.wait_begins(now, self._budget.wait_begins(now))
                 try:
-                    data = await self._incoming.read()
+                    data = await self._read()
                 except BaseException as error:
                     self._interrupted(answer, error)
                     continue
                 self._waiting = False
                 now = self._loop.time()
-                self._timer.wait_ends(now, len(data))
+                if self._pace:
+                    self._timer.wait_ends(now, len(data))
+                else:
+                    self._timer.waiting = False
                 if data:
                     answer.receive(data, now)
                     self._in_a_turn += len(data)
@@ -340,7 +352,7 @@ class ChatStream:
         now = self._loop.time()
         if not isinstance(error, Exception):
             self._timer.wait_ends(now, 0)
-            answer.wait_broken_off(now)
+            self._budget.wait_broken_off(now)
             raise error
         # Of aiohttp's parsers the one in Python lets more than ClientError through.
         data = self._incoming.rescue()
@@ -402,9 +414,12 @@ class ChatStream:
             return
         self._incoming = incoming
         self._timer = ReadTimer(self._loop, incoming, gate=incoming.gate() if self._pace else None, pace=self._pace)
+        self._read = incoming.read
+        self._was_read = False
+        self._budget = Budget(self._clocks, waited=incoming.waited, total_due=self._total_due)
         self._answer = Answer(
             self._context,
-            Budget(self._clocks, waited=incoming.waited, total_due=self._total_due),
+            self._budget,
             streamed=self._streamed,
             choices=self._n,
             split_think=self._split_think,

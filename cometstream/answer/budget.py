@@ -47,10 +47,11 @@ class Budget:
 
     Attributes:
         progress: Content came: the next wait begins with a full ``content_idle``.
+        read_at: When the last read ended; minus infinity before, and where a read was given up.
         handed_over: The caller was given something since the last read: the time until the next wait is the caller's.
     """
 
-    __slots__ = ("_began", "_idle", "_left", "_lengths", "_name", "_read", "_total_due", "handed_over", "progress")
+    __slots__ = ("_began", "_idle", "_left", "_lengths", "_name", "_total_due", "handed_over", "progress", "read_at")
 
     def __init__(self, lengths: Lengths, *, waited: float = 0.0, total_due: float = math.inf) -> None:
         self._lengths = lengths
@@ -59,7 +60,7 @@ class Budget:
         self._idle = math.inf if lengths.content_idle is None else lengths.content_idle
         self._total_due = total_due
         self._began = 0.0
-        self._read = -math.inf  # when the last read ended
+        self.read_at = -math.inf
         self.progress = False
         self.handed_over = True
 
@@ -80,12 +81,12 @@ class Budget:
         """The read is over: its time is taken off."""
         self._left -= now - self._began
         self._began = now
-        self._read = now
+        self.read_at = now
 
     def wait_broken_off(self, now: float) -> None:
         """The read was given up: its time is taken off, but no clock has run out before another read looked for bytes."""
         self.wait_ends(now)
-        self._read = -math.inf
+        self.read_at = -math.inf
         self.handed_over = True
 
     def end_soon(self) -> None:
@@ -94,11 +95,15 @@ class Budget:
         self._left = self._idle = GRACE
         self.progress = False
 
+    def has_time(self) -> bool:
+        """Whether no clock has run out; `expired` for the most frequent case."""
+        return (self.progress and self._total_due == math.inf) or self.expired() is None
+
     def expired(self) -> str | None:
         """Return the clock that had run out when the last read ended, unless content came with it; None where none has."""
-        if self._read >= self._total_due:
+        if self.read_at >= self._total_due:
             return "total"
-        return self._name if self._left <= 0 and not self.progress and self._read != -math.inf else None
+        return self._name if self._left <= 0 and not self.progress and self.read_at != -math.inf else None
 
     def error(self, clock: str) -> APITimeoutError:
         """Return the error for a clock that has run out."""

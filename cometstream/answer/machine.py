@@ -94,6 +94,9 @@ TABLE: Final[Mapping[State, Mapping[Happening, State]]] = {
 }
 # fmt: on
 
+# States in which no chunk is handed over as it comes.
+_STILL: Final = frozenset({"waiting", "failed", *OUTCOMES})
+
 # Chunks without content that are held for the first with some, in bytes of data; and what each takes beside its data.
 _MAX_HELD: Final = DEFAULT_MAX_SIZE
 _HELD_CHUNK: Final = 1024
@@ -144,10 +147,10 @@ class Answer:
         "_end",
         "_event",
         "_feed",
+        "_flows",
         "_held",
         "_held_size",
         "_lane",
-        "_now",
         "_parser",
         "_pending",
         "_splitter",
@@ -185,7 +188,7 @@ class Answer:
         self.accumulator = Accumulator()
         self._lane = FastLane(self.accumulator, patience=8 if fast and not split_think else None)
         self._unread = b""
-        self._now = 0.0
+        self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
         self._held: deque[tuple[Event, ChatCompletionChunk]] = deque()  # to be handed over before what has arrived
         self._held_size = 0
@@ -227,14 +230,6 @@ class Answer:
         event = self._event
         return Event(event[6:-2]) if isinstance(event, bytes) else event
 
-    def wait_begins(self, now: float) -> float:
-        """The caller begins to wait for bytes; return when the first clock runs out."""
-        return self._budget.wait_begins(now)
-
-    def wait_broken_off(self, now: float) -> None:
-        """The caller gave its wait up, and did not look at what may have come."""
-        self._budget.wait_broken_off(now)
-
     def receive(self, data: bytes, now: float) -> None:
         """Take the next bytes; none say that a wait ended without any.
 
@@ -243,7 +238,6 @@ class Answer:
             now: Seconds on the caller's clock.
         """
         self._budget.wait_ends(now)
-        self._now = now
         if self._unread:
             self._read()
         self._unread = data
@@ -256,7 +250,6 @@ class Answer:
             now: Seconds on the caller's clock.
         """
         self._budget.wait_ends(now)
-        self._now = now
         self._end = _End(cause)
 
     def close(self) -> None:
@@ -278,10 +271,44 @@ class Answer:
             comments: Return comments; else they are passed over.
         """
         chunk: ChatCompletionChunk | None
+        while self._flows:
+            if self._arrived:
+                item = self._arrived.pop()
+                if isinstance(item, Comment):
+                    if comments:
+                        self._budget.handed_over = True
+                        return item
+                    continue
+                chunk = self._lane.read(item.data)
+                if chunk is None:
+                    self._flows = False
+                    self._take(item)
+                    break
+                self._event = item
+            elif self._unread:
+                chunk = self._lane.read_alone(self._unread) if self._parser.between else None
+                if chunk is None:
+                    self._read()
+                    continue
+                self._event = self._unread
+                self._unread = b""
+            elif self._end is None and self._broken is None and self._budget.has_time():
+                return None
+            else:
+                break
+            self.chunks += 1
+            self._budget.progress = True
+            return chunk
+        return self._next(comments)
+
+    def _next(self, comments: bool) -> ChatCompletionChunk | Comment | None:
+        """Return the next item where more may happen than that a chunk is handed over as it came."""
+        self._flows = False
         while True:
             if self._held and self.started:
                 event, chunk = self._held.popleft()
                 self._hand_over(event, chunk)
+                self._flows = not self._held and self._pending is None and self.state not in _STILL
                 return chunk
             if self._pending is not None:
                 happening, failure = self._pending
@@ -289,31 +316,14 @@ class Answer:
                 self._happens(happening, failure)
             if self.state in OUTCOMES:
                 return None
-            arrived = self._arrived
-            if arrived:
-                item = arrived.pop()
-                if isinstance(item, Comment):
-                    if comments:
-                        self._budget.handed_over = True
-                        return item
-                    continue
-                if self.started:
-                    chunk = self._lane.read(item.data)
-                    if chunk is not None:
-                        self._event = item
-                        self.chunks += 1
-                        self._budget.progress = True
-                        return chunk
-                self._take(item)
+            if self._arrived:
+                item = self._arrived.pop()
+                if not isinstance(item, Comment):
+                    self._take(item)
+                elif comments:
+                    self._budget.handed_over = True
+                    return item
             elif self._unread:
-                if self.started and self._parser.between:
-                    chunk = self._lane.read_alone(self._unread)
-                    if chunk is not None:
-                        self._event = self._unread
-                        self._unread = b""
-                        self.chunks += 1
-                        self._budget.progress = True
-                        return chunk
                 self._read()
             elif self._broken is not None:
                 self._happens("bad_frame", self._broken)
@@ -322,6 +332,7 @@ class Answer:
             else:
                 clock = self._budget.expired()
                 if clock is None:
+                    self._flows = self.started and self.state not in _STILL
                     return None
                 self._clock_ran_out(clock)
 
@@ -337,6 +348,7 @@ class Answer:
             self._arrived.clear()
             self._unread = b""
             self._pending = None
+            self._flows = False
         if state == "complete":
             self.failure = None
         elif self.failure is None and failure is not None:
@@ -410,7 +422,7 @@ class Answer:
         if self.started:
             return
         if chunk.has_content():
-            self.first_content = self._now
+            self.first_content = self._budget.read_at
         else:
             finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
             if "error" in finish_reasons:

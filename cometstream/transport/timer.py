@@ -37,6 +37,7 @@ class ReadTimer:
 
     Attributes:
         gate: As given.
+        waiting: A read waits for bytes.
     """
 
     __slots__ = (
@@ -49,8 +50,8 @@ class ReadTimer:
         "_slot",
         "_timer",
         "_timer_due",
-        "_waiting",
         "gate",
+        "waiting",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, incoming: Incoming, *, gate: Gate | None, pace: float) -> None:
@@ -63,7 +64,7 @@ class ReadTimer:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = math.inf
         self._due = math.inf
-        self._waiting = False
+        self.waiting = False
         self._last_look = False
 
     def wait_begins(self, now: float, due: float) -> None:
@@ -73,7 +74,7 @@ class ReadTimer:
             now: Seconds on the event loop's clock.
             due: When the first clock runs out; it may be past, and the read is then the last look for bytes.
         """
-        self._waiting = True
+        self.waiting = True
         self._last_look = False
         self._due = due
         if self.gate is not None and now < self._gate_due:
@@ -89,7 +90,7 @@ class ReadTimer:
             now: Seconds on the event loop's clock.
             came: Bytes that came with it.
         """
-        self._waiting = False
+        self.waiting = False
         if self.gate is not None:
             self.gate.open()
             # A read of this size was worth its wake-up, and more of the burst may wait behind it.
@@ -101,7 +102,7 @@ class ReadTimer:
 
     def stop(self) -> None:
         """Stop for good."""
-        self._waiting = False
+        self.waiting = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -115,7 +116,7 @@ class ReadTimer:
     def _tick(self) -> None:
         self._timer = None
         self._timer_due = math.inf
-        if not self._waiting:
+        if not self.waiting:
             return
         now = self._loop.time()
         if self.gate is not None and self.gate.is_shut:
