@@ -1,4 +1,4 @@
-"""``python -m benchmarks.rows [--rows N]``: a long batch of short answers, its memory and its rows a second.
+"""``python -m benchmarks.rows [--rows N]``: the memory and the rows a second of a long batch of short answers.
 
 ``fan_out`` reads all rows once; openai's client behind a semaphore, which takes several times as long for each, reads a
 twentieth of them before and another after, so that a machine which slows down slows both. The bars: at the end the process holds

@@ -390,6 +390,7 @@ async def one_of_thousands(session: CometSession, dice: random.Random) -> None:
     await asyncio.wait([task])
 
 
+@pytest.mark.slow
 @on_each_loop
 def test_two_thousand_streams_cancelled_at_random_moments_leave_nothing_behind(run: Run) -> None:
     async def main() -> None:

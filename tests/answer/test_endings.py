@@ -164,6 +164,7 @@ def check(stream: ChatStream, got: list[ChatCompletionChunk], error: CometError 
         assert error.retryable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [read_promptly, read_late, read_slowly])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 @on_each_loop
@@ -183,6 +184,7 @@ def test_an_answer_cut_after_any_byte_gives_every_event_that_came_whole(run: Run
     run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [read_promptly, read_late, read_slowly])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 @on_each_loop

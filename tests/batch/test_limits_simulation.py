@@ -28,6 +28,7 @@ _KINDS: dict[str, Callable[[float], Server]] = {
 _TELLS = pytest.mark.parametrize("tells", [True, False], ids=["Retry-After", "no Retry-After"])
 
 
+@pytest.mark.slow
 @_TELLS
 @pytest.mark.parametrize("rpm", [30, 100, 600, 6000])
 @pytest.mark.parametrize("kind", _KINDS)

@@ -559,6 +559,7 @@ def test_a_second_run_on_the_same_output_is_refused(thread: ServerThread, files:
     thread.server.always(None)
 
 
+@pytest.mark.slow
 def test_runs_that_are_killed_write_every_row_once(thread: ServerThread, files: Files) -> None:
     files.rows(60)
     thread.server.requests.clear()

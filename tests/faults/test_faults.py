@@ -82,6 +82,7 @@ def seen(run: Run, row: Row, way: str) -> Seen:
     return found
 
 
+@pytest.mark.slow
 @each(CELLS)
 @on_each_loop
 def test_each_fault_ends_as_the_table_says(run: Run, row: Row, way: str) -> None:
@@ -102,6 +103,7 @@ def test_each_fault_ends_as_the_table_says(run: Run, row: Row, way: str) -> None
 REPEATED = [(row, way) for row, way in CELLS if row.tries > 1 and KINDS[row.fault].scene == "server"]
 
 
+@pytest.mark.slow
 @each(REPEATED)
 @on_each_loop
 def test_a_fault_that_passes_is_not_noticed(run: Run, row: Row, way: str) -> None:
