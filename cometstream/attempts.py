@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from cometstream.answer.error_body import is_unknown_model
-from cometstream.errors import AuthenticationError, BadRequestError, CometError
+from cometstream.errors import APITimeoutError, AuthenticationError, BadRequestError, CometError
 from cometstream.policy import RetryBudget
 from cometstream.transport.exchange import request_id
 from cometstream.transport.incoming import Incoming
@@ -138,6 +138,8 @@ class Attempts:
 
     async def _prepare(self, failure: CometError, total_due: float) -> None:
         """Wait for the next attempt and change the request for it, or raise `failure` where no attempt is left."""
+        if isinstance(failure, APITimeoutError) and failure.clock == "content_idle":
+            raise failure  # the answer had begun, and one that has begun is not asked for again
         smaller = None if self._request is None else self._request.without_addition(failure)
         if smaller is not None:
             self._request = smaller

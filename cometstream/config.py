@@ -70,7 +70,7 @@ _FRAMING: Final = frozenset(
 # Fields that hold a secret, by their names; those of well-known gateways are api-key, x-api-key and x-goog-api-key.
 _SECRET_NAME: Final = re.compile(r"auth(?!or\b)|cookie|credential|password|secret|token\b|key\b", re.IGNORECASE)
 
-# A shorter text is no secret that could be kept, and replacing it would spoil every message that has it by chance.
+# A shorter text could not be kept secret, and to replace it would spoil messages that contain it by chance.
 _LEAST_SECRET: Final = 4
 
 
@@ -149,6 +149,8 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     checked: dict[str, str] = {}
     for name, value in items:
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            if isinstance(name, str) and ":" in name:  # perhaps a whole "Authorization: Bearer ..."
+                name = f"{name.partition(':')[0]}:..."
             raise ConfigurationError(f"headers: {shown(name)} is not a header name")
         if name.lower() in _FRAMING:
             raise ConfigurationError(f"headers: {name} cannot be set, the connection sets it: leave it out")
@@ -224,7 +226,7 @@ def find_proxy(base_url: str) -> str | None:
     """Return the proxy that HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY) names for the base URL.
 
     Returns:
-        Its URL; None where there is none, and where NO_PROXY exempts the host.
+        Its URL; None without a proxy, and where NO_PROXY exempts the host.
 
     Raises:
         ConfigurationError: It is not an http or https proxy.

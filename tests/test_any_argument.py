@@ -171,7 +171,7 @@ def only_ours() -> Iterator[None]:
 
 def in_turn(test: Any) -> Any:
     """Try each odd value as each argument; hypothesis combines them."""
-    return settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=150)(test)
+    return settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=100)(test)
 
 
 def each(*names: str) -> list[dict[str, Any]]:

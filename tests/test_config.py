@@ -207,6 +207,12 @@ def test_a_header_name_that_is_none_is_refused(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_whole_header_that_is_given_as_a_name_does_not_show_its_value() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        checked_headers({"Authorization: Bearer hunter2": ""})
+    assert str(caught.value) == "headers: 'Authorization:...' is not a header name"
+
+
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "hunter2\r\n", "a\x00", "\x7f", "hunter2\ud800"])
 def test_a_header_value_that_cannot_be_sent_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(ConfigurationError, match="headers\\['X-A'\\]") as caught:

@@ -577,6 +577,22 @@ def test_closing_the_session_ends_the_wait_for_a_retry() -> None:
     virtual_clock.run(main())
 
 
+def test_an_answer_that_had_begun_is_not_asked_for_again() -> None:
+    async def main() -> None:
+        timeouts = Timeouts(content_idle=5)
+        async with serving(timeouts=timeouts) as (server, session):
+            server.always(Reply.json({"choices": [], "data": []}).stall(5))
+            for call in (session.complete(**CHAT, fallback_models=["b"]), session.models()):
+                before = len(server.requests)
+                with pytest.raises(APITimeoutError) as caught:
+                    await call
+                assert caught.value.clock == "content_idle"
+                assert caught.value.retryable
+                assert len(server.requests) == before + 1
+
+    virtual_clock.run(main())
+
+
 # The budget
 
 
