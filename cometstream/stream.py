@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol, overload
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.budget import Budget
@@ -31,36 +33,13 @@ if TYPE_CHECKING:
     from cometstream.answer.error_body import ErrorContext
     from cometstream.answer.machine import Outcome
     from cometstream.policy import Clocks
-    from cometstream.transport.incoming import Incoming
+    from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
 
-__all__ = ["ChatStream", "Connector"]
+__all__ = ["ChatStream"]
 
 # Bytes that are read before other tasks get a turn, where a read never has to wait: a compressed answer unpacks to many.
 _A_TURN: Final = 256 * 1024
-
-
-class Connector(Protocol):
-    """What opens the next attempt of one request.
-
-    Attributes:
-        made: Attempts made so far.
-    """
-
-    made: int
-
-    async def __call__(self, failure: CometError | None, total_due: float) -> Incoming | None:
-        """Open the next attempt; None where it was cancelled by `cancel`.
-
-        Args:
-            failure: What the last attempt died of; None for the first. It is raised again where there is no attempt left.
-            total_due: When the clock `total` runs out, on the event loop's clock.
-        """
-        ...
-
-    def cancel(self) -> None:
-        """End the attempt that is being opened, and the wait for one."""
-        ...
 
 
 class ChatStream:
@@ -96,24 +75,20 @@ class ChatStream:
         "_budget",
         "_clocks",
         "_connect",
-        "_context",
         "_entered",
         "_failure",
         "_in_a_turn",
         "_incoming",
         "_left",
         "_loop",
-        "_max_event_size",
-        "_n",
+        "_make_answer",
         "_on_incomplete",
         "_outcome",
         "_pace",
         "_read",
         "_refusal",
         "_response",
-        "_split_think",
         "_state",
-        "_streamed",
         "_timer",
         "_total_due",
         "_waiting",
@@ -135,13 +110,11 @@ class ChatStream:
     ) -> None:
         self._connect = connect
         self._clocks = clocks
-        self._context = context
         self._on_incomplete = on_incomplete
         self._pace = pace
-        self._streamed = streamed
-        self._n = n
-        self._split_think = split_think
-        self._max_event_size = max_event_size
+        self._make_answer = partial(
+            Answer, context, streamed=streamed, choices=n, split_think=split_think, max_event_size=max_event_size
+        )
         self._state: Literal["new", "open", "ended", "closed"] = "new"
         self._outcome: Outcome | None = None
         self._waiting = False  # for bytes, or for an attempt to open
@@ -173,6 +146,18 @@ class ChatStream:
             self._close("error" if isinstance(error, CometError) else "cancelled")
             raise
         return self
+
+    def __del__(self) -> None:
+        if self._state == "open" and self._answer is not None:
+            warnings.warn(
+                "a stream was dropped before its end: use `async with`, or call aclose()",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._timer.stop)
+                self._loop.call_soon_threadsafe(self._incoming.close)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -358,7 +343,8 @@ class ChatStream:
         data = self._incoming.rescue()
         self._timer.wait_ends(now, len(data))
         answer.receive(data, now)
-        if not isinstance(error, Interrupted):
+        # A connection that was closed because `total` ran out was not cut.
+        if not isinstance(error, Interrupted) and now < self._total_due:
             answer.ended(error, now)
 
     async def _finish(self, answer: Answer) -> None:
@@ -401,7 +387,9 @@ class ChatStream:
         Raises:
             CometError: There is none left.
         """
-        self._drop_response()
+        if self._answer is not None:
+            self._timer.stop()
+            self._incoming.close()
         self._waiting = True
         try:
             incoming = await self._connect(failure, self._total_due)
@@ -414,17 +402,11 @@ class ChatStream:
             return
         self._incoming = incoming
         self._timer = ReadTimer(self._loop, incoming, gate=incoming.gate() if self._pace else None, pace=self._pace)
+        self._timer.close_at(self._total_due)
         self._read = incoming.read
         self._was_read = False
         self._budget = Budget(self._clocks, waited=incoming.waited, total_due=self._total_due)
-        self._answer = Answer(
-            self._context,
-            self._budget,
-            streamed=self._streamed,
-            choices=self._n,
-            split_think=self._split_think,
-            max_event_size=self._max_event_size,
-        )
+        self._answer = self._make_answer(self._budget)
         self._failure = None
         self._response = StreamResponse(incoming.status, incoming.headers, incoming.request_id)
 
@@ -446,9 +428,6 @@ class ChatStream:
     def _release(self) -> None:
         if self._left is None and self._entered is not None:
             self._left = self._loop.time()
-        self._drop_response()
-
-    def _drop_response(self) -> None:
         if self._answer is not None:
             self._timer.stop()
             self._incoming.close()

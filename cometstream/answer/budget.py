@@ -30,6 +30,9 @@ __all__ = ["GRACE", "Budget"]
 # What a server may take behind an error frame, as behind [DONE], to end its response.
 GRACE: Final = 0.25
 
+# A caller who takes longer than this for what was handed over is slow, and that time is the caller's own.
+_SLOW: Final = 0.05
+
 _MISSED: Final = {
     "first_content": "no content came",
     "content_idle": "no further content came (keep-alives do not count)",
@@ -70,8 +73,8 @@ class Budget:
             self.progress = False
             self._name = "content_idle"
             self._left = self._idle
-        elif not self.handed_over:
-            self._left -= now - self._began  # to read what says nothing took time, too
+        elif not self.handed_over or now - self._began < _SLOW:
+            self._left -= now - self._began  # to read and hand over what says nothing took time, too
         self.handed_over = False
         self._began = now
         due = now + self._left

@@ -374,7 +374,8 @@ class Answer:
         if self._parser.error is not None:
             self._broken = self._context.redact_error(self._parser.error)
         elif self._body.kind == "json":
-            self._budget.progress = True  # nothing of it can be handed over before its end, but it comes
+            # Nothing of it can be handed over before its end, but it comes; white space does not count.
+            self._budget.progress = self._budget.progress or not data.isspace()
         elif items:
             self._unfinished = 0
         elif self.started and self._parser.unfinished - self._unfinished >= _PROGRESS:

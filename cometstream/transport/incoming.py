@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-__all__ = ["Incoming", "Interrupted"]
+    from cometstream.errors import CometError
+
+__all__ = ["Connector", "Incoming", "Interrupted"]
 
 # What a server may take after [DONE] to end its response, so that the connection can be used again.
 _DRAIN: Final = 0.25
@@ -120,3 +122,26 @@ class Incoming:
     def bytes(self) -> int:
         """Bytes of body received so far."""
         return self._content.total_bytes
+
+
+class Connector(Protocol):
+    """What opens the next attempt of one request.
+
+    Attributes:
+        made: Attempts made so far.
+    """
+
+    made: int
+
+    async def __call__(self, failure: CometError | None, total_due: float) -> Incoming | None:
+        """Open the next attempt; None where it was cancelled by `cancel`.
+
+        Args:
+            failure: What the last attempt died of; None for the first. It is raised again where there is no attempt left.
+            total_due: When the clock `total` runs out, on the event loop's clock.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """End the attempt that is being opened, and the wait for one."""
+        ...

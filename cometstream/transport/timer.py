@@ -41,6 +41,7 @@ class ReadTimer:
     """
 
     __slots__ = (
+        "_closing",
         "_due",
         "_gate_due",
         "_incoming",
@@ -63,6 +64,7 @@ class ReadTimer:
         self._slot = pace / _SLOTS
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = math.inf
+        self._closing: asyncio.TimerHandle | None = None
         self._due = math.inf
         self.waiting = False
         self._last_look = False
@@ -100,9 +102,21 @@ class ReadTimer:
                 # Gates of many streams open together, a few times in each pace: one turn of the event loop serves them all.
                 self._gate_due = (now + self._pace) // self._slot * self._slot
 
+    def close_at(self, due: float) -> None:
+        """Close the connection when `due` is there, also while nobody reads; what has arrived by then can still be read."""
+        if due != math.inf:
+            self._closing = self._loop.call_at(due, self._close)
+
+    def _close(self) -> None:
+        if not self.waiting:
+            self._incoming.close()
+
     def stop(self) -> None:
         """Stop for good."""
         self.waiting = False
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

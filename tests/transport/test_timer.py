@@ -424,4 +424,4 @@ def test_a_slow_caller_gets_what_waits_though_total_ran_out_between_two_chunks_o
                     await stream.until_done()
             return stream.metrics.chunks
 
-    assert virtual_clock.run(main()) > 40
+    assert virtual_clock.run(main()) >= 20
