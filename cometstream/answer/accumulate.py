@@ -6,14 +6,15 @@ Texts are lists of pieces, joined when somebody reads them. Every bend that a ga
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.answer.blocks import merge
+from cometstream.answer.choice import NO_CALLS, NO_TOOL_CALLS, ChoiceState
 from cometstream.answer.tool_calls import ToolCallFold, ToolCallState
 from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk, Choice, reasoning_field, split_parts
 from cometstream.views.completion import ChatCompletion
-from cometstream.views.view import int_or_none, text_or_none
+from cometstream.views.view import int_or_none
 
 if TYPE_CHECKING:
     from cometstream.answer.repeats import Repeats
@@ -26,121 +27,6 @@ _NOT_KEPT: Final = ("choices", "object", "obfuscation", "usage")
 
 # Fields of a completion that stand before its choices.
 _FIRST: Final = ("id", "created", "model")
-
-_NO_CALLS: Final = "finish_tool_calls_without_calls"
-
-
-# What most choices never need one of their own of; nothing is ever added to it.
-_NO_TOOL_CALLS: Final = ToolCallFold()
-
-
-class ChoiceState:
-    """What has come of one choice; texts as lists of pieces.
-
-    Attributes:
-        index: Which of the ``n`` choices.
-        content: Pieces of the text.
-        refusal: Pieces of the refusal.
-        reasoning: Pieces of the reasoning.
-        tool_calls: The calls in order of their first fragment.
-        logprobs: Log probabilities, a list for each of ``content`` and ``refusal``.
-        parts: Content that came as a list of parts, but for the text and thinking in it; None where none came as a list.
-        finish_reason: Why the choice ended; None while it goes on.
-    """
-
-    __slots__ = (
-        "audio",
-        "audio_pieces",
-        "content",
-        "extra",
-        "finish_reason",
-        "function_call",
-        "index",
-        "logprobs",
-        "message_extra",
-        "parts",
-        "reasoning",
-        "reasoning_key",
-        "refusal",
-        "role",
-        "tool_calls",
-    )
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.role = ""
-        self.content: list[str] = []
-        self.refusal: list[str] = []
-        self.reasoning: list[str] = []
-        self.reasoning_key = "reasoning_content"  # the wire's own name for it, kept for the next request
-        self.parts: list[Any] | None = None
-        self.tool_calls = _NO_TOOL_CALLS
-        self.function_call: ToolCallState | None = None
-        self.audio: dict[str, Any] = {}
-        self.audio_pieces: dict[str, list[str]] = {}
-        self.logprobs: dict[str, list[Any]] = {}
-        self.finish_reason: str | None = None
-        self.message_extra: dict[str, Any] = {}
-        self.extra: dict[str, Any] = {}
-
-    def pieces_of(self, key: str) -> list[str]:
-        """Return the texts to which a delta's field adds; for ``tool_calls``, the arguments of the call that came last."""
-        call = self.tool_calls.last
-        if key == "tool_calls" and call is not None:
-            return call.arguments
-        return self.content if key == "content" else self.refusal if key == "refusal" else self.reasoning
-
-    def bent_at_the_end(self) -> list[str]:
-        """Return the kinds of normalisation that only an ended choice can tell."""
-        kinds: list[str] = []
-        calls = self.tool_calls.calls
-        if not calls and self.finish_reason != "tool_calls":
-            return kinds
-        if self.finish_reason == "tool_calls" and not calls and self.function_call is None:
-            kinds.append(_NO_CALLS)
-        if calls and self.finish_reason is not None and any(call.id is None for call in calls):
-            kinds.append("tool_call_id_missing")
-        return kinds
-
-    def build(self, completion_id: object) -> dict[str, Any]:
-        """Return the choice as in a ``chat.completion``; calls without an id get one that is made from the completion's."""
-        calls = self._build_calls(completion_id) if self.tool_calls.calls else None
-        text = "".join(self.content)
-        reasoning = "".join(self.reasoning) if self.reasoning else ""
-        message: dict[str, Any] = {"role": self.role or "assistant"}
-        if self.parts is not None:
-            # What came as a list goes back as one.
-            thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}] if reasoning else []
-            message["content"] = [*thinking, *([{"type": "text", "text": text}] if text else []), *self.parts] or None
-        else:
-            # As in the synchronous form: no text beside calls or a refusal is null, not "".
-            message["content"] = text if text or (self.content and not calls) else None
-            if reasoning:
-                message[self.reasoning_key] = reasoning
-        message["refusal"] = ("".join(self.refusal) or None) if self.refusal else None
-        if calls:
-            message["tool_calls"] = calls
-        if self.function_call is not None:
-            message["function_call"] = self.function_call.build_function()
-        if self.audio or self.audio_pieces:
-            message["audio"] = {
-                **self.audio,
-                **{key: _joined_audio(key, value) for key, value in self.audio_pieces.items()},
-            }
-        if self.message_extra:
-            message.update({key: _joined(value) for key, value in self.message_extra.items()})
-        logprobs = {name: list(tokens) for name, tokens in self.logprobs.items()} if self.logprobs else None
-        choice = {
-            "index": self.index,
-            "message": message,
-            "logprobs": logprobs,
-            "finish_reason": self.finish_reason,
-        }
-        return {**choice, **self.extra} if self.extra else choice
-
-    def _build_calls(self, completion_id: object) -> list[dict[str, Any]]:
-        prefix = f"call_{text_or_none(completion_id) or ''}_{self.index}"
-        return [call.build(f"{prefix}_{place}") for place, call in enumerate(self.tool_calls.calls)]
 
 
 def _is_text_alone(choice: dict[str, Any], delta: dict[str, Any], state: ChoiceState) -> bool:
@@ -311,7 +197,7 @@ class Accumulator:
             if state.finish_reason is not None:
                 for kind in state.bent_at_the_end():
                     notes[kind] = notes.get(kind, 0) + 1
-                    if kind == _NO_CALLS:
+                    if kind == NO_CALLS:
                         choice["finish_reason"] = "stop"
             choices.append(choice)
         if self._usage is not None:
@@ -406,7 +292,7 @@ class Accumulator:
                 if isinstance(value, list):
                     for fragment in value:
                         if isinstance(fragment, dict):
-                            if state.tool_calls is _NO_TOOL_CALLS:
+                            if state.tool_calls is NO_TOOL_CALLS:
                                 state.tool_calls = ToolCallFold()
                             state.tool_calls.add(fragment, self.note)
                             has_content = True
@@ -456,7 +342,7 @@ class Accumulator:
 
     def _add_rare(self, state: ChoiceState, key: str, value: Any) -> bool:
         if key not in ("function_call", "audio"):
-            _merge(state.message_extra, key, value)
+            merge(state.message_extra, key, value)
             return False
         if not isinstance(value, dict):
             self.note(f"{key}_malformed")
@@ -475,46 +361,3 @@ class Accumulator:
             elif piece is not None:
                 self.note("audio_malformed")
         return bool(value)
-
-
-def _merge(into: dict[str, Any], key: str, value: Any) -> None:
-    """Fold an unknown delta field: texts are pieces, lists grow, the rest is replaced.
-
-    A text that repeats its first piece exactly is a label (``"type": "text"``), not a piece, and is kept once.
-    """
-    have = into.get(key)
-    if isinstance(value, str):
-        if isinstance(have, _Pieces):
-            if have != [value]:
-                have.append(value)
-        else:
-            into[key] = _Pieces([value])
-    elif isinstance(value, list):
-        if isinstance(have, list) and not isinstance(have, _Pieces):
-            have.extend(value)
-        else:
-            into[key] = list(value)
-    else:
-        into[key] = value
-
-
-class _Pieces(list[str]):
-    """Pieces of a text, told from a list that the wire sent."""
-
-    __slots__ = ()
-
-
-def _joined(value: Any) -> Any:
-    if isinstance(value, _Pieces):
-        return "".join(value)
-    return list(value) if isinstance(value, list) else value
-
-
-def _joined_audio(key: str, pieces: list[str]) -> str:
-    if key == "data" and any(piece.endswith("=") for piece in pieces[:-1]):
-        # Pieces that were padded on their own cannot be joined as text.
-        try:
-            return base64.b64encode(b"".join(base64.b64decode(piece) for piece in pieces)).decode()
-        except ValueError:
-            pass
-    return "".join(pieces)
