@@ -17,6 +17,7 @@ from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import BodyReader
 from cometstream.answer.error_body import ErrorBody, ErrorContext, excerpt, failed_choice, read_error
 from cometstream.answer.frames import Done, Frame, chunk_beside, read_frame
+from cometstream.answer.json_text import Halves
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
 from cometstream.answer.stencil import Stencil
 from cometstream.errors import (
@@ -104,6 +105,7 @@ class ChatStream:
         "_feed",
         "_first_content",
         "_flowing",
+        "_halves",
         "_held",
         "_held_size",
         "_left",
@@ -159,6 +161,7 @@ class ChatStream:
         self._parser: SSEParser  # the body's
         self._feed: Callable[[bytes], list[Event | Comment]]
         self._stencil: Stencil
+        self._halves: Halves
         self._reset()
 
     def _reset(self) -> None:
@@ -376,7 +379,7 @@ class ChatStream:
 
     def _read_frame(self, event: Event) -> ChatCompletionChunk | ErrorBody | Done | None:
         try:
-            return read_frame(event, self._note, self._stencil)
+            return read_frame(event, self._note, self._stencil, self._halves)
         except ProtocolError as error:
             self._fail(error)
             return None
@@ -647,6 +650,7 @@ class ChatStream:
         self._parser = self._body.parser
         self._feed = self._body.feed
         self._stencil = Stencil()
+        self._halves = Halves()
         response = opened.response
         transport = self._transport = response.connection.transport if response.connection is not None else None
         receive_less(transport)

@@ -12,8 +12,17 @@ from cometstream.answer.blocks import merge
 from cometstream.answer.choice import NO_CALLS, NO_TOOL_CALLS, ChoiceState
 from cometstream.answer.tool_calls import ToolCallFold, ToolCallState
 from cometstream.errors import ProtocolError
-from cometstream.views.chunks import ChatCompletionChunk, Choice, reasoning_field, split_parts
+from cometstream.views.chunks import ChatCompletionChunk, Choice, finish_reason_of, usage_beside
 from cometstream.views.completion import ChatCompletion
+from cometstream.views.content import (
+    REASONING_FIELDS,
+    audio_says,
+    delta_says,
+    field_says,
+    reasoning_field,
+    says_something,
+    split_parts,
+)
 from cometstream.views.view import int_or_none
 
 if TYPE_CHECKING:
@@ -48,10 +57,12 @@ class Accumulator:
 
     __slots__ = (
         "_completion",
+        "_first",
         "_pieces",
         "_repeats",
         "_top",
         "_usage",
+        "_usage_in_choices",
         "choices",
         "errored",
         "normalizations",
@@ -64,7 +75,9 @@ class Accumulator:
         self.normalizations: dict[str, int] = {}
         self.errored = False
         self._top: dict[str, Any] = {}
-        self._usage: dict[str, Any] | None = None
+        self._first: dict[str, Any] = {}
+        self._usage: dict[str, Any] = {}
+        self._usage_in_choices = True  # and nowhere else, as far as is known
         self._completion: ChatCompletion | None = None
         # What the last chunk has in common with others, and the texts to which it added its own.
         self._repeats: Repeats | None = None
@@ -137,22 +150,25 @@ class Accumulator:
     def _add_top(self, raw: dict[str, Any]) -> None:
         top = self._top
         for key, value in raw.items():
-            if value or (value is not None and value != ""):
+            if value or (value is not None and value != "" and key not in top):
                 top[key] = value
-        # The last usage that says something wins: cumulative reports must not be summed.
+        first = self._first
+        if len(first) < len(_FIRST):
+            self._find_first(raw)
+        top.update(first)
         usage = raw.get("usage")
         if usage and type(usage) is dict:
-            self._usage = usage
-        if "x_groq" in raw:
-            self._add_groq(raw)
+            self._usage = _reported(self._usage, usage)
+            self._usage_in_choices = False
+        elif "x_groq" in raw and (usage := usage_beside(raw)):
+            self._usage = _reported(self._usage, usage)
 
-    def _add_groq(self, raw: dict[str, Any]) -> None:
-        groq, names = raw["x_groq"], list(raw)
-        usage = groq.get("usage") if type(groq) is dict else None
-        if usage and isinstance(usage, dict):
-            own = raw.get("usage")
-            if not own or type(own) is not dict or names.index("usage") < names.index("x_groq"):
-                self._usage = usage
+    def _find_first(self, raw: dict[str, Any]) -> None:
+        """Keep the first id, time and model that say something: gateways add their own, and their upstream's behind."""
+        for key in _FIRST:
+            value = raw.get(key)
+            if key not in self._first and value and (type(value) is int if key == "created" else type(value) is str):
+                self._first[key] = value
 
     def note(self, kind: str) -> None:
         """Count one normalisation.
@@ -200,7 +216,7 @@ class Accumulator:
                     if kind == NO_CALLS:
                         choice["finish_reason"] = "stop"
             choices.append(choice)
-        if self._usage is not None:
+        if self._usage:
             raw["usage"] = self._usage
         kept = top.copy()
         for key in _NOT_KEPT:
@@ -225,13 +241,16 @@ class Accumulator:
         elif delta or type(delta) is not dict:
             has_content = self._add_delta(state, delta)
         before = state.finish_reason
+        reason = finish_reason_of(choice)
+        if reason is not None:
+            state.finish_reason = reason
+            if choice.get("finish_reason") != reason:
+                self.note("finish_reason_camel_case")
+            if reason == "error":
+                self.errored = True
         for key, value in choice.items():
-            if value is None or key == "delta" or key == "index":
-                continue
-            if key == "finish_reason" and type(value) is str and value and value != "error":
-                state.finish_reason = value
-            else:
-                self._add_choice_field(state, key, value)
+            if value is not None and value is not reason and key != "delta" and key != "index":
+                has_content = self._add_choice_field(state, key, value) or has_content
         if self.errored and choice.get("error") and state.finish_reason != "error":
             state.finish_reason = before  # beside an error it ends nothing: a call must not be taken for whole
         if self.strict:
@@ -239,24 +258,17 @@ class Accumulator:
                 self.note(kind)
         return has_content
 
-    def _add_choice_field(self, state: ChoiceState, key: str, value: Any) -> None:
+    def _add_choice_field(self, state: ChoiceState, key: str, value: Any) -> bool:
+        """Add a field of a choice that is neither its delta nor its finish reason; return whether it is content."""
         if key == "finish_reason" or key == "finishReason":
             if not isinstance(value, str):
                 self.note("finish_reason_malformed")
-            elif not value:
+            elif key == "finish_reason" or not value:
                 self.note("finish_reason_empty")
-            elif key == "finishReason" and state.finish_reason is not None:
-                return
-            else:
-                if key == "finishReason":
-                    self.note("finish_reason_camel_case")
-                state.finish_reason = value
-                if value == "error":
-                    self.errored = True
         elif key == "logprobs":
             if not isinstance(value, dict):
                 self.note("logprobs_malformed")
-                return
+                return False
             for name, tokens in value.items():
                 if isinstance(tokens, list):
                     state.logprobs.setdefault(name, []).extend(tokens)
@@ -264,9 +276,13 @@ class Accumulator:
             # Read where there is no delta. Beside one it is what came so far, once more.
             self.note("message_in_chunk")
         else:
-            state.extra[key] = value
+            if value or key not in state.extra:
+                state.extra[key] = value
             if key == "error" and value:
                 self.errored = True
+            elif key == "usage" and self._usage_in_choices and value and isinstance(value, dict):
+                self._usage = _reported(self._usage, value)
+        return bool(value) and field_says(key, value)
 
     def _add_delta(self, state: ChoiceState, delta: Any) -> bool:
         if type(delta) is not dict:
@@ -294,15 +310,14 @@ class Accumulator:
                         if isinstance(fragment, dict):
                             if state.tool_calls is NO_TOOL_CALLS:
                                 state.tool_calls = ToolCallFold()
-                            state.tool_calls.add(fragment, self.note)
-                            has_content = True
+                            has_content = state.tool_calls.add(fragment, self.note) or has_content
                         else:
                             self.note("tool_call_malformed")
                 else:
                     self.note("tool_calls_malformed")
-            elif key == "reasoning_content" or key == "reasoning":
+            elif key in REASONING_FIELDS:
                 if not isinstance(value, str):
-                    self.note("reasoning_malformed")
+                    has_content = self._add_unknown_reasoning(state, key, value) or has_content
                 elif not reasoned:
                     reasoned = self._add_reasoning(state, delta)
                     has_content = has_content or reasoned
@@ -323,41 +338,58 @@ class Accumulator:
         if field is None:
             return False
         name, text = field
-        if not state.reasoning:
+        if state.reasoning_key is None:
             state.reasoning_key = name
         state.reasoning.append(text)
         return True
 
+    def _add_unknown_reasoning(self, state: ChoiceState, key: str, value: Any) -> bool:
+        """Add reasoning of another shape than a text: kept as it came, and never shown."""
+        self.note("reasoning_malformed")
+        if not isinstance(value, (list, dict)):
+            return False
+        merge(state.message_extra, key, value)
+        return says_something(value)
+
     def _add_parts(self, state: ChoiceState, parts: list[Any], delta: dict[str, Any]) -> bool:
         self.note("content_parts")
-        text, reasoning = split_parts(parts)
-        if state.parts is None:
-            state.parts = []
-        state.parts.extend(part for part in parts if not any(split_parts([part])))
-        if text:
-            state.content.append(text)
-        if reasoning and reasoning_field(delta) is None:
-            state.reasoning.append(reasoning)
-        return bool(text or reasoning)
+        state.add_parts(parts)
+        if reasoning_field(delta) is None:
+            reasoning = split_parts(parts)[1]
+            if reasoning:
+                state.reasoning.append(reasoning)
+        return says_something(parts)
 
     def _add_rare(self, state: ChoiceState, key: str, value: Any) -> bool:
         if key not in ("function_call", "audio"):
+            if key == "obfuscation":
+                return False
             merge(state.message_extra, key, value)
-            return False
+            return delta_says(key, value)
         if not isinstance(value, dict):
             self.note(f"{key}_malformed")
             return False
         if key == "function_call":
             if state.function_call is None:
                 state.function_call = ToolCallState()
-            state.function_call.add_function(value, self.note)
-            return bool(value)
+            return state.function_call.add_function(value, self.note)
         for name, piece in value.items():
             if name not in ("data", "transcript"):
-                if piece is not None:
-                    state.audio[name] = piece
+                merge(state.audio, name, piece)
             elif isinstance(piece, str):
                 state.audio_pieces.setdefault(name, []).append(piece)
             elif piece is not None:
                 self.note("audio_malformed")
-        return bool(value)
+        return audio_says(value)
+
+
+def _reported(before: dict[str, Any], usage: dict[str, Any]) -> dict[str, Any]:
+    """Return two reports of usage as one: of each field the last that says something. Cumulative reports must not be summed."""
+    both = before.copy()
+    for key, value in usage.items():
+        have = both.get(key)
+        if isinstance(value, dict) and isinstance(have, dict):
+            both[key] = _reported(have, value)
+        elif value or have is None:
+            both[key] = value
+    return both

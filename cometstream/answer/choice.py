@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from cometstream.answer.blocks import joined
+from cometstream.answer.blocks import Blocks, joined
 from cometstream.answer.tool_calls import ToolCallFold, ToolCallState
+from cometstream.views.content import split_parts
 from cometstream.views.view import text_or_none
 
 __all__ = ["NO_CALLS", "NO_TOOL_CALLS", "ChoiceState"]
@@ -28,7 +29,8 @@ class ChoiceState:
         reasoning: Pieces of the reasoning.
         tool_calls: The calls in order of their first fragment.
         logprobs: Log probabilities, a list for each of ``content`` and ``refusal``.
-        parts: Content that came as a list of parts, but for the text and thinking in it; None where none came as a list.
+        reasoning_key: The wire's own name for the reasoning, kept for the next request; None where it came in parts alone.
+        parts: Content that came as a list of parts, all of it in order; None where none came as a list.
         finish_reason: Why the choice ended; None while it goes on.
     """
 
@@ -43,6 +45,7 @@ class ChoiceState:
         "logprobs",
         "message_extra",
         "parts",
+        "pieces_in_parts",
         "reasoning",
         "reasoning_key",
         "refusal",
@@ -56,8 +59,9 @@ class ChoiceState:
         self.content: list[str] = []
         self.refusal: list[str] = []
         self.reasoning: list[str] = []
-        self.reasoning_key = "reasoning_content"  # the wire's own name for it, kept for the next request
-        self.parts: list[Any] | None = None
+        self.reasoning_key: str | None = None
+        self.parts: Blocks | None = None
+        self.pieces_in_parts = 0  # how many pieces of the text are in `parts`
         self.tool_calls = NO_TOOL_CALLS
         self.function_call: ToolCallState | None = None
         self.audio: dict[str, Any] = {}
@@ -78,29 +82,56 @@ class ChoiceState:
         """Return the kinds of normalisation that only an ended choice can tell."""
         kinds: list[str] = []
         calls = self.tool_calls.calls
-        if not calls and self.finish_reason != "tool_calls":
+        if self.finish_reason is None:
             return kinds
         if self.finish_reason == "tool_calls" and not calls and self.function_call is None:
             kinds.append(NO_CALLS)
-        if calls and self.finish_reason is not None and any(call.id is None for call in calls):
+        if any(call.id is None for call in calls):
             kinds.append("tool_call_id_missing")
+        for call in calls:
+            kind = call.said_once()[1]
+            if kind is not None:
+                kinds.append(kind)
         return kinds
+
+    @property
+    def audio_ended(self) -> bool:
+        """Whether the answer's sound came whole: its last piece says until when it is kept, and no finish reason follows."""
+        return bool(self.audio.get("expires_at"))
+
+    def add_parts(self, parts: list[Any]) -> None:
+        """Add content that came as a list of parts; their texts are added to ``content`` too."""
+        if self.parts is None:
+            self.parts = Blocks(restates=False)
+        self._take_text_into(self.parts)
+        self.parts.add([{"type": "text", "text": part} if isinstance(part, str) else part for part in parts])
+        text = split_parts(parts)[0]
+        if text:
+            self.content.append(text)
+            self.pieces_in_parts += 1
+
+    def _take_text_into(self, parts: Blocks) -> None:
+        """Add the text that came as such to the parts, in its place."""
+        if self.pieces_in_parts < len(self.content):
+            text = "".join(self.content[self.pieces_in_parts :])
+            self.pieces_in_parts = len(self.content)
+            if text:
+                parts.add([{"type": "text", "text": text}])
 
     def build(self, completion_id: object) -> dict[str, Any]:
         """Return the choice as in a ``chat.completion``; calls without an id get one that is made from the completion's."""
         calls = self._build_calls(completion_id) if self.tool_calls.calls else None
-        text = "".join(self.content)
-        reasoning = "".join(self.reasoning) if self.reasoning else ""
         message: dict[str, Any] = {"role": self.role or "assistant"}
         if self.parts is not None:
             # What came as a list goes back as one.
-            thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}] if reasoning else []
-            message["content"] = [*thinking, *([{"type": "text", "text": text}] if text else []), *self.parts] or None
+            self._take_text_into(self.parts)
+            message["content"] = self.parts.build() or None
         else:
             # As in the synchronous form: no text beside calls or a refusal is null, not "".
+            text = "".join(self.content)
             message["content"] = text if text or (self.content and not calls) else None
-            if reasoning:
-                message[self.reasoning_key] = reasoning
+        if self.reasoning and self.reasoning_key is not None:
+            message[self.reasoning_key] = "".join(self.reasoning)
         message["refusal"] = ("".join(self.refusal) or None) if self.refusal else None
         if calls:
             message["tool_calls"] = calls
@@ -108,11 +139,11 @@ class ChoiceState:
             message["function_call"] = self.function_call.build_function()
         if self.audio or self.audio_pieces:
             message["audio"] = {
-                **self.audio,
+                **{key: joined(value) for key, value in self.audio.items()},
                 **{key: _joined_audio(key, value) for key, value in self.audio_pieces.items()},
             }
-        if self.message_extra:
-            message.update({key: joined(value) for key, value in self.message_extra.items()})
+        for key, value in self.message_extra.items():
+            message.setdefault(key, joined(value))
         logprobs = {name: list(tokens) for name, tokens in self.logprobs.items()} if self.logprobs else None
         choice = {
             "index": self.index,

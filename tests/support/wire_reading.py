@@ -10,6 +10,7 @@ from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import BodyReader
 from cometstream.answer.error_body import ErrorBody, ErrorContext, read_error
 from cometstream.answer.frames import Done, chunk_beside, read_frame
+from cometstream.answer.json_text import Halves
 from cometstream.answer.sse import Comment, Event
 from cometstream.answer.stencil import Stencil
 from cometstream.answer.think import ThinkSplitter
@@ -33,6 +34,7 @@ class Reading:
     accumulator: Accumulator = field(default_factory=Accumulator)
     splitter: ThinkSplitter | None = None
     stencil: Stencil | None = None
+    halves: Halves = field(default_factory=Halves)
     comments: list[str] = field(default_factory=list)
     error: CometError | None = None
     document: ChatCompletion | None = None
@@ -46,7 +48,7 @@ class Reading:
             self.comments.append(item.text.decode("utf-8", "replace"))
             return True
         try:
-            frame = read_frame(item, self.accumulator.note, self.stencil)
+            frame = read_frame(item, self.accumulator.note, self.stencil, self.halves)
         except ProtocolError as error:
             self.error = error
             return False
