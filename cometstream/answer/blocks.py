@@ -85,6 +85,35 @@ class _Block:
         self.restates = restates
         self.level = level
 
+    def takes(self, item: dict[str, Any]) -> bool:
+        """Add an item of the same index and type; return whether it belongs to this block, else it is one of its own."""
+        if self._takes_piece(item):
+            return True
+        if self.is_another(item):
+            return False
+        self.add(item)
+        return True
+
+    def _takes_piece(self, item: dict[str, Any]) -> bool:
+        """Add what nearly every fragment is: the labels that are known, and one piece of a text. Else add nothing."""
+        fields = self.fields
+        if fields.get("signature"):
+            return False
+        pieces: _Pieces | None = None
+        text = ""
+        for key, value in item.items():
+            have = fields.get(key)
+            if type(value) is str and type(have) is _Pieces:
+                if pieces is not None or key not in _TEXTS or len(value) >= _RESTATED:
+                    return False
+                pieces, text = have, value
+            elif value is not None and have != value:
+                return False
+        if pieces is None:
+            return False
+        pieces.add(text)
+        return True
+
     def add(self, item: dict[str, Any]) -> None:
         self.kind = self.kind or text_or_none(item.get("type")) or ""
         said = self._is_said_once_more(item)
@@ -147,10 +176,11 @@ class Blocks:
         restates: A long text that says what came before says it once more; else it is a piece like others.
     """
 
-    __slots__ = ("_by_index", "_items", "_level", "_restates", "_seen")
+    __slots__ = ("_by_index", "_items", "_last", "_level", "_restates", "_seen")
 
     def __init__(self, *, restates: bool = True, level: int = 0) -> None:
         self._level = level
+        self._last: _Block | None = None  # the block with an index to which the last fragment went
         self._items: list[Any] = []
         self._by_index: dict[tuple[int, str], _Block] = {}
         self._seen: set[bytes] = set()
@@ -181,12 +211,12 @@ class Blocks:
         block = by_index.get((index, kind))
         if block is None and kind and (untyped := by_index.get((index, ""))) is not None and not untyped.kind:
             block = untyped
-        if block is None or block.is_another(item):
+        if block is None or not block.takes(item):
             block = _Block(item, index, self._restates, self._level)
             self._items.append(block)
-        else:
-            block.add(item)
-        by_index[index, kind] = by_index[index, ""] = block
+        elif block is self._last:
+            return
+        by_index[index, kind] = by_index[index, ""] = self._last = block
 
     def _came_before(self, item: dict[str, Any], seen: list[bytes]) -> bool:
         """Whether an earlier fragment brought just the same; a text may repeat itself, and counts each time."""

@@ -89,7 +89,10 @@ def says_something(value: object) -> bool:
     if not value or value is True:
         return False
     if isinstance(value, dict):
-        return any(item and name not in _LABELS and says_something(item) for name, item in value.items())
+        for name, item in value.items():  # noqa: SIM110 - a generator takes half as long again
+            if item and name not in _LABELS and says_something(item):
+                return True
+        return False
     return not isinstance(value, list) or any(map(says_something, value))
 
 
