@@ -151,5 +151,5 @@ def _mended(value: Any) -> Any:
     if isinstance(value, dict):
         return {_mended(key): _mended(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_mended(item) for item in value]
+        return [_mended(item) if isinstance(item, (str, dict, list)) else item for item in value]
     return value
