@@ -6,14 +6,24 @@ Texts are lists of pieces, joined when somebody reads them. Every bend that a ga
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Final
 
+from cometstream.answer.blocks import merge
+from cometstream.answer.choice import NO_CALLS, NO_TOOL_CALLS, ChoiceState
 from cometstream.answer.tool_calls import ToolCallFold, ToolCallState
 from cometstream.errors import ProtocolError
-from cometstream.views.chunks import ChatCompletionChunk, Choice, reasoning_field, split_parts
+from cometstream.views.chunks import ChatCompletionChunk, Choice, finish_reason_of, usage_beside
 from cometstream.views.completion import ChatCompletion
-from cometstream.views.view import int_or_none, text_or_none
+from cometstream.views.content import (
+    REASONING_FIELDS,
+    audio_says,
+    delta_says,
+    field_says,
+    reasoning_field,
+    says_something,
+    split_parts,
+)
+from cometstream.views.view import int_or_none
 
 __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 
@@ -23,121 +33,6 @@ _NOT_KEPT: Final = ("choices", "object", "obfuscation", "usage")
 
 # Fields of a completion that stand before its choices.
 _FIRST: Final = ("id", "created", "model")
-
-_NO_CALLS: Final = "finish_tool_calls_without_calls"
-
-
-# What most choices never need one of their own of; nothing is ever added to it.
-_NO_TOOL_CALLS: Final = ToolCallFold()
-
-
-class ChoiceState:
-    """What has come of one choice; texts as lists of pieces.
-
-    Attributes:
-        index: Which of the ``n`` choices.
-        content: Pieces of the text.
-        refusal: Pieces of the refusal.
-        reasoning: Pieces of the reasoning.
-        tool_calls: The calls in order of their first fragment.
-        logprobs: Log probabilities, a list for each of ``content`` and ``refusal``.
-        parts: Content that came as a list of parts, but for the text and thinking in it; None where none came as a list.
-        finish_reason: Why the choice ended; None while it goes on.
-    """
-
-    __slots__ = (
-        "audio",
-        "audio_pieces",
-        "content",
-        "extra",
-        "finish_reason",
-        "function_call",
-        "index",
-        "logprobs",
-        "message_extra",
-        "parts",
-        "reasoning",
-        "reasoning_key",
-        "refusal",
-        "role",
-        "tool_calls",
-    )
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.role = ""
-        self.content: list[str] = []
-        self.refusal: list[str] = []
-        self.reasoning: list[str] = []
-        self.reasoning_key = "reasoning_content"  # the wire's own name for it, kept for the next request
-        self.parts: list[Any] | None = None
-        self.tool_calls = _NO_TOOL_CALLS
-        self.function_call: ToolCallState | None = None
-        self.audio: dict[str, Any] = {}
-        self.audio_pieces: dict[str, list[str]] = {}
-        self.logprobs: dict[str, list[Any]] = {}
-        self.finish_reason: str | None = None
-        self.message_extra: dict[str, Any] = {}
-        self.extra: dict[str, Any] = {}
-
-    def pieces_of(self, key: str) -> list[str]:
-        """Return the texts to which a delta's field adds; for ``tool_calls``, the arguments of the call that came last."""
-        call = self.tool_calls.last
-        if key == "tool_calls" and call is not None:
-            return call.arguments
-        return self.content if key == "content" else self.refusal if key == "refusal" else self.reasoning
-
-    def bent_at_the_end(self) -> list[str]:
-        """Return the kinds of normalisation that only an ended choice can tell."""
-        kinds: list[str] = []
-        calls = self.tool_calls.calls
-        if not calls and self.finish_reason != "tool_calls":
-            return kinds
-        if self.finish_reason == "tool_calls" and not calls and self.function_call is None:
-            kinds.append(_NO_CALLS)
-        if calls and self.finish_reason is not None and any(call.id is None for call in calls):
-            kinds.append("tool_call_id_missing")
-        return kinds
-
-    def build(self, completion_id: object) -> dict[str, Any]:
-        """Return the choice as in a ``chat.completion``; calls without an id get one that is made from the completion's."""
-        calls = self._build_calls(completion_id) if self.tool_calls.calls else None
-        text = "".join(self.content)
-        reasoning = "".join(self.reasoning) if self.reasoning else ""
-        message: dict[str, Any] = {"role": self.role or "assistant"}
-        if self.parts is not None:
-            # What came as a list goes back as one.
-            thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}] if reasoning else []
-            message["content"] = [*thinking, *([{"type": "text", "text": text}] if text else []), *self.parts] or None
-        else:
-            # As in the synchronous form: no text beside calls or a refusal is null, not "".
-            message["content"] = text if text or (self.content and not calls) else None
-            if reasoning:
-                message[self.reasoning_key] = reasoning
-        message["refusal"] = ("".join(self.refusal) or None) if self.refusal else None
-        if calls:
-            message["tool_calls"] = calls
-        if self.function_call is not None:
-            message["function_call"] = self.function_call.build_function()
-        if self.audio or self.audio_pieces:
-            message["audio"] = {
-                **self.audio,
-                **{key: _joined_audio(key, value) for key, value in self.audio_pieces.items()},
-            }
-        if self.message_extra:
-            message.update({key: _joined(value) for key, value in self.message_extra.items()})
-        logprobs = {name: list(tokens) for name, tokens in self.logprobs.items()} if self.logprobs else None
-        choice = {
-            "index": self.index,
-            "message": message,
-            "logprobs": logprobs,
-            "finish_reason": self.finish_reason,
-        }
-        return {**choice, **self.extra} if self.extra else choice
-
-    def _build_calls(self, completion_id: object) -> list[dict[str, Any]]:
-        prefix = f"call_{text_or_none(completion_id) or ''}_{self.index}"
-        return [call.build(f"{prefix}_{place}") for place, call in enumerate(self.tool_calls.calls)]
 
 
 def _is_text_alone(choice: dict[str, Any], delta: dict[str, Any], state: ChoiceState) -> bool:
@@ -160,8 +55,10 @@ class Accumulator:
     """
 
     __slots__ = (
+        "_first",
         "_top",
         "_usage",
+        "_usage_in_choices",
         "built",
         "choices",
         "errored",
@@ -177,7 +74,9 @@ class Accumulator:
         self.errored = False
         self.went_on = False
         self._top: dict[str, Any] = {}
-        self._usage: dict[str, Any] | None = None
+        self._first: dict[str, Any] = {}
+        self._usage: dict[str, Any] = {}
+        self._usage_in_choices = True  # and nowhere else, as far as is known
         self.built: ChatCompletion | None = None
 
     def add(self, chunk: ChatCompletionChunk) -> bool:
@@ -222,27 +121,31 @@ class Accumulator:
     def _add_top(self, raw: dict[str, Any]) -> None:
         top = self._top
         for key, value in raw.items():
-            if value or (value is not None and value != ""):
+            if value or (value is not None and value != "" and key not in top):
                 top[key] = value
+        first = self._first
+        if len(first) < len(_FIRST):
+            self._find_first(raw)
+        top.update(first)
         if "usage" in raw or "x_groq" in raw:
             self.add_usage(raw)
 
     def add_usage(self, raw: dict[str, Any]) -> None:
-        """Take the usage of a chunk, and nothing else of it. The last that says something wins: reports are never summed."""
+        """Take the usage of a chunk, and nothing else of it. The last that says something counts: reports are never summed."""
         self.built = None
         usage = raw.get("usage")
         if usage and type(usage) is dict:
-            self._usage = usage
-        if "x_groq" in raw:
-            self._add_groq(raw)
+            self._usage = _reported(self._usage, usage)
+            self._usage_in_choices = False
+        elif "x_groq" in raw and (usage := usage_beside(raw)):
+            self._usage = _reported(self._usage, usage)
 
-    def _add_groq(self, raw: dict[str, Any]) -> None:
-        groq, names = raw["x_groq"], list(raw)
-        usage = groq.get("usage") if type(groq) is dict else None
-        if usage and isinstance(usage, dict):
-            own = raw.get("usage")
-            if not own or type(own) is not dict or names.index("usage") < names.index("x_groq"):
-                self._usage = usage
+    def _find_first(self, raw: dict[str, Any]) -> None:
+        """Keep the first id, time and model that say something: gateways add their own, and their upstream's behind."""
+        for key in _FIRST:
+            value = raw.get(key)
+            if key not in self._first and value and (type(value) is int if key == "created" else type(value) is str):
+                self._first[key] = value
 
     def note(self, kind: str) -> None:
         """Count one normalisation.
@@ -261,7 +164,7 @@ class Accumulator:
         return (
             bool(self.choices)
             and not self.errored
-            and all(state.finish_reason is not None for state in self.choices.values())
+            and all(state.finish_reason is not None or state.audio_ended for state in self.choices.values())
         )
 
     @property
@@ -287,10 +190,10 @@ class Accumulator:
             if state.finish_reason is not None:
                 for kind in state.bent_at_the_end():
                     notes[kind] = notes.get(kind, 0) + 1
-                    if kind == _NO_CALLS:
+                    if kind == NO_CALLS:
                         choice["finish_reason"] = "stop"
             choices.append(choice)
-        if self._usage is not None:
+        if self._usage:
             raw["usage"] = self._usage
         kept = top.copy()
         for key in _NOT_KEPT:
@@ -315,13 +218,16 @@ class Accumulator:
         elif delta or type(delta) is not dict:
             has_content = self._add_delta(state, delta)
         before = state.finish_reason
+        reason = finish_reason_of(choice)
+        if reason is not None:
+            state.finish_reason = reason
+            if choice.get("finish_reason") != reason:
+                self.note("finish_reason_camel_case")
+            if reason == "error":
+                self.errored = True
         for key, value in choice.items():
-            if value is None or key == "delta" or key == "index":
-                continue
-            if key == "finish_reason" and type(value) is str and value and value != "error":
-                state.finish_reason = value
-            else:
-                self._add_choice_field(state, key, value)
+            if value is not None and value is not reason and key != "delta" and key != "index":
+                has_content = self._add_choice_field(state, key, value) or has_content
         if self.errored and choice.get("error") and state.finish_reason != "error":
             state.finish_reason = before  # beside an error it ends nothing: a call must not be taken for whole
         if self.strict:
@@ -329,24 +235,17 @@ class Accumulator:
                 self.note(kind)
         return has_content
 
-    def _add_choice_field(self, state: ChoiceState, key: str, value: Any) -> None:
+    def _add_choice_field(self, state: ChoiceState, key: str, value: Any) -> bool:
+        """Add a field of a choice that is neither its delta nor its finish reason; return whether it is content."""
         if key == "finish_reason" or key == "finishReason":
             if not isinstance(value, str):
                 self.note("finish_reason_malformed")
-            elif not value:
+            elif key == "finish_reason" or not value:
                 self.note("finish_reason_empty")
-            elif key == "finishReason" and state.finish_reason is not None:
-                return
-            else:
-                if key == "finishReason":
-                    self.note("finish_reason_camel_case")
-                state.finish_reason = value
-                if value == "error":
-                    self.errored = True
         elif key == "logprobs":
             if not isinstance(value, dict):
                 self.note("logprobs_malformed")
-                return
+                return False
             for name, tokens in value.items():
                 if isinstance(tokens, list):
                     state.logprobs.setdefault(name, []).extend(tokens)
@@ -354,9 +253,13 @@ class Accumulator:
             # Read where there is no delta. Beside one it is what came so far, once more.
             self.note("message_in_chunk")
         else:
-            state.extra[key] = value
+            if value or key not in state.extra:
+                state.extra[key] = value
             if key == "error" and value:
                 self.errored = True
+            elif key == "usage" and self._usage_in_choices and value and isinstance(value, dict):
+                self._usage = _reported(self._usage, value)
+        return bool(value) and field_says(key, value)
 
     def _add_delta(self, state: ChoiceState, delta: Any) -> bool:
         if type(delta) is not dict:
@@ -382,17 +285,16 @@ class Accumulator:
                 if isinstance(value, list):
                     for fragment in value:
                         if isinstance(fragment, dict):
-                            if state.tool_calls is _NO_TOOL_CALLS:
+                            if state.tool_calls is NO_TOOL_CALLS:
                                 state.tool_calls = ToolCallFold()
-                            state.tool_calls.add(fragment, self.note)
-                            has_content = True
+                            has_content = state.tool_calls.add(fragment, self.note) or has_content
                         else:
                             self.note("tool_call_malformed")
                 else:
                     self.note("tool_calls_malformed")
-            elif key == "reasoning_content" or key == "reasoning":
+            elif key in REASONING_FIELDS:
                 if not isinstance(value, str):
-                    self.note("reasoning_malformed")
+                    has_content = self._add_unknown_reasoning(state, key, value) or has_content
                 elif not reasoned:
                     reasoned = self._add_reasoning(state, delta)
                     has_content = has_content or reasoned
@@ -416,84 +318,61 @@ class Accumulator:
         if field is None:
             return False
         name, text = field
-        if not state.reasoning:
+        if state.reasoning_key is None:
             state.reasoning_key = name
         state.reasoning.append(text)
         return True
 
+    def _add_unknown_reasoning(self, state: ChoiceState, key: str, value: Any) -> bool:
+        """Add reasoning of another shape than a text: kept as it came, and never shown."""
+        self.note("reasoning_malformed")
+        if not isinstance(value, (list, dict)):
+            return False
+        merge(state.message_extra, key, value)
+        return says_something(value)
+
     def _add_parts(self, state: ChoiceState, parts: list[Any], delta: dict[str, Any]) -> bool:
         self.note("content_parts")
-        text, reasoning = split_parts(parts)
-        if state.parts is None:
-            state.parts = []
-        state.parts.extend(part for part in parts if not any(split_parts([part])))
-        if text:
-            state.content.append(text)
-        if reasoning and reasoning_field(delta) is None:
-            state.reasoning.append(reasoning)
-        return bool(text or reasoning)
+        state.add_parts(parts)
+        if reasoning_field(delta) is None:
+            reasoning = split_parts(parts)[1]
+            if reasoning:
+                state.reasoning.append(reasoning)
+        return says_something(parts)
 
     def _add_rare(self, state: ChoiceState, key: str, value: Any) -> bool:
         if key not in ("function_call", "audio"):
-            _merge(state.message_extra, key, value)
-            return False
+            if key == "obfuscation":
+                return False
+            merge(state.message_extra, key, value)
+            return delta_says(key, value)
         if not isinstance(value, dict):
             self.note(f"{key}_malformed")
             return False
         if key == "function_call":
             if state.function_call is None:
                 state.function_call = ToolCallState()
-            state.function_call.add_function(value, self.note)
-            return bool(value)
+            return state.function_call.add_function(value, self.note)
         for name, piece in value.items():
             if name not in ("data", "transcript"):
-                if piece is not None:
-                    state.audio[name] = piece
+                merge(state.audio, name, piece)
             elif isinstance(piece, str):
                 state.audio_pieces.setdefault(name, []).append(piece)
             elif piece is not None:
                 self.note("audio_malformed")
-        return bool(value)
+        says = audio_says(value)
+        if says or value.get("expires_at"):
+            state.audio_ended = bool(value.get("expires_at"))
+        return says
 
 
-def _merge(into: dict[str, Any], key: str, value: Any) -> None:
-    """Fold an unknown delta field: texts are pieces, lists grow, the rest is replaced.
-
-    A text that repeats its first piece exactly is a label (``"type": "text"``), not a piece, and is kept once.
-    """
-    have = into.get(key)
-    if isinstance(value, str):
-        if isinstance(have, _Pieces):
-            if have != [value]:
-                have.append(value)
-        else:
-            into[key] = _Pieces([value])
-    elif isinstance(value, list):
-        if isinstance(have, list) and not isinstance(have, _Pieces):
-            have.extend(value)
-        else:
-            into[key] = list(value)
-    else:
-        into[key] = value
-
-
-class _Pieces(list[str]):
-    """Pieces of a text, told from a list that the wire sent."""
-
-    __slots__ = ()
-
-
-def _joined(value: Any) -> Any:
-    if isinstance(value, _Pieces):
-        return "".join(value)
-    return list(value) if isinstance(value, list) else value
-
-
-def _joined_audio(key: str, pieces: list[str]) -> str:
-    if key == "data" and any(piece.endswith("=") for piece in pieces[:-1]):
-        # Pieces that were padded on their own cannot be joined as text.
-        try:
-            return base64.b64encode(b"".join(base64.b64decode(piece) for piece in pieces)).decode()
-        except ValueError:
-            pass
-    return "".join(pieces)
+def _reported(before: dict[str, Any], usage: dict[str, Any]) -> dict[str, Any]:
+    """Return two reports of usage as one: of each field the last that says something. Cumulative reports must not be summed."""
+    both = before.copy()
+    for key, value in usage.items():
+        have = both.get(key)
+        if isinstance(value, dict) and isinstance(have, dict):
+            both[key] = _reported(have, value)
+        elif value or have is None:
+            both[key] = value
+    return both

@@ -24,20 +24,28 @@ from cometstream.errors import (
     RateLimitError,
     StreamServerError,
 )
-from cometstream.views.view import text_or_none
+from cometstream.views.view import int_or_none, list_of_dicts, text_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "ERROR_CODES",
+    "ERROR_MESSAGES",
     "RETRYABLE_STATUSES",
     "ErrorBody",
     "ErrorContext",
+    "failed_base",
     "failed_choice",
+    "is_retryable",
     "is_unknown_model",
     "parse_error",
     "read_error",
 ]
+
+# Under which names a body tells what went wrong, and under which its code.
+ERROR_MESSAGES: Final = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
+ERROR_CODES: Final = ("code", "error_code", "errorCode", "err_code")
 
 # 52x are Cloudflare's own, 529 is a provider's "overloaded".
 RETRYABLE_STATUSES: Final = frozenset({408, 409, 429, *range(500, 600)})
@@ -63,8 +71,17 @@ _PERMANENT_CODES: Final = frozenset(
     }
 )
 
-# The HTTP status that a code or type without a number stands for.
+# The HTTP status that a code or type without a number stands for; in capitals they are Google's.
 _STATUS_OF: Final = {
+    "DEADLINE_EXCEEDED": 504,
+    "FAILED_PRECONDITION": 400,
+    "INTERNAL": 500,
+    "INVALID_ARGUMENT": 400,
+    "NOT_FOUND": 404,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAUTHENTICATED": 401,
+    "UNAVAILABLE": 503,
     "authentication_error": 401,
     "content_policy_violation": 400,
     "context_length_exceeded": 400,
@@ -87,6 +104,27 @@ _STATUS_OF: Final = {
     "timeout": 504,
 }
 
+# What the numbers in MiniMax's `base_resp` stand for; the others are told as they are.
+_STATUS_OF_BASE: Final = {
+    1000: 500,
+    1001: 504,
+    1002: 429,
+    1004: 401,
+    1008: 402,
+    1013: 500,
+    1024: 500,
+    1026: 400,
+    1027: 400,
+    1033: 500,
+    1039: 429,
+    1041: 429,
+    1042: 400,
+    2013: 400,
+    2045: 429,
+    2049: 401,
+    2056: 429,
+}
+
 _CLASSES: Final[Mapping[int, type[APIStatusError]]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -100,7 +138,12 @@ _KEY: Final = "[the API key]"
 _TELLING: Final = 8
 
 _REQUEST_ID = re.compile(r"\(request id: ([\w.:-]{1,128})\)", re.IGNORECASE)
-_TAGS = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_TAGS = re.compile(r"<[^<>]*>")
+_UNSEEN = ("script", "style", "head")
+_DURATION = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,9})?) ?s?")
+
+# Seconds that no honest server asks to wait: three years.
+_LONGEST: Final = 1e8
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
 
 
@@ -114,6 +157,7 @@ class ErrorBody:
         type: Its own type; None if it gave none.
         param: The parameter that it names; None if it names none.
         status: The HTTP status that its code stands for; None if it stands for none.
+        retry_after: Seconds that it asks to wait; None if it asks for nothing.
         raw: The body as it came: parsed JSON, or text.
     """
 
@@ -122,6 +166,7 @@ class ErrorBody:
     type: str | None = None
     param: str | None = None
     status: int | None = None
+    retry_after: float | None = None
     raw: Any = field(default=None, compare=False)
 
     @property
@@ -152,13 +197,22 @@ def read_error(parsed: Any) -> ErrorBody | None:
         return read_error(parsed[0])
     if not isinstance(parsed, dict):
         return ErrorBody(parsed, raw=parsed) if isinstance(parsed, str) and parsed else None
+    base = failed_base(parsed)
+    if base is not None and not parsed.get("error"):
+        code = base["status_code"]
+        fields = {
+            "message": base.get("status_msg"),
+            "code": code,
+            "status": _STATUS_OF_BASE.get(int_or_none(code) or 0),
+        }
+        return _from_fields(fields, parsed)
     told_by = parsed if parsed.get("error") else failed_choice(parsed.get("choices")) or parsed
     error = told_by.get("error")
     if isinstance(error, dict) and error:
         return _from_fields(error, parsed)
     if isinstance(error, (str, list)) and error:
         return _from_fields({**told_by, "message": error if isinstance(error, str) else _compact(error)}, parsed)
-    for key in ("message", "detail", "msg", "error_msg"):
+    for key in ERROR_MESSAGES:
         message = parsed.get(key)
         if message:
             return _from_fields({**parsed, "message": message}, parsed)
@@ -174,22 +228,59 @@ def failed_choice(choices: object) -> dict[str, Any] | None:
     return None
 
 
+def failed_base(parsed: dict[str, Any]) -> dict[str, Any] | None:
+    """Return MiniMax's ``base_resp`` where it says that something failed: its code is 0 where all is well."""
+    base = parsed.get("base_resp")
+    return base if isinstance(base, dict) and int_or_none(base.get("status_code")) else None
+
+
 def _from_fields(fields: dict[str, Any], raw: Any) -> ErrorBody:
     message = fields.get("message")
     if not isinstance(message, str):
         message = _compact(message) if message else ""
-    code = fields.get("code")
+    code = next((fields[name] for name in ERROR_CODES if fields.get(name) not in (None, "")), None)
     code_text = str(code) if isinstance(code, (str, int)) and not isinstance(code, bool) and code != "" else None
     kind = text_or_none(fields.get("type")) or None
-    status = _status(code_text) or _status(fields.get("status")) or _status(fields.get("status_code"))
+    named = fields.get("status")  # a number, or Google's word
+    status = _status(code_text) or _status(named) or _status(fields.get("status_code"))
+    words = (code_text, kind, text_or_none(named))
     return ErrorBody(
         message=message,
         code=code_text,
         type=kind,
         param=text_or_none(fields.get("param")) or None,
-        status=status or _STATUS_OF.get(code_text or "") or _STATUS_OF.get(kind or ""),
+        status=status or next((_STATUS_OF[word] for word in words if word in _STATUS_OF), None),
+        retry_after=_retry_after(fields),
         raw=raw,
     )
+
+
+def _retry_after(fields: dict[str, Any]) -> float | None:
+    """Return the seconds that a body asks to wait: in a field of its own, or in Google's RetryInfo."""
+    wishes = [fields.get("retry_after"), fields.get("retryAfter"), fields.get("retry_after_seconds")]
+    wishes += [
+        detail.get("retryDelay", detail.get("retry_delay"))
+        for detail in list_of_dicts(fields.get("details"))
+        if str(detail.get("@type", "")).endswith("google.rpc.RetryInfo")
+    ]
+    return next((seconds for wish in wishes if (seconds := _seconds(wish)) is not None), None)
+
+
+def _seconds(wish: object) -> float | None:
+    """Read a duration: a number, ``"2"``, ``"2.5s"``, or ``{"seconds": 2, "nanos": 500000000}``."""
+    if isinstance(wish, dict):
+        return _seconds(wish.get("seconds", 0)) if not wish.get("nanos") else _with_nanos(wish)
+    if isinstance(wish, str):
+        found = _DURATION.fullmatch(wish.strip())
+        return float(found[1]) if found else None
+    if isinstance(wish, bool) or not isinstance(wish, (int, float)):
+        return None
+    return float(wish) if 0 <= wish < _LONGEST else None
+
+
+def _with_nanos(wish: dict[str, Any]) -> float | None:
+    seconds, nanos = _seconds(wish.get("seconds", 0)), _seconds(wish["nanos"])
+    return None if seconds is None or nanos is None else seconds + nanos / 1e9
 
 
 def _status(value: object) -> int | None:
@@ -207,15 +298,52 @@ def excerpt(text: str, most: int = 300) -> str:
     text = text[:4096]
     if text[:1] == "<":
         title = _TITLE.search(text)
-        body = _TAGS.sub(" ", text)
+        body = _TAGS.sub(" ", _without_unseen(text))
         text = f"{title[1].strip()}: {body}" if title else body
     line = " ".join(text.split())
     return line if len(line) <= most else line[:most] + "..."
 
 
+def _without_unseen(page: str) -> str:
+    """Return a page without its scripts, styles and head, each looked for once: a page may open a thousand and close none."""
+    for name in _UNSEEN:
+        shown: list[str] = []
+        rest, small = page, page.lower()
+        start = 0
+        while (begin := small.find(f"<{name}", start)) >= 0:
+            end = small.find(f"</{name}", begin)
+            if end < 0:
+                break
+            if small[begin + len(name) + 1 : begin + len(name) + 2].isalpha():  # <header> is no <head>
+                shown.append(rest[start : begin + 1])
+                start = begin + 1
+                continue
+            shown.append(rest[start:begin])
+            close = small.find(">", end)
+            start = len(rest) if close < 0 else close + 1
+        page = "".join(shown) + rest[start:]
+    return page
+
+
 def is_unknown_model(error: CometError | None) -> bool:
     """Whether an error says that the model does not exist or is not served."""
     return isinstance(error, APIStatusError) and (error.code == "model_not_found" or error.status == 404)
+
+
+def is_retryable(status: int | None, body: ErrorBody, headers: Mapping[str, str] | None = None) -> bool:
+    """Whether another attempt may mend what a server reports: the one place that decides it.
+
+    Args:
+        status: The HTTP status, or the one that an error frame stands for. None is retryable: requests at fault are refused
+            before a stream begins.
+        body: The error; some codes no wait mends.
+        headers: The answer's headers; ``x-should-retry``, as OpenAI sends it, overrules all else.
+    """
+    told = headers.get("x-should-retry", "").strip().lower() if headers else ""
+    if told in ("true", "false"):
+        return told == "true"
+    permanent = body.code in _PERMANENT_CODES or body.type in _PERMANENT_CODES
+    return not permanent and (status is None or status in RETRYABLE_STATUSES)
 
 
 @dataclass(frozen=True, repr=False)
@@ -248,7 +376,6 @@ class ErrorContext:
         if status == 500 and body.code == "invalid_request":
             # The endpoint's own documents: "a request-shape error surfaced as a server-status response".
             cls = BadRequestError
-        permanent = body.code in _PERMANENT_CODES or body.type in _PERMANENT_CODES
         message = f"{status}: {body.message or 'no message'}"
         if location is not None:
             message += (
@@ -263,9 +390,9 @@ class ErrorContext:
             param=body.param,
             body=body.raw,
             headers=headers,
-            retry_after=retry_after,
+            retry_after=body.retry_after if retry_after is None else retry_after,
             request_id=request_id or body.request_id,
-            retryable=status in RETRYABLE_STATUSES and not permanent,
+            retryable=is_retryable(status, body, headers),
         )
 
     def frame_error(self, body: ErrorBody, *, started: bool, request_id: str | None = None) -> CometError:
@@ -277,7 +404,6 @@ class ErrorContext:
         if not started and body.status is not None and body.status >= 400:
             return self.status_error(body.status, body, request_id=request_id)
         body = self._without_key(body)
-        permanent = body.code in _PERMANENT_CODES or body.type in _PERMANENT_CODES
         known = "" if body.code is None else f" (code {body.code})"
         return StreamServerError(
             f"the server reported an error inside the stream{known}: {body.message or 'no message'}",
@@ -286,7 +412,7 @@ class ErrorContext:
             type=body.type,
             body=body.raw,
             request_id=request_id or body.request_id,
-            retryable=not permanent and (body.status is None or body.status in RETRYABLE_STATUSES),
+            retryable=is_retryable(body.status, body),
         )
 
     def _without_key(self, body: ErrorBody) -> ErrorBody:
@@ -302,12 +428,7 @@ class ErrorContext:
     def redact(self, text: str) -> str:
         """Return `text` without the key, also where an excerpt's end cut the key apart."""
         for secret in self.secrets:
-            text = text.replace(secret, _KEY)
-            whole = text.rstrip("'\".")
-            for length in range(len(secret) - 1, _TELLING - 1, -1):
-                if whole.endswith(secret[:length]):
-                    text = whole[:-length] + _KEY + text[len(whole) :]
-                    break
+            text = _without(text, secret)
         return text
 
     def redact_error(self, error: ProtocolError) -> ProtocolError:
@@ -318,13 +439,24 @@ class ErrorContext:
         return ProtocolError(self.redact(error.message), raw=raw, request_id=error.request_id)
 
     def redact_json(self, value: Any) -> Any:
-        """Return a JSON value without the key in any of its texts."""
+        """Return a JSON value without the key in any of its texts; the value itself where the key is in none."""
+        return self._redact_json(value) if self.secrets and self._may_be_in(value) else value
+
+    def _may_be_in(self, value: Any) -> bool:
+        """Whether a value has the key's beginning anywhere, which one look at its JSON tells: walking it takes far longer."""
+        try:
+            text = orjson.dumps(value)
+        except TypeError:
+            return True
+        return any(orjson.dumps(secret[:_TELLING])[1:-1] in text for secret in self.secrets)
+
+    def _redact_json(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.redact(value)
         if isinstance(value, dict):
-            return {self.redact(key): self.redact_json(item) for key, item in value.items()}
+            return {self.redact(key): self._redact_json(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.redact_json(item) for item in value]
+            return [self._redact_json(item) for item in value]
         return value
 
     def _hint(self, status: int, code: str | None) -> str:
@@ -335,3 +467,19 @@ class ErrorContext:
                 f". If the model is unknown: its ids are on CometAPI's Models page; the request went to {self.base_url}"
             )
         return ""
+
+
+def _without(text: str, secret: str) -> str:
+    """Return `text` without a secret, also where an excerpt's end cut it apart; the work is in proportion to the text."""
+    begins = secret[:_TELLING]
+    if begins not in text:
+        return text
+    text = text.replace(secret, _KEY)
+    whole = text.rstrip("'\".")
+    # Only the last len(secret) characters can be a secret that was cut, and only where it begins.
+    start = whole.find(begins, max(0, len(whole) - len(secret) + 1))
+    while start >= 0:
+        if secret.startswith(whole[start:]):
+            return whole[:start] + _KEY + text[len(whole) :]
+        start = whole.find(begins, start + 1)
+    return text

@@ -23,6 +23,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from cometstream.views.arguments import said_once
 from cometstream.views.parts import ChatCompletionTokenLogprob
 from cometstream.views.view import list_of_dicts
 
@@ -296,6 +297,11 @@ class FunctionToolCallArgumentsDoneEvent(_ToolCallEvent):
     type: ClassVar[Literal["tool_calls.function.arguments.done"]] = "tool_calls.function.arguments.done"
     __match_args__ = ("name", "index", "id", "arguments", "choice_index")
 
+    @property
+    def arguments(self) -> str:
+        """The arguments' JSON text; said once, where the gateway said it twice. Joined at each reading."""
+        return said_once(self._pieces[: self._end])[0]
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, match_args=False)
 class KeepAliveEvent(_Event):
@@ -366,7 +372,7 @@ class _ChoiceFold:
         "_answer",
         "_calls",
         "_content",
-        "_logprobs",
+        "_no_logprobs",
         "_open_calls",
         "_reasoning",
         "_refusal",
@@ -381,7 +387,7 @@ class _ChoiceFold:
         self._content = _Track(state.content, index, "".join, ContentDeltaEvent, ContentDoneEvent)
         self._refusal = _Track(state.refusal, index, "".join, RefusalDeltaEvent, RefusalDoneEvent)
         self._answer = [self._content, self._refusal]  # and log probabilities, once there are any
-        self._logprobs: set[str] = set()
+        self._no_logprobs = {"content", "refusal"}  # the kinds of log probabilities that have not begun
         self._calls: list[_CallTrack] = []
         self._open_calls: dict[int, _CallTrack] = {}
         self._visits = 0  # of calls, which need no second look
@@ -392,7 +398,7 @@ class _ChoiceFold:
         self._reasoning.add_delta(events)
         if self._reasoning.open and (call_begins or self._content.pending() or self._refusal.pending()):
             self._reasoning.add_done(events)
-        if state.logprobs:
+        if state.logprobs and self._no_logprobs:
             self._follow_logprobs()
         answer = self._answer
         for track in answer:
@@ -408,15 +414,13 @@ class _ChoiceFold:
 
     def _follow_logprobs(self) -> None:
         # Most answers have none, and their lists are made when the first token comes.
-        index = self._state.index
-        for name, tokens in self._state.logprobs.items():
-            if name in self._logprobs:
-                continue
-            self._logprobs.add(name)
-            if name == "content":
-                self._answer.append(_Track(tokens, index, list, LogprobsContentDeltaEvent, LogprobsContentDoneEvent))
-            elif name == "refusal":
-                self._answer.append(_Track(tokens, index, list, LogprobsRefusalDeltaEvent, LogprobsRefusalDoneEvent))
+        logprobs, index, missing = self._state.logprobs, self._state.index, self._no_logprobs
+        if "content" in missing and (tokens := logprobs.get("content")) is not None:
+            missing.remove("content")
+            self._answer.append(_Track(tokens, index, list, LogprobsContentDeltaEvent, LogprobsContentDoneEvent))
+        if "refusal" in missing and (tokens := logprobs.get("refusal")) is not None:
+            missing.remove("refusal")
+            self._answer.append(_Track(tokens, index, list, LogprobsRefusalDeltaEvent, LogprobsRefusalDoneEvent))
 
     def _add_calls(self, events: list[StreamEvent]) -> None:
         calls = self._state.tool_calls

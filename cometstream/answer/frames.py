@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, parse_error, read_error
-from cometstream.answer.json_text import MAX_DEPTH, is_too_deep, parse_lenient
+from cometstream.answer.error_body import (
+    ERROR_CODES,
+    ERROR_MESSAGES,
+    ErrorBody,
+    excerpt,
+    failed_base,
+    failed_choice,
+    parse_error,
+    read_error,
+)
+from cometstream.answer.json_text import MAX_DEPTH, Halves, is_too_deep, parse_lenient
 from cometstream.answer.sse import Event
 from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk
@@ -40,12 +49,15 @@ class Done:
 DONE: Final = Done()
 
 
-def read_frame(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
+def read_frame(
+    event: Event, note: Callable[[str], None], halves: Halves | None = None
+) -> ChatCompletionChunk | ErrorBody | Done | None:
     """Return what an event means; None for one that means nothing (``data: null``, a comment inside ``data:``).
 
     Args:
         event: The event.
         note: Called with the kind of each normalisation, as ``Accumulator.note``.
+        halves: Where the answer's halves of surrogate pairs wait for one another; None replaces each half.
     Raises:
         ProtocolError: The data is no JSON object; ``raw`` holds it.
     """
@@ -55,10 +67,16 @@ def read_frame(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk
     try:
         raw = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return _irregular(event, note)
+        return _irregular(event, note, halves)
     if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > MAX_DEPTH and is_too_deep(raw):
         raise ProtocolError(f"an event's data is nested too deeply: {_shown(data)}", raw=data)
-    if type(raw) is dict and "choices" in raw and "error" not in raw and type(event) is Event:
+    if (
+        type(raw) is dict
+        and "choices" in raw
+        and "error" not in raw
+        and "base_resp" not in raw
+        and type(event) is Event
+    ):
         choices = raw["choices"]
         if not choices or failed_choice(choices) is None:
             return ChatCompletionChunk(raw)
@@ -70,6 +88,8 @@ def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatComplet
     if raw is None:
         note("data_null")
         return None
+    if event.bare:
+        return _bare(event, raw, note)
     if event.event == "error" or (isinstance(raw, dict) and _is_error(raw)):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if not isinstance(raw, dict):
@@ -77,14 +97,26 @@ def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatComplet
     return ChatCompletionChunk(raw)
 
 
+def _bare(event: Event, raw: Any, note: Callable[[str], None]) -> ErrorBody | None:
+    """Read JSON that stands between the events without ``data:``: gateways that lose their upstream write its error so."""
+    if isinstance(raw, list) and len(raw) == 1:
+        raw = raw[0]
+    if isinstance(raw, dict) and _is_error(raw):
+        return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
+    if isinstance(raw, dict) and raw.get("choices"):
+        raise ProtocolError(f"a chunk came without `data:` before it: {_shown(event.data)}", raw=event.data)
+    note("json_without_data")
+    return None
+
+
 def _is_error(raw: dict[str, Any]) -> bool:
-    if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")):
+    if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")) or failed_base(raw):
         return True
     # A body of some HTTP error, sent as an event: {"code": 429, "msg": "slower"}.
     return (
         _OF_A_CHUNK.isdisjoint(raw)
-        and bool(text_or_none(raw.get("message")) or text_or_none(raw.get("msg")))
-        and _is_error_code(raw.get("code"))
+        and any(text_or_none(raw.get(name)) for name in ERROR_MESSAGES)
+        and any(_is_error_code(raw.get(name)) for name in ERROR_CODES)
     )
 
 
@@ -104,7 +136,9 @@ def chunk_beside(error: ErrorBody) -> ChatCompletionChunk | None:
     return chunk if chunk.has_content() or chunk.usage is not None else None
 
 
-def _irregular(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | Done | None:
+def _irregular(
+    event: Event, note: Callable[[str], None], halves: Halves | None
+) -> ChatCompletionChunk | ErrorBody | Done | None:
     """Read data that strict JSON refuses: the end mark, a stray comment, or JSON that a lenient reader takes."""
     data = event.data.strip()
     if data == b"[DONE]":
@@ -119,10 +153,13 @@ def _irregular(event: Event, note: Callable[[str], None]) -> ChatCompletionChunk
         note("comment_as_data")
         return None
     try:
-        raw = parse_lenient(data)
+        raw = parse_lenient(data, halves)
     except ValueError:
         if event.event == "error":
             return parse_error(data)
+        if event.bare:  # "Otherwise: the field is ignored."
+            note("json_without_data")
+            return None
         raise ProtocolError(f"an event's data is no JSON: {_shown(event.data)}", raw=event.data) from None
     note("json_lenient")
     return _unusual(event, raw, note)

@@ -36,6 +36,7 @@ from cometstream.answer.body import BodyReader
 from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, read_error
 from cometstream.answer.fast_lane import FastLane
 from cometstream.answer.frames import Done, chunk_beside, read_frame
+from cometstream.answer.json_text import Halves
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
@@ -148,6 +149,7 @@ class Answer:
         "_event",
         "_feed",
         "_flows",
+        "_halves",
         "_held",
         "_held_size",
         "_lane",
@@ -187,6 +189,7 @@ class Answer:
         self._feed: Callable[[bytes], list[Event | Comment]] = self._body.feed
         self.accumulator = Accumulator()
         self._lane = FastLane(self.accumulator, patience=8 if fast and not split_think else None)
+        self._halves = Halves()
         self._unread = b""
         self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
@@ -385,7 +388,7 @@ class Answer:
     def _take(self, event: Event) -> None:
         """Hold the chunk that an event brings, to be handed over, or note what else happens with it."""
         try:
-            frame = read_frame(event, self.accumulator.note)
+            frame = read_frame(event, self.accumulator.note, self._halves)
         except ProtocolError as error:
             self._pending = "bad_frame", self._context.redact_error(error)
             return

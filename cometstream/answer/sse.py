@@ -22,6 +22,10 @@ _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 10
 _CR: Final = 13
 
+# How JSON begins, as no field does; and the fields, behind which no JSON goes on.
+_JSON_BEGINS: Final = b"{["
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
+
 # As much of the bytes at fault as an error keeps.
 _SHOWN: Final = 65536
 
@@ -32,7 +36,8 @@ _SMALL: Final = 1024
 class Event:
     """One server-sent event: its data as the bytes that came, lines joined by LF.
 
-    ``event``, ``id`` and ``retry`` read as ``"message"``, ``None`` and ``None`` where the event did not set them.
+    ``event``, ``id`` and ``retry`` read as ``"message"``, ``None`` and ``None`` where the event did not set them. ``bare`` is an
+    event of lines that look like JSON and stand between the others without ``data:``, which the standard ignores.
     """
 
     __slots__ = ("data",)
@@ -41,6 +46,7 @@ class Event:
     event: str = "message"
     id: str | None = None
     retry: int | None = None
+    bare: bool = False
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -74,6 +80,14 @@ class _FieldsEvent(Event):
         self.event = event
         self.id = id
         self.retry = retry
+
+
+class _BareEvent(Event):
+    """JSON without ``data:`` before it."""
+
+    __slots__ = ()
+
+    bare = True
 
 
 class Comment:
@@ -112,6 +126,7 @@ class SSEParser:
     """
 
     __slots__ = (
+        "_bare",
         "_data",
         "_event",
         "_fresh",
@@ -149,6 +164,7 @@ class SSEParser:
 
     def _reset_event(self) -> None:
         self._in_event = False  # a line of the event under construction has come
+        self._bare = False  # the data of the event under construction stands without `data:`
         self._data: bytes | bytearray | None = None
         self._event = ""
         self._id: str | None = None
@@ -294,6 +310,8 @@ class SSEParser:
             if self._in_event:
                 self._dispatch(items)
             return
+        if (self._bare or line[0] in _JSON_BEGINS) and self._takes_bare(line, items):
+            return
         name, colon, value = line.partition(b":")
         if not name and colon:
             items.append(Comment(value))
@@ -304,6 +322,10 @@ class SSEParser:
         self._in_event = True
         if name == b"data":
             self._add_data(value)
+        elif name == b"error":
+            # Not the standard's: llama.cpp of 2025 writes a field of this name where others write an event.
+            items.append(_FieldsEvent(value, "error", None, None))
+            self._in_event = self._data is not None or self._event != "" or self._id is not None
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"id":
@@ -314,6 +336,17 @@ class SSEParser:
             # "If the field value consists of only ASCII digits": bytes.isdigit() is just that.
             self._retry = self.retry_ms = int(value)
         # "Otherwise: the field is ignored."
+
+    def _takes_bare(self, line: bytes, items: list[Event | Comment]) -> bool:
+        """Take a line of JSON without `data:`, and those behind it up to the next blank line or field."""
+        if self._bare and line.startswith(_FIELDS):
+            self._dispatch(items)
+            return False
+        if not self._bare and (self._data is not None or not line.startswith((b"{", b"[{"))):
+            return False
+        self._bare = self._in_event = True
+        self._add_data(line)
+        return True
 
     def _add_data(self, value: bytes) -> None:
         size = len(value) if self._data is None else len(self._data) + 1 + len(value)
@@ -330,11 +363,14 @@ class SSEParser:
 
     def _dispatch(self, items: list[Event | Comment]) -> None:
         data, event, id_, retry = self._data, self._event, self._id, self._retry
+        bare = self._bare and not event
         self._reset_event()
         # "If the data buffer is an empty string, set the event type buffer to the empty string and return."
         if data is None:
             return
-        if event or id_ is not None or retry is not None:
+        if bare:
+            items.append(_BareEvent(bytes(data)))
+        elif event or id_ is not None or retry is not None:
             items.append(_FieldsEvent(bytes(data), event or "message", id_, retry))
         else:
             items.append(Event(bytes(data)))

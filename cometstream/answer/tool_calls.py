@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.views.chunks import arguments_text
+from cometstream.answer.blocks import joined, merge
+from cometstream.views.arguments import arguments_text, said_once
+from cometstream.views.content import says_something
 from cometstream.views.view import dict_or_empty, int_or_none, text_or_none
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ToolCallFold", "ToolCallState"]
 
-# What opens, closes or hides a bracket in JSON text: an escaped character (cut apart at a piece's end), a quote, a bracket.
-_MARKS: Final = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
+# An escaped character in JSON text.
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 
 
 class ToolCallState:
@@ -41,6 +43,7 @@ class ToolCallState:
         "_escaped",
         "_in_string",
         "_named",
+        "_said",
         "_scanned",
         "arguments",
         "extra",
@@ -62,6 +65,7 @@ class ToolCallState:
         self.extra: dict[str, Any] = {}
         self.function_extra: dict[str, Any] = {}
         self._named = 0
+        self._said: tuple[int, str, str | None] | None = None
         self._scanned = 0
         self._begun = False
         self._depth = 0
@@ -77,32 +81,35 @@ class ToolCallState:
         """Whether `name` is the whole name; the pieces are joined only for one that is as long."""
         return len(name) == self._named and name == self.name
 
-    def add(self, fragment: dict[str, Any], note: Callable[[str], None]) -> None:
-        """Add a fragment that is known to belong to this call."""
+    def add(self, fragment: dict[str, Any], note: Callable[[str], None]) -> bool:
+        """Add a fragment that is known to belong to this call; return whether it says anything new."""
+        # The id first, wherever it stands: it does not come after the name beside it.
+        says = "id" in fragment and self._add_id(fragment["id"], note)
         for key, value in fragment.items():
-            if value is None or key == "index":
+            if value is None or key == "index" or key == "id":
                 continue
             if key == "function" or key == "custom":
                 if isinstance(value, dict):
-                    self.add_function(value, note)
+                    says = self.add_function(value, note) or says
                 else:
                     note("tool_call_malformed")
-            elif key == "id":
-                self._add_id(value, note)
             elif key == "type":
                 if isinstance(value, str) and not self.type:
                     self.type = value
             else:
-                self._add_extra(key, value)
+                says = _merged(self.extra, key, value) or says
+        return says
 
-    def add_function(self, function: dict[str, Any], note: Callable[[str], None]) -> None:
-        """Add the ``function`` part of a fragment: name, and pieces of the arguments."""
+    def add_function(self, function: dict[str, Any], note: Callable[[str], None]) -> bool:
+        """Add the ``function`` part of a fragment, name and pieces of the arguments; return whether it says anything new."""
+        says = False
         for key, value in function.items():
             if value is None:
                 continue
             if key == "arguments" or key == "input":
                 if type(value) is str:
                     self.arguments.append(value)
+                    says = says or value != ""
                     continue
                 text = arguments_text(value)
                 if text is None:
@@ -110,22 +117,16 @@ class ToolCallState:
                 else:
                     note("arguments_object")
                     self.arguments.append(text)
+                    says = says or bool(value)
             elif key == "name":
-                self._add_name(value, note)
+                says = self._add_name(value, note) or says
             else:
-                self.function_extra[key] = value
+                says = _merged(self.function_extra, key, value) or says
+        return says
 
-    def _add_extra(self, key: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            self.extra[key] = value
-            return
-        known = self.extra.get(key)
-        if isinstance(known, dict):
-            known.update(value)
-        else:
-            self.extra[key] = dict(value)  # what came is the chunk's, and its reader has it
-
-    def _add_id(self, value: object, note: Callable[[str], None]) -> None:
+    def _add_id(self, value: object, note: Callable[[str], None]) -> bool:
+        if value is None:
+            return False
         if not isinstance(value, str):
             note("tool_call_malformed")
         elif not value:
@@ -134,13 +135,15 @@ class ToolCallState:
             if self.names or self.arguments:
                 note("tool_call_id_late")
             self.id = value
+            return True
         elif value == self.id:
             note("tool_call_id_repeated")
         else:
             note("tool_call_id_changed")
             self.ids_vary = True
+        return False
 
-    def _add_name(self, value: object, note: Callable[[str], None]) -> None:
+    def _add_name(self, value: object, note: Callable[[str], None]) -> bool:
         if not isinstance(value, str):
             note("tool_call_malformed")
         elif not value:
@@ -153,6 +156,14 @@ class ToolCallState:
                 note("tool_call_name_in_pieces")
             self.names.append(value)
             self._named += len(value)
+            return True
+        return False
+
+    def said_once(self) -> tuple[str, str | None]:
+        """Return the arguments' JSON text, said once where it was said twice, and the kind of that normalisation."""
+        if self._said is None or self._said[0] != len(self.arguments):
+            self._said = (len(self.arguments), *said_once(self.arguments))
+        return self._said[1:]
 
     def has_arguments(self) -> bool:
         """Whether anything but white space came as arguments."""
@@ -168,33 +179,42 @@ class ToolCallState:
         """Look at the pieces that came since the last time: where a gateway repeats the name, every fragment asks."""
         for piece in self.arguments[self._scanned :]:
             self._begun = self._begun or bool(piece.strip())
-            start = 1 if self._escaped and piece else 0
-            if start:
-                self._escaped = False
-            for mark in _MARKS.finditer(piece, start):
-                text = mark[0]
-                if text[0] == "\\":
-                    self._escaped = len(text) == 1
-                elif text == '"':
-                    self._in_string = not self._in_string
-                elif not self._in_string:
-                    self._depth += 1 if text in "{[" else -1
+            # Loops in C alone: a server may send nothing but brackets.
+            text = _ESCAPED.sub("", piece[1:] if self._escaped else piece)
+            self._escaped = text.endswith("\\") if text else self._escaped and not piece
+            bare = "".join(text.split('"')[self._in_string :: 2])
+            self._in_string ^= text.count('"') % 2 == 1
+            self._depth += bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
         self._scanned = len(self.arguments)
 
     def build_function(self) -> dict[str, Any]:
         """Return ``{"name", "arguments"}`` and what the provider added."""
-        return {"name": self.name, "arguments": "".join(self.arguments), **self.function_extra}
+        return {"name": self.name, "arguments": self.said_once()[0], **_built(self.function_extra)}
 
     def build(self, generated_id: str) -> dict[str, Any]:
         """Return the call as in a message; `generated_id` stands in where the wire gave none."""
         call: dict[str, Any] = {"id": self.id or generated_id, "type": self.type or "function"}
         if self.type == "custom":
-            call["custom"] = {"name": self.name, "input": "".join(self.arguments), **self.function_extra}
+            call["custom"] = {"name": self.name, "input": "".join(self.arguments), **_built(self.function_extra)}
         else:
             call["function"] = self.build_function()
-        # Copies: what was built must not change when more comes.
-        extra = {key: dict(value) if isinstance(value, dict) else value for key, value in self.extra.items()}
-        return {**call, **extra}
+        return {**call, **_built(self.extra)}
+
+
+def _merged(extra: dict[str, Any], key: str, value: Any) -> bool:
+    """Fold a provider's own field, which is no piece of a text; return whether it says anything that was not known."""
+    if not value and key in extra:
+        return False
+    new = says_something(value) and extra.get(key) != value
+    if isinstance(value, dict):
+        merge(extra, key, value)
+    else:
+        extra[key] = value
+    return new
+
+
+def _built(extra: dict[str, Any]) -> dict[str, Any]:
+    return {key: joined(value) for key, value in extra.items()}
 
 
 class ToolCallFold:
@@ -216,19 +236,20 @@ class ToolCallFold:
         self._by_index: dict[int, ToolCallState] = {}
         self._by_id: dict[str, ToolCallState] = {}
 
-    def add(self, fragment: dict[str, Any], note: Callable[[str], None]) -> None:
-        """Add one fragment of ``delta.tool_calls``."""
+    def add(self, fragment: dict[str, Any], note: Callable[[str], None]) -> bool:
+        """Add one fragment of ``delta.tool_calls``; return whether it says anything new."""
         index = fragment.get("index")
         call = self._by_index.get(index) if type(index) is int else None
         # The common fragment has its index and nothing that could say otherwise.
         if call is None or "id" in fragment or not _continues(fragment):
             call = self._find(fragment, note)
-        call.add(fragment, note)
+        says = call.add(fragment, note)
         if call.id is not None:
             self._by_id.setdefault(call.id, call)
         if call is not self.last:
             self.last = call
             self.visits.append(call.place)
+        return says
 
     def _find(self, fragment: dict[str, Any], note: Callable[[str], None]) -> ToolCallState:
         index = int_or_none(fragment.get("index"))

@@ -6,10 +6,10 @@ the documented shape would; ``raw`` and ``to_dict()`` keep what came.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-import orjson
-
+from cometstream.views.arguments import arguments_text
+from cometstream.views.content import choice_says_more, is_content, reasoning_of, split_parts
 from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
 
@@ -23,52 +23,40 @@ __all__ = [
     "CompletionTokensDetails",
     "CompletionUsage",
     "PromptTokensDetails",
-    "arguments_text",
     "delta_of",
     "finish_reason_of",
     "index_of",
-    "reasoning_field",
-    "reasoning_of",
-    "split_parts",
+    "usage_beside",
 ]
 
 
-def split_parts(parts: list[Any]) -> tuple[str, str]:
-    """Split content that came as a list of parts into (text, reasoning).
-
-    ``{"type": "text"}`` parts are text; ``{"type": "thinking"}`` parts hold a text or a list of text parts. Others are neither.
-    """
-    text: list[str] = []
-    reasoning: list[str] = []
-    for part in parts:
-        if isinstance(part, str):
-            text.append(part)
-        elif isinstance(part, dict):
-            thinking = part.get("thinking")
-            if isinstance(thinking, list):
-                reasoning.append(split_parts(thinking)[0])
-            elif isinstance(thinking, str):
-                reasoning.append(thinking)
-            elif isinstance(part.get("text"), str):
-                text.append(part["text"])
-    return "".join(text), "".join(reasoning)
-
-
-def arguments_text(value: object) -> str | None:
-    """Return tool-call arguments as the JSON text they are documented to be; an object is serialised."""
-    if isinstance(value, str):
-        return value
-    return orjson.dumps(value).decode() if isinstance(value, (dict, list)) else None
+# Finish reasons that say that there is none: empty, or a programming language's word for nothing, written as text.
+_NO_REASONS: Final = frozenset(
+    {"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified"}
+)  # fmt: skip
 
 
 def finish_reason_of(choice: dict[str, Any]) -> str | None:
-    """Return why a choice ended, or None while it goes on: ``""`` is none, ``finishReason`` is accepted."""
+    """Return why a choice ended, or None while it goes on.
+
+    This alone says what a finish reason is: ``""`` and ``"null"`` are none, ``finishReason`` is read where there is no other.
+    """
     reason = choice.get("finish_reason")
-    if type(reason) is str and reason:
-        return reason
-    if "finishReason" not in choice:
+    if reason is None and "finishReason" not in choice:
         return None
-    return text_or_none(choice.get("finishReason")) or None
+    for word in (reason, choice.get("finishReason")):
+        if isinstance(word, str) and word.strip().lower() not in _NO_REASONS:
+            return word
+    return None
+
+
+def usage_beside(raw: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a chunk's usage where it stands in another place: Groq's ``x_groq``, or the first choice (Moonshot)."""
+    for place in (raw.get("x_groq"), *list_of_dicts(raw.get("choices"))[:1]):
+        usage = place.get("usage") if isinstance(place, dict) else None
+        if usage and isinstance(usage, dict):
+            return usage
+    return None
 
 
 def index_of(choice: dict[str, Any]) -> int:
@@ -80,24 +68,6 @@ def index_of(choice: dict[str, Any]) -> int:
 def delta_of(choice: dict[str, Any]) -> Any:
     """Return what a choice of a chunk adds: its delta, or the whole message of a gateway that streams in one piece."""
     return choice["delta"] if "delta" in choice else choice.get("message")
-
-
-def reasoning_field(message: dict[str, Any]) -> tuple[str, str] | None:
-    """Return name and text of the reasoning field that counts: gateways that send both names send one text twice."""
-    for name in ("reasoning_content", "reasoning"):
-        text = message.get(name)
-        if isinstance(text, str) and text:
-            return name, text
-    return None
-
-
-def reasoning_of(message: dict[str, Any]) -> str | None:
-    """Return the reasoning of a delta or message: its field, or the thinking parts of its content."""
-    field = reasoning_field(message)
-    if field is not None:
-        return field[1]
-    content = message.get("content")
-    return split_parts(content)[1] or None if isinstance(content, list) else None
 
 
 class PromptTokensDetails(View):
@@ -348,11 +318,9 @@ class ChatCompletionChunk(View):
 
     @property
     def usage(self) -> CompletionUsage | None:
-        """Token counts, as a rule in the last chunk only; some providers report under ``x_groq``."""
+        """Token counts, as a rule in the last chunk only; some providers report under ``x_groq``, or inside a choice."""
         usage = self._raw.get("usage")
-        if usage is None:
-            usage = dict_or_empty(self._raw.get("x_groq")).get("usage")
-        return view_or_none(CompletionUsage, usage)
+        return view_or_none(CompletionUsage, usage if usage else usage_beside(self._raw) or usage)
 
     @property
     def service_tier(self) -> str | None:
@@ -365,35 +333,11 @@ class ChatCompletionChunk(View):
         return text_or_none(self._raw.get("system_fingerprint"))
 
     def has_content(self) -> bool:
-        """Whether the chunk carries content: a text, refusal, reasoning, tool-call, function-call or audio delta.
+        """Whether the chunk carries content: whatever a model produced, in any field that is not known bookkeeping.
 
-        A role, an empty text or a usage report is none. The clocks ``first_content`` and ``content_idle`` go by this.
+        A role, an id, an empty text or a usage report is none. The clocks ``first_content`` and ``content_idle`` go by this.
         """
         for choice in list_of_dicts(self._raw.get("choices")):  # noqa: SIM110 - a generator takes half as long again
-            if _is_content(delta_of(choice)):
+            if is_content(delta_of(choice)) or choice_says_more(choice):
                 return True
         return False
-
-
-def _is_content(delta: Any) -> bool:
-    if not isinstance(delta, dict):
-        return False
-    content = delta.get("content")
-    if type(content) is str and content:
-        return True
-    for key, value in delta.items():
-        if value and key != "role":
-            return _is_rarer_content(delta, content)
-    return False  # as most of the others
-
-
-def _is_rarer_content(delta: dict[str, Any], content: object) -> bool:
-    get = delta.get
-    return bool(
-        (isinstance(content, list) and any(split_parts(content)))
-        or list_of_dicts(get("tool_calls"))
-        or reasoning_field(delta)
-        or text_or_none(get("refusal"))
-        or dict_or_empty(get("function_call"))
-        or dict_or_empty(get("audio"))
-    )

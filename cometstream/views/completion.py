@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from cometstream.errors import ProtocolError
-from cometstream.views.chunks import (
-    CompletionUsage,
-    arguments_text,
-    finish_reason_of,
-    index_of,
-    reasoning_of,
-    split_parts,
-)
+from cometstream.views.arguments import arguments_text, said_once
+from cometstream.views.chunks import CompletionUsage, finish_reason_of, index_of
+from cometstream.views.content import reasoning_of, split_parts
 from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
 
@@ -30,23 +25,40 @@ __all__ = [
     "completion_as_chunk",
 ]
 
-# A call of an answer that ended so, or not at all, may lack its end even where what came happens to parse: arguments
-# that have not begun look like none. Beside OpenAI's words: DeepSeek's, Zhipu's, Gemini's, Anthropic's and vLLM's.
-_CUT: Final = frozenset(
+# The words of OpenAI and others for an ending after which calls may run. After any other, a call may lack its end even where
+# what came happens to parse: arguments that have not begun look like none, and a refusal takes back what was written before.
+_LETS_RUN: Final = frozenset(
     {
-        "abort",
-        "content_filter",
-        "error",
-        "insufficient_system_resource",
-        "length",
-        "max_tokens",
-        "model_context_window_exceeded",
-        "network_error",
-        "recitation",
-        "safety",
-        "sensitive",
+        "complete",
+        "completed",
+        "done",
+        "end_of_text",
+        "end_of_turn",
+        "end_turn",
+        "eos",
+        "eos_token",
+        "eot",
+        "finish",
+        "finished",
+        "function_call",
+        "function_calls",
+        "stop",
+        "stop_sequence",
+        "stop_token",
+        "stopped",
+        "tool_call",
+        "tool_calls",
+        "tool_use",
     }
 )
+
+
+def _lets_run(reason: str | None) -> bool:
+    """Whether a finish reason proves that the calls before it came whole, and may run."""
+    if reason is None:
+        return False
+    word = reason.strip().lower().replace("-", "_").replace(" ", "_")
+    return word.removeprefix("finish_reason_") in _LETS_RUN
 
 
 class FunctionCall(View):
@@ -109,10 +121,14 @@ class ToolCall(View):
         Raises:
             ProtocolError: The call was cut, or its arguments are no JSON object. Do not execute it.
         """
-        name, arguments = self.function.name, self.function.arguments
+        name, arguments = self.function.name, said_once([self.function.arguments])[0]
         raw = arguments.encode("utf-8", "replace")
         if not self._complete:
-            raise ProtocolError(f"tool call {name!r} was cut before its end: do not execute it", raw=raw)
+            raise ProtocolError(
+                f"tool call {name!r} was cut before its end, or its answer did not end in a way that lets calls run: "
+                "do not execute it",
+                raw=raw,
+            )
         if not name:
             raise ProtocolError("a tool call has no function name: do not execute it", raw=raw)
         try:
@@ -131,8 +147,29 @@ class ToolCall(View):
         return type(self), (self._raw, self._complete)
 
 
+def _sendable(call: ToolCall) -> dict[str, Any]:
+    """Return a call as a request has it."""
+    sent = {**call.raw, "id": call.id, "type": call.type}
+    if call.type == "function":
+        function = call.function
+        sent["function"] = {**function.raw, "name": function.name, "arguments": said_once([function.arguments])[0]}
+    return sent
+
+
+def _sendable_part(part: Any) -> dict[str, Any] | None:
+    """Return a part of content as a request has it; None for what cannot be one."""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if not isinstance(part, dict):
+        return None
+    if isinstance(part.get("type"), str):
+        return part
+    kind = "thinking" if "thinking" in part else "text"
+    return {**part, "type": kind} if kind in part else None
+
+
 class ChatCompletionMessage(View):
-    """The assistant's message. ``to_dict()`` can be sent back as it is in the next request's ``messages``."""
+    """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
     __slots__ = ("_complete",)
 
@@ -174,7 +211,11 @@ class ChatCompletionMessage(View):
         calls = self._raw.get("tool_calls")
         if not calls:
             return None
-        return [ToolCall(call, self._complete) for call in list_of_dicts(calls)] or None
+        named = [
+            call if call.get("id") else {**call, "id": f"call_{place}"}
+            for place, call in enumerate(list_of_dicts(calls))
+        ]
+        return [ToolCall(call, self._complete) for call in named] or None
 
     @property
     def function_call(self) -> FunctionCall | None:
@@ -190,6 +231,41 @@ class ChatCompletionMessage(View):
     def annotations(self) -> list[Annotation]:
         """Annotations, such as URL citations."""
         return [Annotation(annotation) for annotation in list_of_dicts(self._raw.get("annotations"))]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as providers take it back; ``raw`` is what came.
+
+        The names are the wire's own. Audio is its id, calls that were cut are left out, as nobody may answer them, and where
+        nothing else is left the content is ``""``.
+        """
+        message = dict(self._raw)
+        message["role"] = self.role
+        calls = [_sendable(call) for call in self.tool_calls or ()] if self._complete else []
+        if calls:
+            message["tool_calls"] = calls
+        else:
+            message.pop("tool_calls", None)
+        call = self.function_call
+        if call is not None and self._complete and call.name:
+            message["function_call"] = {**call.raw, "name": call.name, "arguments": said_once([call.arguments])[0]}
+        else:
+            message.pop("function_call", None)
+        audio = self.audio
+        if audio is not None and audio.id:
+            message["audio"] = {"id": audio.id}
+        else:
+            message.pop("audio", None)
+        content = message.get("content")
+        if isinstance(content, list):
+            content = message["content"] = [part for part in map(_sendable_part, content) if part is not None]
+        elif not isinstance(content, str):
+            content = message["content"] = None
+        if not isinstance(message.get("refusal"), str) and "refusal" in message:
+            message["refusal"] = None
+        if not content and not any(message.get(name) for name in ("tool_calls", "function_call", "audio", "refusal")):
+            # The words of a sound that has no id to send back; else nothing, which must be a text all the same.
+            message["content"] = (audio.transcript if audio is not None else None) or ""
+        return message
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._raw, self._complete)
@@ -209,8 +285,7 @@ class CompletionChoice(View):
     def message(self) -> ChatCompletionMessage:
         """The message."""
         reason, message = finish_reason_of(self._raw), self._raw.get("message")
-        whole = reason == "stop" or (reason is not None and reason.lower() not in _CUT)
-        return ChatCompletionMessage(message if type(message) is dict else dict_or_empty(message), whole)
+        return ChatCompletionMessage(message if type(message) is dict else dict_or_empty(message), _lets_run(reason))
 
     @property
     def finish_reason(self) -> str | None:

@@ -108,12 +108,12 @@ def test_unknown_fields_survive_wherever_they_stand() -> None:
     done = completion_of(
         {"provider": "x", "citations": ["u"], "flag": False}
         | piece({"images": [1], "mood": "ha", "n": 1, "map": {"a": 1}}, native="stop"),
-        {"provider": "y"} | piece({"images": [2], "mood": "ppy", "n": 2, "map": {"b": 1}}),
+        {"provider": "y"} | piece({"images": [2], "mood": "ppy", "n": 2, "map": {"b": 1, "a": 0}}),
     ).to_dict()
     assert (done["provider"], done["citations"], done["flag"]) == ("y", ["u"], False)
     assert done["choices"][0]["native"] == "stop"
     message = done["choices"][0]["message"]
-    assert (message["images"], message["mood"], message["n"], message["map"]) == ([1, 2], "happy", 2, {"b": 1})
+    assert (message["images"], message["mood"], message["n"], message["map"]) == ([1, 2], "happy", 2, {"a": 1, "b": 1})
 
 
 def test_an_unknown_text_that_is_repeated_is_a_label_and_kept_once() -> None:
@@ -124,12 +124,21 @@ def test_an_unknown_text_that_is_repeated_is_a_label_and_kept_once() -> None:
     assert (message["kind"], message["list"]) == ("text", ["y", "z"])
 
 
-def test_the_last_word_wins_at_the_top_and_an_empty_one_is_none() -> None:
+def test_the_first_id_time_and_model_stay_and_of_all_else_the_last_that_says_something() -> None:
     done = completion_of(
-        {"id": "1", "model": "m", "created": None, "system_fingerprint": "a", "choices": []},
-        {"id": "", "model": "m-2025", "created": 0, "system_fingerprint": None, "choices": []},
+        {"id": "", "model": None, "created": 0, "system_fingerprint": "a", "citations": ["u"], "choices": []},
+        {"id": 5, "model": {}, "created": "7", "system_fingerprint": "b", "citations": [], "choices": []},
+        {"id": "1", "model": "m", "created": 7, "system_fingerprint": "", "tier": {"a": 1}, "choices": []},
+        {"id": "stub", "model": "m-2025", "created": 8, "system_fingerprint": None, "tier": {}, "choices": []},
     )
-    assert (done.id, done.model, done.created, done.system_fingerprint) == ("1", "m-2025", 0, "a")
+    assert (done.id, done.model, done.created, done.system_fingerprint) == ("1", "m", 7, "b")
+    assert (done.to_dict()["citations"], done.to_dict()["tier"]) == (["u"], {"a": 1})
+    assert completion_of({"id": 5, "created": "7", "choices": []}).to_dict() == {
+        "id": 5,
+        "created": "7",
+        "object": "chat.completion",
+        "choices": [],
+    }
 
 
 def test_a_chunk_that_says_the_same_is_told_from_one_that_only_looks_so() -> None:
@@ -143,7 +152,7 @@ def test_a_chunk_that_says_the_same_is_told_from_one_that_only_looks_so() -> Non
         {"usage": {"total_tokens": 1}},
     ).to_dict()
     assert done == {
-        "id": "2",
+        "id": "1",
         "model": "m",
         "seed": "m",
         "object": "chat.completion",
@@ -360,7 +369,7 @@ def test_the_last_word_of_a_field_counts() -> None:
 @pytest.mark.parametrize(
     ("fields", "total"),
     [
-        ({"usage": {"total_tokens": 1}, "x_groq": {"usage": {"total_tokens": 2}}}, 2),
+        ({"usage": {"total_tokens": 1}, "x_groq": {"usage": {"total_tokens": 2}}}, 1),
         ({"x_groq": {"usage": {"total_tokens": 2}}, "usage": {"total_tokens": 1}}, 1),
         ({"x_groq": {"usage": {"total_tokens": 2}}, "usage": None}, 2),
         ({"x_groq": {"usage": {"total_tokens": 2}}, "usage": "1"}, 2),
@@ -370,7 +379,9 @@ def test_the_last_word_of_a_field_counts() -> None:
         ({"usage": {"total_tokens": 1}, "x_groq": "2"}, 1),
     ],
 )
-def test_of_two_usages_in_one_chunk_the_last_that_says_something_counts(fields: dict[str, Any], total: int) -> None:
+def test_of_two_usages_in_one_chunk_the_documented_one_counts_if_it_says_something(
+    fields: dict[str, Any], total: int
+) -> None:
     accumulator = Accumulator()
     accumulator.add(ChatCompletionChunk({"choices": [], **fields}))
     usage = accumulator.completion.usage

@@ -546,7 +546,9 @@ def test_the_deltas_make_the_completion_and_the_last_done_has_it_all(stream: lis
             assert done[-1:] == ([getattr(message, name)] if getattr(message, name) else [])
         for place, made in enumerate(message.tool_calls or []):
             ours = [e for e in mine if isinstance(e, FunctionToolCallArgumentsDeltaEvent) and e.index == place]
-            assert "".join(e.arguments_delta for e in ours) == made.function.arguments
+            joined = "".join(e.arguments_delta for e in ours)
+            twice = {"arguments_placeholder", "arguments_restated"} & accumulator.completion.normalizations.keys()
+            assert joined.endswith(made.function.arguments) if twice else joined == made.function.arguments
             dones = [e for e in mine if isinstance(e, FunctionToolCallArgumentsDoneEvent) and e.index == place]
             assert dones[-1].arguments == made.function.arguments
         tokens = [token for e in mine if isinstance(e, LogprobsContentDeltaEvent) for token in e.content]

@@ -163,16 +163,18 @@ def test_splitting_the_thinking_of_any_chunks_loses_no_text(raws: list[dict[str,
 
 @some
 @given(streams)
-def test_usage_is_one_of_the_reports_and_never_a_sum(raws: list[dict[str, Any]]) -> None:
+def test_each_count_of_usage_is_one_that_was_reported_and_never_a_sum(raws: list[dict[str, Any]]) -> None:
     accumulator = Accumulator()
-    last: dict[str, Any] | None = None
+    last: dict[str, Any] = {}
     for raw in raws:
         accumulator.add(ChatCompletionChunk(raw))
-        for name, value in raw.items():
-            report = value if name == "usage" else dict_or_empty(value).get("usage") if name == "x_groq" else None
-            last = report if isinstance(report, dict) and report else last
+        own, groqs = raw.get("usage"), dict_or_empty(raw.get("x_groq")).get("usage")
+        report = own if own and isinstance(own, dict) else dict_or_empty(groqs)
+        last.update({name: value for name, value in report.items() if value or last.get(name) is None})
     usage = accumulator.completion.usage
-    assert (usage.raw if usage is not None else None) == last
+    counts = {} if usage is None else usage.raw
+    assert counts.keys() == last.keys()
+    assert all(counts[name] == value for name, value in last.items() if not isinstance(value, dict))
 
 
 @given(json_shapes.chunks)
@@ -185,6 +187,10 @@ def test_a_view_gives_back_every_field_that_came(raw: dict[str, Any]) -> None:
         assert view.to_dict() == view.raw
 
 
+def _is_first(said: dict[str, Any], name: str, value: Any) -> bool:
+    return value is not None and value != "" and name not in said
+
+
 @some
 @given(streams)
 def test_a_field_that_nobody_knows_is_in_the_completion_as_it_came_last(raws: list[dict[str, Any]]) -> None:
@@ -193,10 +199,13 @@ def test_a_field_that_nobody_knows_is_in_the_completion_as_it_came_last(raws: li
     choices: dict[int, dict[str, Any]] = {}
     for raw in raws:
         accumulator.add(ChatCompletionChunk(raw))
-        top.update({name: raw[name] for name in ("x", "note") if raw.get(name) not in (None, "")})
+        top.update({name: raw[name] for name in ("x", "note") if raw.get(name) or _is_first(top, name, raw.get(name))})
         for choice in ChatCompletionChunk(raw).choices:
-            kept = {name: choice.raw[name] for name in ("x", "note") if choice.raw.get(name) is not None}
-            choices.setdefault(choice.index, {}).update(kept)
+            had = choices.setdefault(choice.index, {})
+            for name in ("x", "note"):
+                value = choice.raw.get(name)
+                if value or (value is not None and name not in had):
+                    had[name] = value
     completion = accumulator.completion
     assert {name: completion.to_dict()[name] for name in top} == top
     for choice in completion.choices:
@@ -217,6 +226,19 @@ def test_a_key_in_any_place_of_an_error_is_not_shown(value: Any, name: str, insi
         shown = f"{error!r} {error} {error.__reduce__()}"
         assert _KEY not in shown
         assert "[the API key]" in shown
+
+
+@given(st.lists(json_shapes.chunks, max_size=4))
+def test_whatever_an_answer_was_its_message_goes_back(raws: list[dict[str, Any]]) -> None:
+    accumulator = Accumulator()
+    for raw in raws:
+        accumulator.add(ChatCompletionChunk(raw))
+    documents = [ChatCompletion(raw) for raw in raws]
+    for completion in (accumulator.completion, *documents):
+        for choice in completion.choices:
+            body = {**CHAT, "messages": [*CHAT["messages"], choice.message.to_dict()]}
+            check_request(body)
+            assert encode_body(body)
 
 
 @given(

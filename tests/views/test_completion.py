@@ -122,7 +122,7 @@ def test_a_call_of_an_answer_that_was_cut_is_never_executed(finish: str | None) 
     message = CompletionChoice(raw).message
     assert message.tool_calls is not None
     assert not message.tool_calls[0].executable
-    with pytest.raises(ProtocolError, match="cut before its end: do not execute"):
+    with pytest.raises(ProtocolError, match=r"cut before its end.*: do not execute"):
         message.tool_calls[0].parse()
 
 
