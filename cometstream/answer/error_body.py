@@ -269,18 +269,14 @@ def _retry_after(fields: dict[str, Any]) -> float | None:
 def _seconds(wish: object) -> float | None:
     """Read a duration: a number, ``"2"``, ``"2.5s"``, or ``{"seconds": 2, "nanos": 500000000}``."""
     if isinstance(wish, dict):
-        return _seconds(wish.get("seconds", 0)) if not wish.get("nanos") else _with_nanos(wish)
+        seconds, nanos = _seconds(wish.get("seconds", 0)), wish.get("nanos") or 0
+        return seconds + nanos / 1e9 if seconds is not None and type(nanos) is int and 0 <= nanos < 1e9 else None
     if isinstance(wish, str):
         found = _DURATION.fullmatch(wish.strip())
         return float(found[1]) if found else None
     if isinstance(wish, bool) or not isinstance(wish, (int, float)):
         return None
     return float(wish) if 0 <= wish < _LONGEST else None
-
-
-def _with_nanos(wish: dict[str, Any]) -> float | None:
-    seconds, nanos = _seconds(wish.get("seconds", 0)), _seconds(wish["nanos"])
-    return None if seconds is None or nanos is None else seconds + nanos / 1e9
 
 
 def _status(value: object) -> int | None:
