@@ -342,6 +342,21 @@ def is_retryable(status: int | None, body: ErrorBody, headers: Mapping[str, str]
     return not permanent and (status is None or status in RETRYABLE_STATUSES)
 
 
+def _without(secret: str, text: str) -> str:
+    """Return `text` without a secret, also where the text's end cut it apart."""
+    if secret[:_TELLING] not in text:
+        return text
+    text = text.replace(secret, _KEY)
+    whole = text.rstrip("'\".")
+    # Only the last len(secret) characters can be a secret that was cut, and only where it begins.
+    start = whole.find(secret[:_TELLING], max(0, len(whole) - len(secret) + 1))
+    while start >= 0:
+        if secret.startswith(whole[start:]):
+            return whole[:start] + _KEY + text[len(whole) :]
+        start = whole.find(secret[:_TELLING], start + 1)
+    return text
+
+
 @dataclass(frozen=True, repr=False)
 class ErrorContext:
     """What a typed error needs to know beyond the answer: where it came from, and what must not be told.
@@ -423,18 +438,7 @@ class ErrorContext:
 
     def redact(self, text: str) -> str:
         """Return `text` without the key, also where an excerpt's end cut the key apart."""
-        secret = self.secret
-        if not secret or secret[:_TELLING] not in text:
-            return text
-        text = text.replace(secret, _KEY)
-        whole = text.rstrip("'\".")
-        # Only the last len(secret) characters can be a key that was cut, and only where it begins.
-        start = whole.find(secret[:_TELLING], max(0, len(whole) - len(secret) + 1))
-        while start >= 0:
-            if secret.startswith(whole[start:]):
-                return whole[:start] + _KEY + text[len(whole) :]
-            start = whole.find(secret[:_TELLING], start + 1)
-        return text
+        return _without(self.secret, text) if self.secret else text
 
     def redact_error(self, error: ProtocolError) -> ProtocolError:
         """Return an error that quotes the server, without the key."""

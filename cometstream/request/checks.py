@@ -188,9 +188,16 @@ _message_fields = _object(
     },
 )
 
-# Of an assistant message, what does not stand in the place of its content. All else does, as it came in an answer: calls, sound,
-# a refusal, images, reasoning that was cut off, under whatever name the provider gives them.
-_BESIDE_CONTENT = frozenset({"role", "content", "name"})
+# What an assistant message may hold in the place of its content; the last three for answers cut off while reasoning.
+_IN_PLACE_OF_CONTENT = (
+    "tool_calls",
+    "function_call",
+    "audio",
+    "refusal",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+)
 
 
 # Nearly all messages are these two texts, and a long conversation has thousands of them.
@@ -217,7 +224,7 @@ def _message(value: Any, path: str, problems: list[str]) -> None:
     content = value.get("content", _MISSING)
     if content is None or content is _MISSING:
         if role == "assistant":
-            if not any(field for name, field in value.items() if name not in _BESIDE_CONTENT):
+            if not any(map(value.get, _IN_PLACE_OF_CONTENT)):
                 allowed = "without tool_calls, function_call, audio or refusal it must be a string or a list of parts"
                 _refuse(content, f"{path}.content", problems, allowed)
         elif role in ("system", "developer", "user", "tool"):

@@ -243,7 +243,7 @@ ASSISTANT = {"role": "assistant"}
                 ]
             },
         ),
-        ({"content": [5]}, {"content": ""}),
+        ({"content": [5, {"type": "text"}, {"type": "image_url", "image_url": "u"}, {"text": 5}]}, {"content": ""}),
     ],
 )
 def test_a_message_goes_back_as_providers_take_it(message: dict[str, Any], goes_back: dict[str, Any]) -> None:
