@@ -269,18 +269,14 @@ def _retry_after(fields: dict[str, Any]) -> float | None:
 def _seconds(wish: object) -> float | None:
     """Read a duration: a number, ``"2"``, ``"2.5s"``, or ``{"seconds": 2, "nanos": 500000000}``."""
     if isinstance(wish, dict):
-        return _seconds(wish.get("seconds", 0)) if not wish.get("nanos") else _with_nanos(wish)
+        seconds, nanos = _seconds(wish.get("seconds", 0)), wish.get("nanos") or 0
+        return seconds + nanos / 1e9 if seconds is not None and type(nanos) is int and 0 <= nanos < 1e9 else None
     if isinstance(wish, str):
         found = _DURATION.fullmatch(wish.strip())
         return float(found[1]) if found else None
     if isinstance(wish, bool) or not isinstance(wish, (int, float)):
         return None
     return float(wish) if 0 <= wish < _LONGEST else None
-
-
-def _with_nanos(wish: dict[str, Any]) -> float | None:
-    seconds, nanos = _seconds(wish.get("seconds", 0)), _seconds(wish["nanos"])
-    return None if seconds is None or nanos is None else seconds + nanos / 1e9
 
 
 def _status(value: object) -> int | None:
@@ -344,6 +340,21 @@ def is_retryable(status: int | None, body: ErrorBody, headers: Mapping[str, str]
         return told == "true"
     permanent = body.code in _PERMANENT_CODES or body.type in _PERMANENT_CODES
     return not permanent and (status is None or status in RETRYABLE_STATUSES)
+
+
+def _without(secret: str, text: str) -> str:
+    """Return `text` without a secret, also where the text's end cut it apart."""
+    if secret[:_TELLING] not in text:
+        return text
+    text = text.replace(secret, _KEY)
+    whole = text.rstrip("'\".")
+    # Only the last len(secret) characters can be a secret that was cut, and only where it begins.
+    start = whole.find(secret[:_TELLING], max(0, len(whole) - len(secret) + 1))
+    while start >= 0:
+        if secret.startswith(whole[start:]):
+            return whole[:start] + _KEY + text[len(whole) :]
+        start = whole.find(secret[:_TELLING], start + 1)
+    return text
 
 
 @dataclass(frozen=True, repr=False)
@@ -428,7 +439,7 @@ class ErrorContext:
     def redact(self, text: str) -> str:
         """Return `text` without the key, also where an excerpt's end cut the key apart."""
         for secret in self.secrets:
-            text = _without(text, secret)
+            text = _without(secret, text)
         return text
 
     def redact_error(self, error: ProtocolError) -> ProtocolError:
@@ -467,19 +478,3 @@ class ErrorContext:
                 f". If the model is unknown: its ids are on CometAPI's Models page; the request went to {self.base_url}"
             )
         return ""
-
-
-def _without(text: str, secret: str) -> str:
-    """Return `text` without a secret, also where an excerpt's end cut it apart; the work is in proportion to the text."""
-    begins = secret[:_TELLING]
-    if begins not in text:
-        return text
-    text = text.replace(secret, _KEY)
-    whole = text.rstrip("'\".")
-    # Only the last len(secret) characters can be a secret that was cut, and only where it begins.
-    start = whole.find(begins, max(0, len(whole) - len(secret) + 1))
-    while start >= 0:
-        if secret.startswith(whole[start:]):
-            return whole[:start] + _KEY + text[len(whole) :]
-        start = whole.find(begins, start + 1)
-    return text

@@ -203,14 +203,13 @@ class ToolCallState:
 
 def _merged(extra: dict[str, Any], key: str, value: Any) -> bool:
     """Fold a provider's own field, which is no piece of a text; return whether it says anything that was not known."""
-    if not value and key in extra:
+    if key in extra and (not value or extra[key] == value):
         return False
-    new = says_something(value) and extra.get(key) != value
     if isinstance(value, dict):
         merge(extra, key, value)
     else:
         extra[key] = value
-    return new
+    return says_something(value)
 
 
 def _built(extra: dict[str, Any]) -> dict[str, Any]:

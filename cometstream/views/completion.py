@@ -156,16 +156,24 @@ def _sendable(call: ToolCall) -> dict[str, Any]:
     return sent
 
 
+_PARTS: Final[dict[str, type]] = {"text": str, "refusal": str, "image_url": dict, "input_audio": dict, "file": dict}
+
+
 def _sendable_part(part: Any) -> dict[str, Any] | None:
     """Return a part of content as a request has it; None for what cannot be one."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if not isinstance(part, dict):
         return None
-    if isinstance(part.get("type"), str):
-        return part
-    kind = "thinking" if "thinking" in part else "text"
-    return {**part, "type": kind} if kind in part else None
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        kind = "thinking" if "thinking" in part else "text"
+        if kind not in part:
+            return None
+        part = {**part, "type": kind}
+    # What these parts must hold stands under their own name.
+    holds = _PARTS.get(kind)
+    return part if holds is None or isinstance(part.get(kind), holds) else None
 
 
 class ChatCompletionMessage(View):

@@ -15,7 +15,7 @@ from support.wire_reading import read_wire
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.json_text import is_too_deep
 from cometstream.errors import ProtocolError
-from cometstream.views.chunks import ChatCompletionChunk
+from cometstream.views.chunks import ChatCompletionChunk, CompletionUsage
 from cometstream.views.completion import ChatCompletion
 
 
@@ -387,3 +387,125 @@ def test_of_two_usages_in_one_chunk_the_documented_one_counts_if_it_says_somethi
     usage = accumulator.completion.usage
     assert usage is not None
     assert usage.total_tokens == total
+
+
+# -- what gateways do to a field ------------------------------------------------------------------------------------------------
+
+
+def test_audio_has_ended_when_it_says_until_when_it_is_kept() -> None:
+    accumulator = fold(piece({"audio": {"id": "audio_1", "data": "AA", "expires_at": None}}))
+    assert not accumulator.choices[0].audio_ended
+    accumulator.add(ChatCompletionChunk(piece({"audio": {"id": "", "expires_at": 9, "voice": "x"}})))
+    accumulator.add(ChatCompletionChunk(piece({"audio": {"id": "audio_2", "expires_at": 0}})))
+    assert accumulator.choices[0].audio_ended
+    message = accumulator.completion.to_dict()["choices"][0]["message"]
+    assert message["audio"] == {"id": "audio_1", "expires_at": 9, "voice": "x", "data": "AA"}
+
+
+@pytest.mark.parametrize(
+    "word", ["", "null", "NULL", "none", "None", " nil ", "undefined", "FINISH_REASON_UNSPECIFIED"]
+)
+@pytest.mark.parametrize("key", ["finish_reason", "finishReason"])
+def test_a_word_for_nothing_is_no_finish_reason(word: str, key: str) -> None:
+    accumulator = fold({"choices": [{"index": 0, "delta": {"content": "a"}, key: word}]})
+    assert accumulator.choices[0].finish_reason is None
+    assert accumulator.completion.finish_reason is None
+    assert ChatCompletionChunk({"choices": [{key: word}]}).choices[0].finish_reason is None
+
+
+def test_the_order_of_keys_changes_nothing() -> None:
+    first = piece({"tool_calls": [{"function": {"arguments": "", "name": "f"}, "id": "a", "index": 0}]}, usage={"n": 1})
+    second = {"x_groq": {"usage": {"n": 2}}, "usage": {"n": 3}} | piece(finishReason="length", finish="stop")
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, list):
+            return [turned(item) for item in value]
+        return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    one, other = fold(first, second), fold(turned(first), turned(second))
+    assert one.normalizations == other.normalizations == {}
+    assert one.completion == other.completion
+    assert one.completion.finish_reason == "stop"
+    assert one.completion.usage is not None
+    assert one.completion.usage.to_dict() == {"n": 3}
+
+
+def test_usage_inside_a_choice_counts_until_it_comes_in_its_own_place() -> None:
+    accumulator = fold(piece(usage={"n": 1, "details": {"a": 1}}), piece(usage={"n": 0, "details": {"a": 0, "b": 2}}))
+    assert accumulator.completion.usage == CompletionUsage({"n": 1, "details": {"a": 1, "b": 2}})
+    assert ChatCompletionChunk(piece(usage={"n": 1})).usage == CompletionUsage({"n": 1})
+    accumulator.add(ChatCompletionChunk({"usage": {"n": 5}, **piece(usage={"n": 4})}))
+    accumulator.add(ChatCompletionChunk(piece(usage={"n": 6})))
+    assert accumulator.completion.usage == CompletionUsage({"n": 5, "details": {"a": 1, "b": 2}})
+
+
+def test_reasoning_of_another_shape_is_kept_and_never_shown() -> None:
+    accumulator = Accumulator()
+    for part in ({"text": "a"}, {"text": "b"}, {}):
+        assert accumulator.add(ChatCompletionChunk(piece({"reasoning": part}))) is bool(part)
+    done = accumulator.completion
+    assert (done.reasoning, done.content, done.normalizations) == (None, None, {"reasoning_malformed": 3})
+    assert done.to_dict()["choices"][0]["message"]["reasoning"] == {"text": "ab"}
+    named = completion_of(piece({"reasoning": {"text": "a"}}), piece({"reasoning": "b"}))
+    assert named.to_dict()["choices"][0]["message"]["reasoning"] == "b"
+
+
+def test_an_id_or_a_name_that_is_said_again_is_no_content() -> None:
+    accumulator = Accumulator()
+    fragment = {
+        "index": 0,
+        "id": "a",
+        "type": "function",
+        "x": {"y": 1},
+        "function": {"name": "f", "arguments": "", "z": 1},
+    }
+    added = [accumulator.add(ChatCompletionChunk(piece({"tool_calls": [fragment]}))) for _ in range(3)]
+    assert added == [True, False, False]
+    (call,) = accumulator.completion.tool_calls
+    assert call.to_dict() == {
+        "id": "a",
+        "type": "function",
+        "function": {"name": "f", "arguments": "", "z": 1},
+        "x": {"y": 1},
+    }
+
+
+def test_padding_is_kept_out_of_the_message() -> None:
+    assert (
+        "obfuscation"
+        not in completion_of(piece({"content": "a", "obfuscation": "x"})).to_dict()["choices"][0]["message"]
+    )
+
+
+def test_a_choice_may_say_something_in_a_field_that_nobody_knows() -> None:
+    for fields, says in (
+        ({"x": "y"}, True),
+        ({"logprobs": {"content": [{"token": "a"}]}}, True),
+        ({"logprobs": {"content": []}}, False),
+        ({"logprobs": "x"}, False),
+        ({"content_filter_results": {"hate": {"severity": "safe"}}}, False),
+        ({"x": ""}, False),
+    ):
+        chunk = ChatCompletionChunk(piece(**fields))
+        assert chunk.has_content() is says
+        assert Accumulator().add(chunk) is says
+
+
+def test_parts_and_texts_in_turns_keep_their_places() -> None:
+    accumulator = fold(
+        piece({"content": ""}),
+        piece({"content": [{"type": "image", "url": "u"}]}),
+        piece({"content": "a"}),
+        piece({"content": "b"}),
+        piece({"content": ["c"]}),
+        piece({"content": [{"type": "thinking", "thinking": "t"}], "reasoning": "t"}),
+        piece({"content": "d"}),
+    )
+    message = accumulator.completion.to_dict()["choices"][0]["message"]
+    assert message["content"] == [
+        {"type": "image", "url": "u"},
+        {"type": "text", "text": "abc"},
+        {"type": "thinking", "thinking": "t"},
+        {"type": "text", "text": "d"},
+    ]
+    assert (message["reasoning"], accumulator.completion.content) == ("t", "abcd")

@@ -285,3 +285,124 @@ def test_without_a_key_nothing_is_replaced() -> None:
 def test_the_retried_statuses_are_those_that_waiting_may_mend() -> None:
     assert {408, 409, 429, 500, 502, 503, 504, 520, 524, 529} <= RETRYABLE_STATUSES
     assert RETRYABLE_STATUSES.isdisjoint({400, 401, 403, 404, 413, 422})
+
+
+# -- errors in other dress ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "status", "retryable"),
+    [
+        (1002, 429, True),
+        (1004, 401, False),
+        (1008, 402, False),
+        (2013, 400, False),
+        (1013, 500, True),
+        (9999, None, True),
+    ],
+)
+def test_minimax_tells_of_an_error_in_base_resp(base: int, status: int | None, retryable: bool) -> None:
+    error = read_error({"choices": None, "base_resp": {"status_code": base, "status_msg": "it failed"}})
+    assert error is not None
+    assert (error.message, error.code, error.status) == ("it failed", str(base), status)
+    assert CONTEXT.frame_error(error, started=False).retryable is retryable
+
+
+@pytest.mark.parametrize("base", [None, "x", {}, {"status_code": 0, "status_msg": "x"}, {"status_code": None}])
+def test_a_base_resp_that_says_all_is_well_is_no_error(base: Any) -> None:
+    assert read_error({"base_resp": base}) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [("RESOURCE_EXHAUSTED", 429), ("UNAVAILABLE", 503), ("INVALID_ARGUMENT", 400), ("NEW", None)]
+)
+def test_googles_words_stand_for_a_status(word: str, status: int | None) -> None:
+    error = read_error({"error": {"message": "x", "status": word}})
+    assert error is not None
+    assert error.status == status
+
+
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({"details": [{"@type": RETRY_INFO, "retryDelay": "2s"}]}, 2.0),
+        ({"details": [5, {"@type": "x", "retryDelay": "9s"}, {"@type": RETRY_INFO, "retryDelay": "1.5s"}]}, 1.5),
+        ({"details": [{"@type": RETRY_INFO, "retry_delay": {"seconds": 2, "nanos": 500_000_000}}]}, 2.5),
+        ({"details": [{"@type": RETRY_INFO, "retryDelay": {"seconds": "3"}}]}, 3.0),
+        ({"details": [{"@type": RETRY_INFO, "retryDelay": {"nanos": "x"}}]}, None),
+        ({"details": [{"@type": RETRY_INFO}]}, None),
+        ({"details": "2s"}, None),
+        ({"retry_after": 3}, 3.0),
+        ({"retryAfter": "4"}, 4.0),
+        ({"retry_after_seconds": 0.5}, 0.5),
+        ({"retry_after": True}, None),
+        ({"retry_after": -1}, None),
+        ({"retry_after": 1e300}, None),
+        ({"retry_after": "soon"}, None),
+        ({"message": "try again in 5s"}, None),
+    ],
+)
+def test_a_body_may_ask_to_wait(fields: dict[str, Any], seconds: float | None) -> None:
+    error = read_error([{"error": {"message": "quota", "code": 429, **fields}}])
+    assert error is not None
+    assert error.retry_after == seconds
+    assert CONTEXT.status_error(429, error).retry_after == seconds
+    assert CONTEXT.status_error(429, error, retry_after=7.0).retry_after == 7.0, "the header is nearer"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told", "retryable"),
+    [
+        (500, None, "false", False),
+        (500, None, " FALSE ", False),
+        (400, None, "true", True),
+        (429, "insufficient_quota", "true", True),
+        (429, "insufficient_quota", "", False),
+        (500, None, "perhaps", True),
+        (400, None, "perhaps", False),
+    ],
+)
+def test_a_header_may_say_whether_to_try_again(status: int, code: str | None, told: str, retryable: bool) -> None:
+    error = CONTEXT.status_error(status, ErrorBody("x", code=code), headers={"x-should-retry": told})
+    assert error.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("<html><head><title>Down</title></head><body>Sorry</body></html>", "Down: Sorry"),
+        ("<html><header>Top</header><script>x</script><p>Text</p><SCRIPT>y</SCRIPT >end", "Top Text end"),
+        ("<html><style>x</style", ""),
+        ("<html><script>x", "x"),
+    ],
+)
+def test_a_page_is_shown_without_what_nobody_sees(page: str, shown: str) -> None:
+    assert excerpt(page) == shown
+
+
+# -- the key ------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.text("ab", min_size=1, max_size=20), st.text("ab'\".", max_size=40))
+def test_a_key_that_was_cut_is_found_wherever_it_begins(key: str, text: str) -> None:
+    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", key)
+    rest = text.replace(key, "[the API key]")
+    whole = rest.rstrip("'\".")
+    longest = next((n for n in range(len(key) - 1, 7, -1) if whole.endswith(key[:n])), 0)
+    cut = whole[: len(whole) - longest] + "[the API key]" + rest[len(whole) :] if longest else rest
+    assert context.redact(text) == cut
+
+
+def test_a_value_without_the_key_is_not_copied() -> None:
+    value = {"a": ["x" * 100, {"b": "y"}]}
+    assert CONTEXT.redact_json(value) is value
+    assert CONTEXT.redact_json([KEY, 1 << 70]) == ["[the API key]", 1 << 70], "also in what JSON cannot hold"
+    assert ErrorContext("", "", "").redact_json(value) is value
+
+
+def test_a_key_that_seems_to_begin_twice_is_found() -> None:
+    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", "sk-sk-sk-sk-0123456789")
+    assert context.redact("it is sk-sk-sk-sk-sk-sk-0") == "it is sk-sk-[the API key]"

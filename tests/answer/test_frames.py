@@ -165,3 +165,29 @@ def test_no_json_value_raises_anything_but_a_protocol_error(value: Any) -> None:
             read(ChatCompletionChunk({"v": value}).to_json().encode()[5:-1], kind)
         except ProtocolError:
             assert kind is None
+
+
+# -- json without data: before it -----------------------------------------------------------------------------------------------
+
+
+def bare(data: bytes) -> Event:
+    (item,) = SSEParser().feed(b": \n\n" + data + b"\n\n")[1:]
+    assert isinstance(item, Event)
+    assert item.bare
+    return item
+
+
+def test_json_without_data_is_read_where_it_is_an_error_and_refused_where_it_is_a_chunk() -> None:
+    notes: list[str] = []
+    for data in (b'{"error":{"message":"x"}}', b'[{"error":{"message":"x"}}]', b'{"object":"error","message":"x"}'):
+        frame = read_frame(bare(data), notes.append)
+        assert isinstance(frame, ErrorBody)
+        assert frame.message == "x"
+    nothing = read_frame(bare(b'{"object":"error"}'), notes.append)
+    assert isinstance(nothing, ErrorBody)
+    assert notes == []
+    for data in (b'{"type":"ping"}', b"{broken", b'[{"a":1},{"b":2}]'):
+        assert read_frame(bare(data), notes.append) is None
+    assert notes == ["json_without_data"] * 3
+    with pytest.raises(ProtocolError, match="a chunk came without `data:`"):
+        read_frame(bare(b'{"choices":[{"index":0,"delta":{"content":"lost"}}]}'), notes.append)

@@ -390,3 +390,35 @@ def test_what_is_encoded_parses_back(data: bytes, kind: str | None) -> None:
     lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     (back,) = SSEParser().feed(encode_event(data, event=kind, id="1"))
     assert shown([back]) == [event(lines, event=kind or "message", id="1")]
+
+
+# -- what the standard ignores, and gateways write all the same ---------------------------------------------------------------
+
+
+def events_of(data: bytes) -> list[tuple[bytes, str, bool]]:
+    parser = SSEParser()
+    items = [*parser.feed(data), *parser.end()]
+    return [(item.data, item.event, item.bare) for item in items if isinstance(item, Event)]
+
+
+@pytest.mark.parametrize(
+    ("data", "events"),
+    [
+        (b"error: x\n\n", [(b"x", "error", False)]),
+        (b"error: x\ndata: y\n\n", [(b"x", "error", False), (b"y", "message", False)]),
+        (b"data: y\nerror: x\n\n", [(b"x", "error", False), (b"y", "message", False)]),
+        (b"event: e\nerror: x\ndata: y\n\n", [(b"x", "error", False), (b"y", "e", False)]),
+        (b'{"a":1}\n\n', [(b'{"a":1}', "message", True)]),
+        (b'{"a":1}', [(b'{"a":1}', "message", True)]),
+        (b'[{"a":1}]\n', [(b'[{"a":1}]', "message", True)]),
+        (b'{\n"a":\n1}\n\ndata: y\n\n', [(b'{\n"a":\n1}', "message", True), (b"y", "message", False)]),
+        (b'{"a":1}\ndata: y\n\n', [(b'{"a":1}', "message", True), (b"y", "message", False)]),
+        (b'{"a":1}\n: y\n\n', [(b'{"a":1}', "message", True)]),
+        (b'event: error\n{"a":1}\n\n', [(b'{"a":1}', "error", False)]),
+        (b'data: y\n{"a":1}\n\n', [(b"y", "message", False)]),
+        (b"[DONE]\n\nx\n\n", []),
+    ],
+)
+def test_errors_without_data_before_them_are_read(data: bytes, events: list[tuple[bytes, str, bool]]) -> None:
+    assert events_of(data) == events
+    assert events_of(b": \n\n" + data.replace(b"\n", b"\r\n")) == events

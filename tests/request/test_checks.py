@@ -301,8 +301,6 @@ ACCEPTED_MESSAGES: list[dict[str, Any]] = [
     {"role": "assistant", "audio": {"id": "audio_1"}},
     {"role": "assistant", "content": None, "refusal": "no"},
     {"role": "assistant", "content": None, "reasoning_content": "cut off while thin"},
-    {"role": "assistant", "content": None, "images": [{"type": "image_url", "image_url": {"url": "u"}}]},
-    {"role": "assistant", "content": None, "reasoning_text": "cut off while thin"},
     {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
     {"role": "assistant", "content": "hi", "tool_calls": None, "refusal": None, "annotations": [], "extra": object},
     {"role": "user", "content": "", "name": "Eve"},

@@ -243,6 +243,7 @@ def test_these_are_content(fields: dict[str, Any]) -> None:
         {"tool_calls": [{"index": 0, "type": "function", "id": "", "function": {"name": "", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "id": None, "function": {"name": None, "arguments": None}}]},
         {"tool_calls": [{"index": 0, "id": 5, "function": {"name": 5, "arguments": True}, "custom": "x"}]},
+        {"tool_calls": [{"id": 5, "x": {"y": ""}, "function": {"arguments": True, "name": 5, "x": [""]}, "index": 0}]},
         {"function_call": {"name": "", "arguments": ""}},
         {"audio": {"id": None}},
         {"audio": {"id": "audio_1", "data": "", "transcript": "", "expires_at": 9}},
@@ -265,3 +266,30 @@ def test_a_chunk_without_choices_has_no_content() -> None:
         {"usage": {"total_tokens": 1}},
     ):
         assert not ChatCompletionChunk(raw).has_content()
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "reasoning"),
+    [
+        ({"type": "text", "text": "a"}, "a", ""),
+        ({"type": "OUTPUT_TEXT", "text": "a"}, "a", ""),
+        ({"type": "", "text": "a"}, "a", ""),
+        ({"type": "text", "text": "a", "thinking": "b"}, "a", ""),
+        ({"text": "a", "thinking": "b"}, "", "b"),
+        ({"type": "thinking", "text": "a"}, "", "a"),
+        ({"type": "reasoning", "text": "a"}, "", "a"),
+        ({"type": "reasoning", "summary": ["a", {"text": "b"}, 5, {}]}, "", "ab"),
+        ({"type": "reasoning", "summary": [{"text": ""}], "text": "a"}, "", "a"),
+        ({"type": "summary_text", "text": "a"}, "", "a"),
+        ({"type": "thought", "content": [{"type": "text", "text": "a"}]}, "", "a"),
+        ({"reasoning": "a"}, "", "a"),
+        ({"type": "reasoning"}, "", ""),
+        ({"type": "reference", "text": "a"}, "", ""),
+        ({"type": "text"}, "", ""),
+        ("a", "a", ""),
+        (5, "", ""),
+    ],
+)
+def test_the_type_of_a_part_decides_what_it_is(part: Any, text: str, reasoning: str) -> None:
+    read = delta(content=[part])
+    assert (read.content, read.reasoning or "") == (text, reasoning)

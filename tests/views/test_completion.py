@@ -151,3 +151,107 @@ def test_a_completion_as_one_chunk_adds_up_to_itself() -> None:
     assert accumulator.add(chunk)
     assert accumulator.completion.to_dict() == WHOLE
     assert completion_as_chunk({"choices": None})["choices"] == []
+
+
+# -- which endings let a call run -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "finish",
+    [
+        "refusal",
+        "pause_turn",
+        "malformed_function_call",
+        "content-filter",
+        "other",
+        "a_word_of_tomorrow",
+        "null",
+        "None",
+    ],
+)
+@pytest.mark.parametrize("arguments", ["", '{"a":1}'])
+def test_an_ending_that_is_not_known_to_let_calls_run_proves_none(finish: str, arguments: str) -> None:
+    raw = {"message": {"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}, "finish_reason": finish}
+    (call,) = CompletionChoice(raw).message.tool_calls or []
+    assert not call.executable
+
+
+@pytest.mark.parametrize("finish", ["Tool-Calls", "end turn", "eos", "FINISH_REASON_STOP", "COMPLETE", "stop_sequence"])
+def test_an_ending_is_known_in_other_spellings(finish: str) -> None:
+    raw = {"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}, "finish_reason": finish}
+    (call,) = CompletionChoice(raw).message.tool_calls or []
+    assert call.executable
+
+
+# -- what goes back -------------------------------------------------------------------------------------------------------------
+
+CALL = {"id": "call_a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def sent(message: dict[str, Any], finish: str | None = "stop") -> dict[str, Any]:
+    view = CompletionChoice({"message": message, "finish_reason": finish}).message
+    for twin in (pickle.loads(pickle.dumps(view)), copy.copy(view)):
+        assert twin.to_dict() == view.to_dict() == view.model_dump()
+    assert view.raw is message
+    return view.to_dict()
+
+
+ASSISTANT = {"role": "assistant"}
+
+
+@pytest.mark.parametrize(
+    ("message", "goes_back"),
+    [
+        ({}, {"content": ""}),
+        ({"content": None, "refusal": None}, {"content": "", "refusal": None}),
+        ({"content": None, "refusal": "no"}, {"content": None, "refusal": "no"}),
+        ({"content": "a", "refusal": {}}, {"content": "a", "refusal": None}),
+        ({"content": 5}, {"content": ""}),
+        ({"content": None, "images": ["x"]}, {"content": "", "images": ["x"]}),
+        (
+            {"content": None, "audio": {"id": "1", "data": "A", "expires_at": 9}},
+            {"content": None, "audio": {"id": "1"}},
+        ),
+        ({"content": None, "audio": {"data": "A", "transcript": "Hi"}}, {"content": "Hi"}),
+        ({"content": None, "audio": {"data": "A"}}, {"content": ""}),
+        ({"content": None, "tool_calls": [CALL]}, {"content": None, "tool_calls": [CALL]}),
+        ({"content": "a", "tool_calls": []}, {"content": "a"}),
+        (
+            {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}, "x"]},
+            {
+                "content": None,
+                "tool_calls": [{"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}],
+            },
+        ),
+        (
+            {"content": None, "tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "f", "input": "x"}}]},
+            {"content": None, "tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "f", "input": "x"}}]},
+        ),
+        (
+            {"content": None, "function_call": {"name": "f", "arguments": '{}{"a":1}'}},
+            {"content": None, "function_call": {"name": "f", "arguments": '{"a":1}'}},
+        ),
+        ({"content": "a", "function_call": {}}, {"content": "a"}),
+        (
+            {"content": ["a", {"text": "b"}, {"thinking": "c"}, {"type": "x"}, {"y": 1}, 5]},
+            {
+                "content": [
+                    {"type": "text", "text": "a"},
+                    {"type": "text", "text": "b"},
+                    {"type": "thinking", "thinking": "c"},
+                    {"type": "x"},
+                ]
+            },
+        ),
+        ({"content": [5, {"type": "text"}, {"type": "image_url", "image_url": "u"}, {"text": 5}]}, {"content": ""}),
+    ],
+)
+def test_a_message_goes_back_as_providers_take_it(message: dict[str, Any], goes_back: dict[str, Any]) -> None:
+    assert sent(message) == {**ASSISTANT, **goes_back}
+
+
+@pytest.mark.parametrize("finish", [None, "length", "refusal"])
+def test_a_message_that_was_cut_goes_back_without_its_calls(finish: str | None) -> None:
+    half = {"id": "call_b", "type": "function", "function": {"name": "g", "arguments": '{"a'}}
+    assert sent({"content": "a", "tool_calls": [CALL, half]}, finish) == {**ASSISTANT, "content": "a"}
+    assert sent({"content": None, "function_call": half["function"]}, finish) == {**ASSISTANT, "content": ""}
