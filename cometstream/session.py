@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import aiohttp
-
 from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.attempts import Attempts
 from cometstream.config import checked_headers, find_base_url, find_key, find_proxy, merge_headers, standard_headers
@@ -18,8 +16,7 @@ from cometstream.request.encode import is_json_list
 from cometstream.request.providers import warn_parameters
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
-from cometstream.transport.opening import opening_trace
-from cometstream.transport.quirks import make_connector
+from cometstream.transport.pool import Pool
 from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 from cometstream.views.models import Model
 from cometstream.views.view import View, list_of_dicts
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from cometstream.request.params import ChatParams, MessageParam
+    from cometstream.transport.pool import Client
 
 __all__ = ["CometSession"]
 
@@ -47,7 +45,7 @@ class CometSession:
     """A connection pool to the endpoint, and what every request through it shares.
 
     Use it with ``async with``, or let the first request open it and end it with ``await session.aclose()``. One session serves
-    any number of concurrent streams in one event loop.
+    any number of concurrent streams, in whichever event loop runs it: each loop has connections of its own.
 
     Args:
         api_key: The CometAPI key; None takes the environment variable ``COMETAPI_KEY``.
@@ -55,7 +53,7 @@ class CometSession:
         timeouts: The four clocks in seconds, see ``Timeouts``; None turns all off.
         retry: A ``RetryPolicy``, a number of retries, or None for none; two by default.
         headers: Headers added to every request.
-        max_connections: Connections open at a time; None for no limit.
+        max_connections: Connections open at a time in one event loop; None for no limit.
         client: Your own ``aiohttp.ClientSession``; it is never closed here, and its timeout, raise_for_status and redirect
             settings do not apply. In it ``first_content`` also counts the wait for a place in the pool, and ``connect`` neither
             the look-up of the name nor a proxy's answer.
@@ -74,7 +72,7 @@ class CometSession:
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
         max_connections: int | None = None,
-        client: aiohttp.ClientSession | None = None,
+        client: Client | None = None,
         validate: bool = True,
     ) -> None:
         key, source = find_key(api_key)
@@ -82,19 +80,9 @@ class CometSession:
         self.clocks = Clocks().with_(timeouts)
         self.retry = RetryPolicy() if isinstance(retry, NotGiven) else RetryPolicy.of(retry)
         self.validate = validate
-        if max_connections is not None and (
-            not isinstance(max_connections, int) or isinstance(max_connections, bool) or max_connections < 1
-        ):
-            raise ConfigurationError(
-                f"max_connections: {max_connections!r} is no count; use 1 or more, or None for no limit"
-            )
-        if client is not None and not isinstance(client, aiohttp.ClientSession):
-            raise ConfigurationError(f"client: {type(client).__name__} is no aiohttp.ClientSession")
-        self._max_connections = max_connections
+        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"))
         self._headers = merge_headers(standard_headers(key), checked_headers(headers))
         self._context = ErrorContext(self.base_url, source, key)
-        self._client = client
-        self._owns_client = client is None
         self._proxy = find_proxy(self.base_url) if client is None else None
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
@@ -104,7 +92,7 @@ class CometSession:
         return f"<CometSession {self.base_url}{' closed' if self._closed else ''}>"
 
     async def __aenter__(self) -> Self:
-        self._pool()
+        self._pool.client()
         return self
 
     async def __aexit__(
@@ -121,8 +109,7 @@ class CometSession:
         self._closed = True
         while self._on_close:
             self._on_close.pop()()
-        if self._client is not None and self._owns_client:
-            await self._client.close()
+        await self._pool.aclose()
 
     @property
     def closed(self) -> bool:
@@ -335,29 +322,7 @@ class CometSession:
             headers=merge_headers(self._headers, form, checked_headers(headers)),
             proxy=self._proxy,
             context=self._context,
-            queues=not self._owns_client or self._max_connections is not None,
-            traced=self._owns_client and self._max_connections is not None,
         )
         if not headers:
             self._endpoints[key] = endpoint
         return endpoint
-
-    def _pool(self) -> aiohttp.ClientSession:
-        """Return the pool, made on first use: a connector belongs to the loop that runs then.
-
-        Raises:
-            UsageError: The session, or the caller's own client, is closed.
-        """
-        if self._closed:
-            raise UsageError("this session is closed: make another CometSession")
-        if self._client is None:
-            self._client = aiohttp.ClientSession(
-                connector=make_connector(self._max_connections or 0),
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                trace_configs=[opening_trace()] if self._max_connections is not None else [],
-            )
-        elif self._client.closed:
-            raise UsageError("the aiohttp session given as client= is closed")
-        return self._client
