@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import aiohttp
-
 from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.attempts import Attempts
 from cometstream.config import (
@@ -28,8 +26,7 @@ from cometstream.request.chat import chat_request, checked_fallbacks
 from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
-from cometstream.transport.opening import opening_trace
-from cometstream.transport.quirks import make_connector
+from cometstream.transport.pool import Pool
 from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from cometstream.request.params import ChatParams, MessageParam
+    from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 
 __all__ = ["CometSession"]
@@ -59,7 +57,7 @@ class CometSession:
     """A connection pool to the endpoint, and the settings that all its requests share.
 
     Use it with ``async with``, or let the first request open it and end it with ``await session.aclose()``. One session serves
-    any number of streams at the same time.
+    any number of streams at the same time, in whichever event loop runs it: each loop has connections of its own.
 
     Args:
         api_key: The CometAPI key; None takes the environment variable ``COMETAPI_KEY``.
@@ -68,7 +66,7 @@ class CometSession:
         retry: A ``RetryPolicy``, a number of retries, or None for no retries. The default is two retries.
         headers: Headers added to every request. All attempts of one request have the same ``X-Client-Request-Id``; give your own
             here or in a call to replace it.
-        max_connections: How many connections may be open at the same time; None for no limit.
+        max_connections: How many connections may be open at the same time in one event loop; None for no limit.
         client: Your own ``aiohttp.ClientSession``. The session never closes it, and does not use its timeout, raise_for_status and
             redirect settings. With it ``first_content`` also counts the wait for a place in the pool, and ``connect`` does not
             count the look-up of the name or a proxy's answer.
@@ -90,7 +88,7 @@ class CometSession:
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
         max_connections: int | None = None,
-        client: aiohttp.ClientSession | None = None,
+        client: Client | None = None,
         validate: bool = True,
         max_event_size: int = MAX_EVENT_SIZE,
     ) -> None:
@@ -102,24 +100,14 @@ class CometSession:
             raise ConfigurationError(f"validate must be True or False; got {shown(validate)}")
         self.validate = validate
         self.max_event_size = checked_event_size(max_event_size)
-        if max_connections is not None and (
-            not isinstance(max_connections, int) or isinstance(max_connections, bool) or max_connections < 1
-        ):
-            raise ConfigurationError(
-                f"max_connections must be a whole number of 1 or more, or None (no limit); got {shown(max_connections)}"
-            )
-        if client is not None and not isinstance(client, aiohttp.ClientSession):
-            raise ConfigurationError(f"client must be an aiohttp.ClientSession or None; got {type(client).__name__}")
+        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"))
         self._key = key
-        self._max_connections = max_connections
         self._headers = merge_headers(standard_headers(key), checked_headers(headers))
         self._context = ErrorContext(
             self.base_url,
             source,
             longest_first([key], find_proxy_secrets(), find_secrets(client.headers) if client is not None else ()),
         )
-        self._client = client
-        self._owns_client = client is None
         self._proxy = find_proxy(self.base_url) if client is None else None
         self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
@@ -130,7 +118,7 @@ class CometSession:
         return f"<CometSession {self.base_url}{' closed' if self._closed else ''}>"
 
     async def __aenter__(self) -> Self:
-        self._pool()
+        self._pool.client()
         return self
 
     async def __aexit__(
@@ -147,8 +135,7 @@ class CometSession:
         self._closed = True
         while self._on_close:
             self._on_close.pop()()
-        if self._client is not None and self._owns_client:
-            await self._client.close()
+        await self._pool.aclose()
 
     @property
     def closed(self) -> bool:
@@ -387,29 +374,7 @@ class CometSession:
             headers=merged,
             proxy=self._proxy,
             context=context,
-            queues=not self._owns_client or self._max_connections is not None,
-            traced=self._owns_client and self._max_connections is not None,
         )
         if not own:
             self._endpoints[key] = endpoint
         return endpoint
-
-    def _pool(self) -> aiohttp.ClientSession:
-        """Return the pool, made on first use: a connector belongs to the event loop that runs at that time.
-
-        Raises:
-            UsageError: The session, or the caller's own client, is closed.
-        """
-        if self._closed:
-            raise UsageError(_CLOSED)
-        if self._client is None:
-            self._client = aiohttp.ClientSession(
-                connector=make_connector(self._max_connections or 0),
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                trace_configs=[opening_trace()] if self._max_connections is not None else [],
-            )
-        elif self._client.closed:
-            raise UsageError("the aiohttp session given as client= is closed")
-        return self._client

@@ -292,7 +292,7 @@ def test_no_redirect_is_followed_and_the_error_names_its_target() -> None:
 async def test_garbage_instead_of_http_is_a_protocol_error_on_one_line(answer: bytes) -> None:
     error = await failure_of(Reply.raw(answer))
     assert type(error) is ProtocolError
-    assert "no HTTP" in str(error)
+    assert "not HTTP" in str(error)
     assert "http://127.0.0.1" in str(error)
     assert "\n" not in str(error)
     assert len(str(error)) < 500

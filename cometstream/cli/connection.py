@@ -122,13 +122,12 @@ async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> A
             yield session
         return
 
-    import aiohttp
-
     from cometstream.testing import SimulatedServer
+    from cometstream.transport.pool import direct_client
 
     async with (
         SimulatedServer(token_rate=_DEMO_RATE) as server,
-        aiohttp.ClientSession() as client,  # of our own, since the session's would send loopback traffic to HTTP_PROXY
+        direct_client() as client,  # since the session's own would send loopback traffic to HTTP_PROXY
         CometSession(base_url=server.base_url, api_key=server.api_key, client=client, **options) as session,
     ):
         yield session

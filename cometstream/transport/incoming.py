@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
 from cometstream.transport.gate import Gate
-from cometstream.transport.quirks import receive_less
+from cometstream.transport.quirks import clear_exception, close_at_once, receive_less
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -80,10 +80,8 @@ class Incoming:
 
     def rescue(self) -> bytes:
         """Return the bytes that came before the exception which a read raised, and let reads go on."""
-        content: Any = self._content  # its annotation leaves out the None that takes an exception back
-        content.set_exception(None)
-        data: bytes = content.read_nowait()
-        return data
+        clear_exception(self._content)
+        return self._content.read_nowait()
 
     def gate(self) -> Gate | None:
         """Return what holds arrivals back; None where the connection is not known."""
@@ -112,11 +110,7 @@ class Incoming:
         """Close the connection at once; one whose answer was read to its end is back in the pool already."""
         if self._scope is not None:
             self._scope.cancel()
-        if self.response.connection is not None and self._transport is not None:
-            # close() would wait for the peer under TLS, and a stalled one would keep the socket. One that the peer has
-            # closed is no longer the connection's, and still wants to be told, or asyncio warns of it.
-            self._transport.abort()
-        self.response.close()
+        close_at_once(self.response, self._transport)
 
     @property
     def bytes(self) -> int:

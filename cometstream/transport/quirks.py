@@ -1,24 +1,44 @@
-"""How a session's connections take in bytes: as aiohttp's do, but for two costs that have nothing to do with the bytes.
+"""Every workaround for aiohttp or asyncio.
 
-Both are measured in benchmarks/README.md:
-
-- asyncio's transports on selectors make room for 256 KiB before each ``recv``, though a token brings 300 bytes, and the C library
-  takes so much room from the kernel anew each time, and gives it back. How much it is stands in the transport's attribute
-  ``max_size``. Transports without one (uvloop's, which keep their room, and those of TLS) stay as they are.
-- aiohttp resumes the connection with every HTTP chunk that is read, and its parser with it, paused or not. Servers send each
-  event as a chunk of its own.
+Each says what it mends, for which versions that is known, and what happens on another version. ``tests/transport/test_quirks.py``
+has a test for each that shows the plain library: it fails once the workaround is no longer needed. "Known for" means that it was
+tried with aiohttp 3.14 and with CPython 3.10 to 3.14, unless it names others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import Any, Final
+import io
+import math
+import re
+import select
+import socket
+import ssl
+from contextvars import ContextVar
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 
-__all__ = ["make_connector", "receive_less"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+__all__ = [
+    "READ_BUFFER",
+    "Connector",
+    "KeptConnectionLost",
+    "clear_exception",
+    "client_timeout",
+    "close_at_once",
+    "missing_package",
+    "receive_less",
+    "request_body",
+    "take_fresh_connection",
+    "watch_connection",
+]
 
 # The versions of aiohttp of which it is known that nothing waits to be resumed but what was paused.
 _KNOWN: Final = aiohttp.__version__.startswith("3.14.")
@@ -26,43 +46,435 @@ _KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 # Below the 128 KiB from which glibc's malloc turns to the kernel, and still some 200 events.
 _ROOM: Final = 64 * 1024
 
+# Bytes that aiohttp unpacks in one piece; a body holds twice as much for its reader before the connection is paused. aiohttp has
+# one size for both, 256 KiB: three quarters of a megabyte are then unpacked in one turn of the event loop.
+READ_BUFFER: Final = 64 * 1024
+
+# The same for a body that is not compressed: what waits outside the process is lost when a server resets the connection.
+_PLAIN_BUFFER: Final = 256 * 1024
+
+# aiohttp warns of more bytes than this in one piece: they would be written without a turn for others.
+_LARGE_BODY: Final = 2**20
+
+# Networks forget a silent connection after 60 s or more. A peer that is gone is noticed after 120 s, the default of `content_idle`.
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 45, "TCP_KEEPALIVE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 5}
+
+# RFC 9112, 2.2: a line may end with a bare LF, too.
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
+
+_PACKAGE_OF: Final = {"br": "brotli", "zstd": "backports.zstd"}
+
+# Set while a request must not use a connection that was used before.
+_FRESH: Final[ContextVar[bool]] = ContextVar("cometstream.transport.fresh", default=False)
+
+# Transports of another process that nobody here may close.
+_LEFT: Final[list[asyncio.BaseTransport]] = []
+
+
+class KeptConnectionLost(aiohttp.ClientConnectionError):
+    """A connection that had served before failed, and nothing of the answer had come."""
+
 
 def receive_less(transport: asyncio.BaseTransport | None) -> None:
-    """Have a transport make no more room for a ``recv`` than costs little."""
+    """Have a transport make no more room for a ``recv`` than costs little.
+
+    Mends: asyncio's transports on selectors make room for 256 KiB before each ``recv``, though a token brings 300 bytes. The C
+        library takes so much room from the kernel each time, and gives it back (measured in benchmarks/README.md).
+    Known for: CPython 3.10 to 3.14, in the transport's attribute ``max_size``.
+    Elsewhere: a transport without the attribute (uvloop's, which keep their room, and those of TLS) stays as it is.
+    """
     changed: Any = transport
     if getattr(changed, "max_size", 0) > _ROOM:
         changed.max_size = _ROOM
 
 
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel send something over a silent connection.
+
+    Mends: neither aiohttp nor asyncio asks for TCP keep-alive, so networks drop a connection while a model thinks.
+    Known for: every version. The options' names differ: macOS says TCP_KEEPALIVE for TCP_KEEPIDLE.
+    Elsewhere: a socket that does not know an option goes without it.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            option = getattr(socket, name, None)
+            if option is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError:
+        pass  # no TCP socket
+
+
+def request_body(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Return what aiohttp is given as the body of a request; it may be used once.
+
+    Mends: aiohttp writes bytes in one piece, without a turn for other tasks, and warns of it above 1 MiB.
+    Known for: aiohttp 3.14.
+    Elsewhere: a file is written in pieces by every version.
+    """
+    return body if body is None or len(body) <= _LARGE_BODY else io.BytesIO(body)
+
+
+@lru_cache(maxsize=16)  # sessions have few; making one costs as much as sending the headers
+def client_timeout(connect: float | None, queues: bool) -> aiohttp.ClientTimeout:
+    """Return aiohttp's part in the clocks.
+
+    Mends: aiohttp's own limits (``total=300``, and 30 s in ``sock_connect``) end an answer that is well; it rounds a timeout
+        above 5 s up to a whole second; and its ``connect`` also counts the wait for a place in the pool.
+    Known for: aiohttp 3.14.
+    Elsewhere: the arguments are public since 3.11.
+
+    Args:
+        connect: Seconds to make a connection; None for no limit.
+        queues: Whether a request may wait for a place in the pool.
+    """
+    return aiohttp.ClientTimeout(
+        total=None,
+        connect=None if queues else connect,
+        sock_connect=connect if queues else None,
+        sock_read=None,
+        ceil_threshold=math.inf,
+    )
+
+
+def missing_package(message: str) -> tuple[str, str] | None:
+    """Return the encoding that aiohttp could not read for want of a package, and the package; None for another failure.
+
+    Mends: aiohttp tells of it in the text of a general error only, and names packages that differ by version.
+    Known for: aiohttp 3.14.
+    Elsewhere: the failure is told in aiohttp's words.
+    """
+    for encoding, package in _PACKAGE_OF.items():
+        if f"({encoding})" in message or message.endswith(encoding):
+            return encoding, package
+    return None
+
+
+def clear_exception(content: aiohttp.StreamReader) -> None:
+    """Take back what was raised in a body, so that the bytes which came before it can be read.
+
+    Mends: aiohttp raises a body's exception before it hands over the bytes that came earlier.
+    Known for: aiohttp 3.14.
+    Elsewhere: as long as ``set_exception`` stores what it is given.
+    """
+    cleared: Any = content  # its annotation leaves out the None that takes an exception back
+    cleared.set_exception(None)
+
+
+def close_at_once(response: aiohttp.ClientResponse, transport: asyncio.Transport | None) -> None:
+    """Close the connection of an answer now; one whose answer was read to its end is back in the pool already.
+
+    Mends: under TLS asyncio's ``close()`` waits up to 30 s for the peer's goodbye, and a peer that stalls keeps the socket. A
+        transport that the peer has closed is no longer the connection's, and still warns unless it is closed here.
+    Known for: CPython 3.11 to 3.14, uvloop 0.21 and later.
+    Elsewhere: ``abort()`` is public.
+
+    Args:
+        response: The answer.
+        transport: The transport that the answer's connection had when its head came.
+    """
+    if response.connection is not None and transport is not None:
+        transport.abort()
+    response.close()
+
+
+def watch_connection(response: aiohttp.ClientResponse) -> None:
+    """Fail the body when its connection is lost before its end; for a caller's own client, since `_Handler` does so itself.
+
+    Mends: aiohttp's parser in C forgets a body whose chunked framing broke (a proxy that writes an error page into it). It closes
+        the connection, and nobody wakes the reader.
+    Known for: aiohttp 3.14 with its extensions.
+    Elsewhere: a body that has failed or ended is left as it is.
+    """
+    protocol = response.connection.protocol if response.connection is not None else None
+    closed = protocol.closed if protocol is not None else None
+    if closed is not None:
+        response.content.on_eof(_Watch(response.content, closed).ended)
+
+
+class _Watch:
+    """Between a body and the end of its connection, until either comes."""
+
+    __slots__ = ("_closed", "_content")
+
+    def __init__(self, content: aiohttp.StreamReader, closed: asyncio.Future[None]) -> None:
+        self._content = content
+        self._closed = closed
+        # The future is the connection's, and serves many streams: take back what is ours, and leave one that reads its result.
+        closed.remove_done_callback(_read_result)
+        closed.add_done_callback(_read_result)
+        closed.add_done_callback(self.lost)
+
+    def lost(self, _: asyncio.Future[None]) -> None:
+        _fail(self._content)
+
+    def ended(self) -> None:
+        self._closed.remove_done_callback(self.lost)
+
+
+def _fail(content: aiohttp.StreamReader) -> None:
+    if not content.is_eof() and content.exception() is None:
+        content.set_exception(aiohttp.ClientPayloadError("the connection was lost in the middle of the body"))
+
+
+def _read_result(closed: asyncio.Future[None]) -> None:
+    """Read the result: asyncio logs an exception that nobody does."""
+    _ = closed.cancelled() or closed.exception()
+
+
 class _Handler(ResponseHandler):
-    """A connection of aiohttp's that is resumed only where it was paused."""
+    """A connection of a session's own pool.
+
+    1. Mends: aiohttp resumes the connection with every HTTP chunk that is read, and its parser with it, paused or not. Servers send
+       each event as a chunk of its own. Here it is resumed where it was paused.
+       Known for: aiohttp 3.14. Elsewhere: it is always resumed.
+    2. Mends: while a compressed body is read, aiohttp unpacks more within each read, so that no read ever waits and no other task
+       runs. Here it unpacks in a later turn of the event loop, and less in one turn.
+       Known for: aiohttp 3.14. Elsewhere: as long as the parser tells of the compression.
+    3. Mends: bytes behind an answer (a proxy's error page) that come in one read with its head make aiohttp's parser fail before it
+       has handed over the answer. Here the head is then parsed again, by itself.
+       Known for: aiohttp 3.14 with its extensions. Elsewhere: parsing twice is always right.
+    4. Mends: the TLS layers of asyncio and uvloop go on reading while the reader is paused, and drop what they hold when the
+       connection is lost; aiohttp's parser drops what it holds, too. Here the loss is told after all of it was handed over.
+       Known for: CPython 3.11 to 3.14, uvloop 0.21 and later. Elsewhere: there is nothing left to read from the TLS object.
+    5. Mends: aiohttp looks at nothing but ``is_closing()`` before it uses an idle connection again. Bytes that a server wrote after
+       its answer are taken for the next answer, and a connection that has ended is used if the event loop was busy. Here a
+       connection with anything to read is not used again.
+       Known for: aiohttp 3.14. Elsewhere: without ``is_connected`` the connection is not looked at.
+    6. Mends: aiohttp does not tell whether a request failed because a kept connection was dead. Here it raises
+       ``KeptConnectionLost``.
+       Known for: aiohttp 3.14. Elsewhere: without ``_drain_tail`` this and 3. are off, and it is a failure like any other.
+    7. Mends: what ``watch_connection`` mends, at less cost.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._is_held = False
+        self._is_held = False  # the reader is slow, and has paused us
+        self._will_resume = False  # in a later turn of the loop
+        self._requests = 0
+        self._awaits_head = False
+        self._heard = b""  # what has come of the head
+        self._body: aiohttp.StreamReader | None = None
+        self._is_compressed = False
+        self._loss: list[BaseException | None] = []  # why the connection was lost, until it is told
+        self._poll: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         receive_less(transport)
+        keep_alive(transport)
         super().connection_made(transport)
+
+    def _drain_tail(self) -> None:
+        """A request is about to be sent, and has its parser; to stand before a method without arguments costs less."""
+        self._requests += 1
+        self._awaits_head = True
+        self._heard = b""
+        super()._drain_tail()
+
+    def data_received(self, data: bytes) -> None:
+        if self._awaits_head and data:
+            self._heard = self._heard + data if self._heard else data
+        ResponseHandler.data_received(self, data)
+
+    def _parse_heads_alone(self) -> bool:
+        """Parse what has come again, each head by itself; return whether anything follows the first."""
+        rest, self._heard = self._heard, b""
+        end = _END_OF_HEAD.search(rest)
+        if end is None or end.end() == len(rest):
+            return False
+        self.set_response_params(
+            read_until_eof=True, read_bufsize=self._read_bufsize
+        )  # a new parser, as every request's
+        self._requests -= 1
+        while rest and self.exception() is None:
+            end = _END_OF_HEAD.search(rest) if self._awaits_head else None
+            cut = len(rest) if end is None else end.end()
+            ResponseHandler.data_received(self, rest[:cut])
+            rest = rest[cut:]
+        return True
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """The parser has made a head."""
+        message, body = data
+        self._body = body
+        self._is_compressed = message.compression is not None
+        if not self._is_compressed:
+            body.set_read_chunk_size(_PLAIN_BUFFER)
+        if message.code >= 200 or message.code == 101:
+            self._awaits_head = False
+            self._heard = b""
+        ResponseHandler.feed_data(self, data, size)
 
     def pause_reading(self) -> None:
         self._is_held = True
         super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        if self._is_held or not _KNOWN:
-            self._is_held = False  # before: what is parsed now may be enough to pause it again
-            super().resume_reading(resume_parser)
+        if not self._is_held and _KNOWN:
+            return
+        if not (self._is_compressed and resume_parser):
+            self._resume(resume_parser)
+        elif not self._will_resume:
+            self._will_resume = True
+            self._loop.call_soon(self._resume_later)
+
+    def _resume_later(self) -> None:
+        self._will_resume = False
+        if self.transport is not None and self._is_held:
+            self._resume(True)
+
+    def _resume(self, resume_parser: bool) -> None:
+        self._is_held = False  # before: what is parsed now may be enough to pause it again
+        super().resume_reading(resume_parser)
+        if self._loss:
+            self._take_rest()
+
+    def eof_received(self) -> None:
+        super().eof_received()
+        self.force_close()  # under TLS the transport does not say so before its goodbye is sent
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._loss.append(exc)
+        self._take_rest()
+
+    def _take_rest(self) -> None:
+        """Take what the TLS layer still holds, as far as the reader has room; then tell of the loss."""
+        if self.transport is None:  # we have closed it: nobody wants the rest
+            self._tell_loss()
+            return
+        held = self.transport.get_extra_info("ssl_object")
+        while not self._is_held:
+            data = b"" if held is None or self.exception() is not None else _decrypt(held)
+            if not data:
+                self._tell_loss()
+                return
+            self.data_received(data)
+
+    def _tell_loss(self) -> None:
+        if self._loss:
+            super().connection_lost(self._loss.pop())
+            if self._body is not None:
+                _fail(self._body)
+                self._body = None
+
+    def close(self) -> None:
+        super().close()
+        self._tell_loss()
+
+    def abort(self) -> None:
+        super().abort()
+        self._tell_loss()
+
+    def set_exception(self, exc: BaseException, exc_cause: Any = None) -> None:
+        if self._awaits_head:
+            if self._heard:
+                if isinstance(exc, HttpProcessingError) and self._parse_heads_alone():
+                    return
+            elif self._requests > 1 and isinstance(exc, (aiohttp.ClientError, OSError)):
+                exc = KeptConnectionLost(f"{type(exc).__name__}: {exc}")
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+
+    def is_connected(self) -> bool:
+        """Whether the connection can carry another request; aiohttp asks this of idle ones."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.should_close or self._loss:
+            return False
+        parser = self._parser
+        try:
+            if parser is not None and parser.feed_eof() is not None:
+                return False  # it holds the beginning of an answer that nobody asked for
+        except Exception:
+            return False
+        if self._poll is None:
+            sock = transport.get_extra_info("socket")
+            self._poll = _never if sock is None else _poll_of(sock.fileno())
+        return not self._poll()
 
 
-def make_connector(limit: int) -> aiohttp.TCPConnector:
-    """Return the pool of a session; to be called in its event loop.
+def _never() -> bool:
+    return False
+
+
+def _poll_of(fd: int) -> Any:
+    """Return what tells whether a socket can be read."""
+    if not hasattr(select, "poll"):  # Windows; its select() knows no highest number
+        return lambda: select.select([fd], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return partial(poll.poll, 0)
+
+
+def _decrypt(tls: ssl.SSLObject) -> bytes:
+    try:
+        return tls.read(_ROOM)
+    except (ssl.SSLError, ValueError):  # nothing more, or not all of a record
+        return b""
+
+
+class Connector(aiohttp.TCPConnector):
+    """The connections of one session in one event loop; to be made in it.
+
+    Mends: aiohttp has no way to ask for a connection that was not used before; see ``take_fresh_connection``.
+    Known for: aiohttp 3.14. Elsewhere: another kept connection may be taken, and its failure is one like any other.
 
     Args:
         limit: Connections at a time; 0 for no limit.
+        tls: What to trust; None for aiohttp's own context.
     """
-    connector = aiohttp.TCPConnector(limit=limit)
-    # aiohttp offers no public way. A version that knows no such attribute takes its own handler, and costs what it costs.
-    factory: Any = partial(_Handler, asyncio.get_running_loop())
-    connector._factory = factory
-    return connector
+
+    def __init__(self, *, limit: int, tls: ssl.SSLContext | None) -> None:
+        super().__init__(limit=limit, ssl=True if tls is None else tls)
+        self._handlers: WeakSet[_Handler] = WeakSet()
+        # aiohttp offers no public way. A version that knows no such attribute takes its own handler, and costs what it costs.
+        factory: Any = self._make_handler
+        self._factory = factory
+
+    def _make_handler(self) -> _Handler:
+        handler = _Handler(self._loop)
+        self._handlers.add(handler)
+        return handler
+
+    def _get(self, key: Any, traces: Any) -> Any:
+        return _nothing() if _FRESH.get() else super()._get(key, traces)
+
+    def leave(self) -> None:
+        """Let go of every connection without the event loop: it is closed, or belongs to the process that forked this one.
+
+        Mends: asyncio's transports can be closed only in a loop that runs; dropped, each gives a ResourceWarning. Here their
+            sockets are closed, and nothing is said to the peer or the kernel's list of sockets, which a fork shares.
+        Known for: CPython 3.10 to 3.14. Elsewhere: they are left as they are. uvloop closes them with its loop, and warns itself.
+        """
+        for handler in list(self._handlers):
+            transport: Any = handler.transport
+            if transport is None:
+                continue
+            tls = getattr(transport, "_ssl_protocol", None)
+            end = getattr(transport if tls is None else getattr(tls, "_transport", None), "_call_connection_lost", None)
+            try:
+                if end is not None:
+                    end(None)
+                elif not self._loop.is_closed():
+                    _LEFT.append(transport)  # dropped, it would close what is its parent's
+                if handler.transport is not None:
+                    handler.connection_lost(None)
+            except RuntimeError:
+                handler.transport = None  # who would be told is in the loop that is closed
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def take_fresh_connection(request: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
+    """Await a request over a connection that was not used before."""
+    token = _FRESH.set(True)
+    try:
+        return await request
+    finally:
+        _FRESH.reset(token)

@@ -1,8 +1,12 @@
-"""A read makes no room for more than a read brings: asyncio's own 256 KiB cost more than a token."""
+"""What each workaround does, and that it is still needed: a test of the plain library fails once it was mended there."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import gzip
+import socket
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +14,20 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 from support.loops import Run, on_each_loop
+from support.raw_server import CHUNKED, HEAD, answer, http_chunk, raw_server, reset, text
 from support.serving import CHAT, KEY, ask, serving
+from support.tls import client_context
 
 from cometstream import CometSession
 from cometstream.testing import DONE, Reply, chunk, frame
-from cometstream.transport.quirks import _Handler, make_connector, receive_less
+from cometstream.transport.quirks import (
+    Connector,
+    _Handler,
+    client_timeout,
+    missing_package,
+    receive_less,
+    request_body,
+)
 
 ROOM = 64 * 1024
 
@@ -114,7 +127,7 @@ async def test_a_connection_that_was_not_paused_is_not_resumed(monkeypatch: pyte
 
 
 async def test_a_session_reads_through_such_connections() -> None:
-    connector = make_connector(0)
+    connector = Connector(limit=0, tls=None)
     factory: Any = connector._factory
     assert isinstance(factory(), _Handler)
     await connector.close()
@@ -128,3 +141,250 @@ def test_a_transport_that_makes_less_room_or_does_not_tell_is_left_alone() -> No
     receive_less(other)  # type: ignore[arg-type]
     assert vars(other) == {}
     receive_less(None)
+
+
+# What follows asks the plain library, without us. A test that fails tells that a workaround may go.
+
+
+async def plain_read(base_url: str, **options: Any) -> bytes:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context())) as client:
+        async with client.get(base_url, **options) as response:
+            return await response.read()
+
+
+async def test_still_needed_asyncio_makes_room_for_256_kib() -> None:
+    async with serving() as (server, _):
+        host, port = server.base_url.split("/")[2].split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        assert getattr(writer.transport, "max_size", 0) == 256 * 1024
+        writer.close()
+
+
+async def test_still_needed_aiohttp_does_not_keep_connections_alive() -> None:
+    async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(CHUNKED)
+        await asyncio.sleep(1)
+        return False
+
+    async with raw_server(answering) as server, aiohttp.ClientSession() as client:
+        async with client.get(server.base_url) as response:
+            assert response.connection is not None
+            assert response.connection.transport is not None
+            sock = response.connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+
+
+async def test_still_needed_aiohttp_warns_of_a_large_body() -> None:
+    async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(answer("x"))
+        return True
+
+    large = b"x" * (2**20 + 1)
+    assert request_body(large[:-1]) == large[:-1]
+    async with raw_server(answering) as server, aiohttp.ClientSession() as client:
+        with pytest.warns(ResourceWarning, match="large body"):
+            await client.post(server.base_url, data=large)
+        await client.post(server.base_url, data=request_body(large))  # a warning is an error
+
+
+def test_still_needed_aiohttps_own_limits_end_a_request_and_are_rounded() -> None:
+    assert aiohttp.client.DEFAULT_TIMEOUT.total == 300
+    assert aiohttp.ClientTimeout().ceil_threshold == 5
+    ours = client_timeout(2.5, queues=False)
+    assert (ours.total, ours.connect, ours.sock_read) == (None, 2.5, None)
+    assert client_timeout(2.5, queues=True).connect is None
+
+
+async def test_still_needed_an_exception_withholds_what_came_before_it() -> None:
+    handler = ResponseHandler(asyncio.get_running_loop())
+    content = aiohttp.StreamReader(handler, 2**16, loop=asyncio.get_running_loop())
+    content.feed_data(b"came before")
+    content.set_exception(ValueError())
+    with pytest.raises(ValueError):
+        await content.readany()
+
+
+class Resumed(ResponseHandler):
+    calls = 0
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        Resumed.calls += 1
+        super().resume_reading(resume_parser)
+
+
+async def test_still_needed_aiohttp_resumes_what_was_not_paused() -> None:
+    handler = Resumed(asyncio.get_running_loop())
+    content = aiohttp.StreamReader(handler, 2**16, loop=asyncio.get_running_loop())
+    content.feed_data(b"1")
+    await content.readany()
+    assert Resumed.calls == 1
+
+
+async def test_still_needed_no_read_of_a_compressed_body_waits() -> None:
+    body = gzip.compress(b"\n" * 20_000_000)
+
+    async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        return True
+
+    async with raw_server(answering) as server, aiohttp.ClientSession() as client:
+        async with client.get(server.base_url) as response:
+            await asyncio.sleep(0.1)
+            turns = 0
+
+            async def count() -> None:
+                nonlocal turns
+                while True:
+                    await asyncio.sleep(0)
+                    turns += 1
+
+            counting = asyncio.create_task(count())
+            while await response.content.readany():
+                pass
+            assert turns < 5
+            counting.cancel()
+            await asyncio.gather(counting, return_exceptions=True)
+
+
+async def test_still_needed_stray_bytes_take_the_answer_away() -> None:
+    async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(answer("Hello") + b"upstream died")
+        return True
+
+    async with raw_server(answering) as server:
+        with pytest.raises(aiohttp.ClientResponseError):
+            await plain_read(server.base_url)
+
+
+@on_each_loop
+def test_still_needed_the_tls_layer_drops_what_it_holds(run: Run) -> None:
+    async def main() -> None:
+        body = b"".join(http_chunk(text("x" * 200)) for _ in range(4000))
+
+        async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+            writer.write(CHUNKED + body)
+            await asyncio.sleep(0.2)
+            reset(writer)
+            return False
+
+        async with raw_server(answering, tls=True) as server:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context())) as client:
+                async with client.get(server.base_url) as response:
+                    assert response.connection is not None
+                    transport = response.connection.transport
+                    assert transport is not None
+                    transport.pause_reading()
+                    before = response.content.total_bytes
+                    await asyncio.sleep(0.4)
+                    tls = transport.get_extra_info("ssl_object")
+                    assert response.content.total_bytes == before  # nobody was given what this reads:
+                    assert len(tls.read(1000)) == 1000
+
+    run(main())
+
+
+async def test_still_needed_an_idle_connection_is_not_looked_at() -> None:
+    async def answering(number: int, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(answer(str(number)))
+        await asyncio.sleep(0.02)
+        writer.write(answer("a stranger's"))
+        return True
+
+    async with raw_server(answering) as server, aiohttp.ClientSession() as client:
+
+        async def post() -> bytes:
+            async with client.post(server.base_url) as response:
+                return await response.read()
+
+        await post()
+        await asyncio.sleep(0.05)
+        assert b"a stranger's" in await post()
+
+
+async def test_still_needed_a_kept_connection_that_is_dead_fails_as_any_other() -> None:
+    async def answering(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(answer(str(number)))
+        await reader.readexactly(1)
+        return False
+
+    async with raw_server(answering) as server, aiohttp.ClientSession() as client:
+        await (await client.post(server.base_url)).read()
+        with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+            await client.post(server.base_url)
+
+
+@on_each_loop
+def test_still_needed_closing_under_tls_waits_for_the_peer(run: Run) -> None:
+    async def main() -> None:
+        async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+            writer.transport.pause_reading()  # it never says goodbye
+            writer.write(CHUNKED)
+            await asyncio.sleep(0.5)
+            return False
+
+        async with raw_server(answering, tls=True) as server:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context())) as client:
+                response = await client.get(server.base_url)
+                assert response.connection is not None
+                transport = response.connection.transport
+                closed = response.connection.protocol.closed if response.connection.protocol is not None else None
+                assert transport is not None
+                assert closed is not None
+                response.close()
+                await asyncio.sleep(0.1)
+                assert not closed.done()
+                transport.abort()
+                await asyncio.sleep(0.01)
+                assert closed.done()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("message", "missing"),
+    [
+        ("Can not decode content-encoding: brotli (br). Please install `Brotli`", ("br", "brotli")),
+        ("Can not decode content-encoding: zstandard (zstd). Please install", ("zstd", "backports.zstd")),
+        ("Can not decode content-encoding: br", ("br", "brotli")),
+        ("Can not decode content-encoding: gzip", None),
+    ],
+)
+def test_a_package_that_is_missing_is_read_from_the_message(message: str, missing: tuple[str, str] | None) -> None:
+    assert missing_package(message) == missing
+
+
+async def test_still_needed_a_body_with_broken_framing_never_ends() -> None:
+    async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(CHUNKED + http_chunk(text("a")))
+        await asyncio.sleep(0.02)
+        writer.write(b"<html>502</html>")
+        await asyncio.sleep(0.05)
+        return False
+
+    async with raw_server(answering) as server:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(plain_read(server.base_url, timeout=aiohttp.ClientTimeout()), 0.5)
+
+
+def test_still_needed_a_transport_whose_loop_is_closed_warns() -> None:
+    left, other = socket.socketpair()
+    loop = asyncio.new_event_loop()
+
+    async def main() -> asyncio.BaseTransport:
+        return (await loop.create_connection(asyncio.Protocol, sock=left))[0]
+
+    transport = loop.run_until_complete(main())
+    loop.close()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(RuntimeError, match="closed"):
+            transport.close()
+        del transport
+        gc.collect()
+    assert any("unclosed transport" in str(warning.message) for warning in caught)
+    other.close()
+
+
+async def test_still_needed_aiohttp_has_no_way_to_ask_for_a_fresh_connection() -> None:
+    assert "fresh" not in " ".join(aiohttp.ClientSession._request.__kwdefaults__)
+    assert hasattr(aiohttp.TCPConnector, "_get")  # what ours stands before

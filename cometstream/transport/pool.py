@@ -1,0 +1,217 @@
+"""What a session's connections are: a pool for each event loop that runs it, or the caller's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import aiohttp
+
+from cometstream.errors import ConfigurationError, UsageError
+from cometstream.request.describe import shown
+from cometstream.transport.opening import opening_trace
+from cometstream.transport.quirks import Connector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine
+    from typing import TypeAlias
+
+__all__ = ["Client", "Pool", "direct_client"]
+
+# What a caller brings as the argument `client`.
+Client: TypeAlias = aiohttp.ClientSession
+
+
+class Pool:
+    """The connections of one session.
+
+    An event loop's pool is made when a request in that loop needs it, and is closed with the loop. After a fork the child makes
+    pools of its own; those of the parent are let go without a word to their servers.
+
+    Args:
+        max_connections: Connections open at a time in one event loop; None for no limit.
+        client: The caller's own client, which is never closed here.
+        secure: Whether the server is reached over TLS.
+
+    Attributes:
+        is_ours: Whether the connections are ours, not the caller's.
+        queues: Whether a request may wait for a place in the pool.
+        traced: Whether the pool tells its `opening_trace` what it is doing.
+    """
+
+    def __init__(self, max_connections: int | None, client: Client | None, *, secure: bool) -> None:
+        self._clients: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
+        if max_connections is not None and (
+            not isinstance(max_connections, int) or isinstance(max_connections, bool) or max_connections < 1
+        ):
+            raise ConfigurationError(
+                f"max_connections must be a whole number of 1 or more, or None (no limit); got {shown(max_connections)}"
+            )
+        if client is not None and not isinstance(client, aiohttp.ClientSession):
+            raise ConfigurationError(f"client must be an aiohttp.ClientSession or None; got {type(client).__name__}")
+        self.is_ours = client is None
+        self.traced = client is None and max_connections is not None
+        self.queues = client is not None or max_connections is not None
+        self._limit = max_connections or 0
+        self._callers = client
+        self._secure = secure
+        self._process = os.getpid()
+        self._parents_loops: list[asyncio.AbstractEventLoop] = []
+        self._closed = False
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "a CometSession cannot be pickled, since it holds open connections and your key: make one in each process"
+        )
+
+    def __del__(self) -> None:
+        is_left = not all(client.ended for client in self._clients.values())
+        if is_left and self._process == os.getpid():
+            warnings.warn(
+                "unclosed CometSession: use `async with`, or end it with `await session.aclose()`",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+    def client(self) -> Client:
+        """Return the client for the event loop that runs.
+
+        Raises:
+            UsageError: The session or the caller's own client is closed, or the loop is that of the process which forked this one.
+        """
+        if self._closed:
+            raise UsageError("this session is closed: make another CometSession")
+        if self._callers is not None:
+            if self._callers.closed:
+                raise UsageError("the aiohttp session given as client= is closed")
+            return self._callers
+        loop = asyncio.get_running_loop()
+        if self._process != os.getpid():
+            self._forked()
+        client = self._clients.get(loop)
+        return self._make(loop) if client is None or client.ended else client.http
+
+    async def aclose(self) -> None:
+        """Close every connection, also those of other event loops; a second call does nothing.
+
+        Cancellation:
+            The connections are closed all the same.
+        """
+        self._closed = True
+        if self._process != os.getpid():
+            self._forked()
+        running = asyncio.get_running_loop()
+        mine = self._clients.pop(running, None)
+        for loop, client in self._taken():
+            client.close_from_elsewhere(loop)
+        if mine is not None:
+            await mine.close()
+
+    def _make(self, loop: asyncio.AbstractEventLoop) -> Client:
+        if loop in self._parents_loops:
+            raise UsageError(
+                "this event loop belongs to the process that forked this one: run a new one, such as with asyncio.run()"
+            )
+        for other, client in list(self._clients.items()):
+            if other.is_closed():
+                del self._clients[other]
+                client.leave()
+        made = self._clients[loop] = _LoopClient(
+            self._limit, _environments_tls() if self._secure else None, traced=self.traced
+        )
+        return made.http
+
+    def _forked(self) -> None:
+        """This process is a child: let go of what is its parent's."""
+        self._process = os.getpid()
+        for loop, client in self._taken():
+            self._parents_loops.append(loop)
+            client.leave()
+
+    def _taken(self) -> list[tuple[asyncio.AbstractEventLoop, _LoopClient]]:
+        clients, self._clients = self._clients, {}
+        return list(clients.items())
+
+
+class _LoopClient:
+    """The client of one event loop; to be made in it."""
+
+    def __init__(self, limit: int, tls: ssl.SSLContext | None, *, traced: bool) -> None:
+        self._connector = Connector(limit=limit, tls=tls)
+        self.http = aiohttp.ClientSession(
+            connector=self._connector,
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            trace_configs=[opening_trace()] if traced else [],
+        )
+        self.ended: list[bool] = []  # holds something once the client is closed
+        # The loop closes its asynchronous generators before itself, as `asyncio.run()` does, and this one closes the client.
+        self._end = _closed_with_its_loop(self.http, self.ended)
+        _run_at_once(self._end.__anext__())
+
+    async def close(self) -> None:
+        self.ended.append(True)
+        try:
+            await self.http.close()
+        finally:
+            _run_at_once(self._end.aclose())
+
+    def close_from_elsewhere(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close it in its own loop, when that runs next."""
+
+        def close_soon() -> None:
+            _CLOSING.add(task := loop.create_task(self.close()))
+            task.add_done_callback(_CLOSING.discard)
+
+        try:
+            loop.call_soon_threadsafe(close_soon)
+        except RuntimeError:  # the loop is closed
+            self.leave()
+
+    def leave(self) -> None:
+        """Let go of it without its loop."""
+        self._connector.leave()
+        _run_at_once(self._end.aclose())
+
+
+async def _closed_with_its_loop(client: Client, ended: list[bool]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        ended.append(True)
+        await client.close()
+
+
+# The loop holds its tasks weakly.
+_CLOSING: set[asyncio.Task[None]] = set()
+
+
+def _run_at_once(step: Coroutine[Any, Any, Any]) -> None:
+    """Run a coroutine that has nothing to wait for."""
+    try:
+        step.send(None)
+    except (StopIteration, RuntimeError):  # RuntimeError: the loop that ends runs it already
+        pass
+
+
+def direct_client() -> Client:
+    """Return a client that no proxy of the environment stands before."""
+    return aiohttp.ClientSession()
+
+
+def _environments_tls() -> ssl.SSLContext | None:
+    """Return what trusts the authorities that the environment names now: aiohttp has looked when it was imported."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    return _trusting(file, folder) if file or folder else None
+
+
+@lru_cache(maxsize=4)
+def _trusting(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()  # reads both variables
+    context.set_alpn_protocols(("http/1.1",))
+    return context
