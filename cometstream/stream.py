@@ -150,7 +150,7 @@ class ChatStream:
     def __del__(self) -> None:
         if self._state == "open" and self._answer is not None:
             warnings.warn(
-                "a stream was dropped before its end: use `async with`, or call aclose()",
+                f"unclosed {self!r}: read it to its end, or leave it by `async with` or `await stream.aclose()`",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import warnings
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from cometstream.answer.events import ChunkEvent, KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEvent
@@ -46,7 +44,6 @@ class AsyncStream(Generic[_T]):
         self._stream = stream
         self._items = items
         self._shows = shows
-        self._loop = asyncio.get_running_loop()
 
     def __aiter__(self) -> Self:
         return self
@@ -69,19 +66,6 @@ class AsyncStream(Generic[_T]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
-
-    def __del__(self) -> None:
-        if self._stream.outcome is not None:
-            return
-        # Any thread may collect garbage. Nothing else closes the connection: its socket keeps aiohttp's response alive.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_close_now, self._stream)
-        warnings.warn(
-            f"unclosed {self._stream!r}: read it to its end, or leave it by `async with` or `await stream.close()`",
-            ResourceWarning,
-            stacklevel=2,
-            source=self,
-        )
 
     async def close(self) -> None:
         """Close the connection, if the stream is not at its end. A loop in another task ends without an error.
@@ -157,11 +141,3 @@ class AsyncChatCompletionStreamManager:
         if isinstance(event, ChunkEvent):
             return self._shows_bare_chunks or bool(event.chunk.choices)
         return not isinstance(event, _FOREIGN_EVENTS)
-
-
-def _close_now(stream: ChatStream) -> None:
-    """Run ``aclose()`` in a function that is not async: it awaits nothing."""
-    try:
-        stream.aclose().send(None)
-    except StopIteration:
-        pass

@@ -388,7 +388,7 @@ def test_a_page_is_shown_without_what_nobody_sees(page: str, shown: str) -> None
 
 @given(st.text("ab", min_size=1, max_size=20), st.text("ab'\".", max_size=40))
 def test_a_key_that_was_cut_is_found_wherever_it_begins(key: str, text: str) -> None:
-    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", key)
+    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", (key,))
     rest = text.replace(key, "[the API key]")
     whole = rest.rstrip("'\".")
     longest = next((n for n in range(len(key) - 1, 7, -1) if whole.endswith(key[:n])), 0)
@@ -400,9 +400,9 @@ def test_a_value_without_the_key_is_not_copied() -> None:
     value = {"a": ["x" * 100, {"b": "y"}]}
     assert CONTEXT.redact_json(value) is value
     assert CONTEXT.redact_json([KEY, 1 << 70]) == ["[the API key]", 1 << 70], "also in what JSON cannot hold"
-    assert ErrorContext("", "", "").redact_json(value) is value
+    assert ErrorContext("", "", ()).redact_json(value) is value
 
 
 def test_a_key_that_seems_to_begin_twice_is_found() -> None:
-    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", "sk-sk-sk-sk-0123456789")
+    context = ErrorContext("https://api.cometapi.com/v1", "api_key=", ("sk-sk-sk-sk-0123456789",))
     assert context.redact("it is sk-sk-sk-sk-sk-sk-0") == "it is sk-sk-[the API key]"

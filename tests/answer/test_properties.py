@@ -401,9 +401,11 @@ def test_under_any_retries_and_fallbacks_content_comes_once_and_from_one_attempt
             except CometError:
                 pass
             made = len(server.requests)
-            assert stream.metrics.attempts == made
+            # A request that died on a kept connection, before any answer, is sent again and is not counted.
+            unanswered = sum(not one.reply.body for one in script[:made])
+            assert made - unanswered <= stream.metrics.attempts <= made
             # One more where our stream_options were refused: that attempt is no retry.
-            assert made <= (retries + 1) * (fallbacks + 1) + 1
+            assert stream.metrics.attempts <= (retries + 1) * (fallbacks + 1) + 1
             last = script[made - 1]
             assert got == last.text
             assert (stream.completion.content or "") == got

@@ -20,7 +20,7 @@ from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk
 
 JWT = "eyJ" + "a" * 1500
-CONTEXT = ErrorContext("https://api.cometapi.com/v1", "api_key=", JWT)
+CONTEXT = ErrorContext("https://api.cometapi.com/v1", "api_key=", (JWT,))
 
 # Lines of Python and calls of C for each byte, at most. The costliest shapes are read, told as events, built, printed and
 # shaped for sending in some 20 ms for 64 KiB.

@@ -82,7 +82,8 @@ def test_an_answer_without_content_is_sent_with_an_empty_one(message: Any, expec
     assert sent({"model": "m", "messages": [HI, message]})["messages"] == [HI, expected]
     if isinstance(message, dict):
         view = ChatCompletionMessage(message)
-        assert sent({"model": "m", "messages": [HI, view]})["messages"] == [HI, expected]
+        without_empty_calls = {name: value for name, value in expected.items() if value != []}
+        assert sent({"model": "m", "messages": [HI, view]})["messages"] == [HI, without_empty_calls]
 
 
 @pytest.mark.parametrize(

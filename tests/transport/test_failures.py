@@ -14,7 +14,7 @@ from cometstream.errors import APIConnectionError, APITimeoutError, CometError, 
 from cometstream.transport.failures import cut_answer, request_failure
 
 KEY = "sk-never-to-be-shown-0123456789"
-CONTEXT = ErrorContext("https://api.cometapi.com/v1", "COMETAPI_KEY", KEY)
+CONTEXT = ErrorContext("https://api.cometapi.com/v1", "COMETAPI_KEY", (KEY,))
 
 
 def failure(error: Exception, proxy: str | None = None, connect: float | None = 10) -> CometError:

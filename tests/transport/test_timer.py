@@ -105,8 +105,8 @@ def test_content_idle_runs_from_one_content_to_the_next(reply: Reply, pace: floa
         {"reasoning_content": "x"},
         {"reasoning": "x"},
         {"refusal": "x"},
-        {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}]},
-        {"function_call": {"name": "f"}},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "1"}}]},
+        {"function_call": {"arguments": "1"}},
         {"audio": {"data": "AAAA"}},
     ],
 )
