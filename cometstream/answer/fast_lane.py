@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cometstream.answer.repeats import Repeats
+from cometstream.answer.sse import DEFAULT_MAX_SIZE
 
 if TYPE_CHECKING:
     from cometstream.answer.accumulate import Accumulator
@@ -54,6 +55,7 @@ class FastLane:
             A stream that repeats nothing costs a few vain tries, one that goes from reasoning to text to tool calls a few
             chunks that are parsed whole. Plain chunks, of which that costs little, are tried earlier. None turns the lane off:
             every chunk is parsed and added whole.
+        max_size: Bytes that a line may have; a longer one is left to the parser, which refuses it.
     """
 
     __slots__ = (
@@ -63,6 +65,7 @@ class FastLane:
         "_alone_before",
         "_before",
         "_early",
+        "_max_alone",
         "_misses",
         "_next_try",
         "_pieces",
@@ -70,11 +73,12 @@ class FastLane:
         "_size",
     )
 
-    def __init__(self, accumulator: Accumulator, *, patience: int | None = 8) -> None:
+    def __init__(self, accumulator: Accumulator, *, patience: int | None = 8, max_size: int = DEFAULT_MAX_SIZE) -> None:
         self._accumulator = accumulator
         self._repeats: Repeats
         self._before = self._after = self._alone_before = self._alone_after = b""
         self._size = -1  # of the frame; there is none yet
+        self._max_alone = max_size + 2  # of an event with the two line ends behind it
         self._pieces: list[str] | None = None  # where the texts go; None where all else in a chunk must be added too
         self._misses = 0
         self._next_try: float = math.inf if patience is None else patience
@@ -100,7 +104,13 @@ class FastLane:
             return None
         piece = event.removeprefix(self._alone_before).removesuffix(self._alone_after)
         # Within its quotes JSON allows no line break; white space around them may be one, and end the event.
-        if len(event) - len(piece) != self._size + _FRAMING or not piece or not piece[0] == _QUOTE == piece[-1]:
+        size = len(event)
+        if (
+            size - len(piece) != self._size + _FRAMING
+            or size > self._max_alone
+            or not piece
+            or not piece[0] == _QUOTE == piece[-1]
+        ):
             return None
         return self._read_piece(piece)
 
@@ -111,9 +121,12 @@ class FastLane:
             return None
         if type(text) is not str or not text:
             return None
-        chunk = self._repeats.chunk(text)
+        repeats = self._repeats
+        if self._pieces is None and self._accumulator.choices[repeats.index].finish_reason is not None:
+            return None  # the choice goes on after its finish_reason, which changes more than its text
+        chunk = repeats.chunk(text)
         if self._pieces is None:
-            self._add_whole(chunk.raw, self._repeats)
+            self._add_whole(chunk.raw, repeats)
         else:
             self._pieces.append(text)
             self._accumulator.built = None

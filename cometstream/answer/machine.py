@@ -11,7 +11,7 @@ it, along those on the right. A dot is what cannot happen there. `TABLE` is this
     finished    flowing   .           reopened  complete      complete   complete   complete   failed       complete  complete
     reopened    reopened  refinished  reopened  unterminated  truncated  truncated  error      failed       error     cancelled
     refinished  reopened  .           reopened  complete      complete   truncated  error      failed       error     cancelled
-    failed      .         .           .         error         error      error      error      error        error     error
+    failed      .         .           .         error         error      error      error      .            error     error
 
 - ``waiting``: nobody has seen content. What has come is held, and another attempt may take its place.
 - ``flowing``: content was handed over; not every choice that was asked for has its finish_reason.
@@ -91,7 +91,7 @@ TABLE: Final[Mapping[State, Mapping[Happening, State]]] = {
         "complete", "complete", "truncated", "error", "failed", "error", "cancelled"),
     "failed": _row(
         None, None, None,
-        "error", "error", "error", "error", "error", "error", "error"),
+        "error", "error", "error", "error", None, "error", "error"),
 }
 # fmt: on
 
@@ -105,7 +105,7 @@ _HELD_CHUNK: Final = 1024
 # Bytes of an unfinished event that are progress, so that one large event may take its time and a trickle may not.
 _PROGRESS: Final = 4096
 
-# Bytes that may follow an error frame and still be searched for the usage.
+# Bytes of data that may follow an error frame and still be searched for the usage.
 _MAX_BEHIND_ERROR: Final = 64 * 1024
 
 _ERROR_FINISH: Final = "the model's answer ended with finish_reason: error"
@@ -142,6 +142,7 @@ class Answer:
         "_body",
         "_broken",
         "_budget",
+        "_cause",
         "_choices",
         "_context",
         "_document",
@@ -155,6 +156,7 @@ class Answer:
         "_lane",
         "_parser",
         "_pending",
+        "_rest_read",
         "_splitter",
         "_streamed",
         "_unfinished",
@@ -188,8 +190,10 @@ class Answer:
         self._parser = self._body.parser
         self._feed: Callable[[bytes], list[Event | Comment]] = self._body.feed
         self.accumulator = Accumulator()
-        self._lane = FastLane(self.accumulator, patience=8 if fast and not split_think else None)
         self._halves = Halves()
+        self._lane = FastLane(
+            self.accumulator, patience=8 if fast and not split_think else None, max_size=max_event_size
+        )
         self._unread = b""
         self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
@@ -197,10 +201,12 @@ class Answer:
         self._held_size = 0
         self._pending: tuple[Happening, CometError | None] | None = None  # happens once nothing is held
         self._broken: ProtocolError | None = None  # the bytes could not be read further
-        self._end: _End | None = None  # the body gives no more
+        self._end: Literal["end", "cut"] | None = None  # the body gives no more
+        self._cause: Exception | None = None  # what cut it
+        self._rest_read = False  # what the body left unfinished was looked at
         self._behind_error = 0
         self._unfinished = 0  # bytes of an unfinished event that were counted as progress
-        self._document: ChatCompletion | None = None  # the answer, where it came as one JSON document
+        self._document: ChatCompletion | None = None  # the answer, where one JSON document is it, unchanged
         self._event: Event | bytes = b""
         self.state: State = "waiting"
         self.failure: CometError | None = None
@@ -253,7 +259,8 @@ class Answer:
             now: Seconds on the caller's clock.
         """
         self._budget.wait_ends(now)
-        self._end = _End(cause)
+        self._cause = cause
+        self._end = "end" if cause is None else "cut"
 
     def close(self) -> None:
         """The caller leaves: what was not handed over is dropped."""
@@ -282,7 +289,8 @@ class Answer:
                         self._budget.handed_over = True
                         return item
                     continue
-                chunk = self._lane.read(item.data)
+                # An event with a name may be an error, whatever its data looks like.
+                chunk = self._lane.read(item.data) if type(item) is Event else None
                 if chunk is None:
                     self._flows = False
                     self._take(item)
@@ -329,7 +337,7 @@ class Answer:
             elif self._unread:
                 self._read()
             elif self._broken is not None:
-                self._happens("bad_frame", self._broken)
+                self._then("bad_frame", self._broken)
             elif self._end is not None:
                 self._read_end(self._end)
             else:
@@ -343,6 +351,14 @@ class Answer:
         """Add up what has come without handing it over: the chunks are of use to nobody."""
         while self.next(False) is not None:
             pass
+
+    def _then(self, happening: Happening, failure: CometError | None = None) -> None:
+        """Let something happen that may end the answer, once everything that is held was handed over."""
+        self._pending = happening, failure
+        # Text that was kept back as the possible beginning of a tag is text after all.
+        rest = self._splitter.flush() if self._splitter is not None else None
+        if rest is not None:
+            self._held.append((Event(rest.to_json().encode()), rest))
 
     def _happens(self, happening: Happening, failure: CometError | None = None) -> None:
         """Change the state, by `TABLE` alone."""
@@ -363,7 +379,6 @@ class Answer:
     def _read(self) -> None:
         """Make events of the bytes that were received last."""
         data, self._unread = self._unread, b""
-        self._behind_error += len(data) if self.state == "failed" else 0
         try:
             items = self._feed(data)
         except ProtocolError as error:
@@ -381,7 +396,7 @@ class Answer:
             self._budget.progress = self._budget.progress or not data.isspace()
         elif items:
             self._unfinished = 0
-        elif self.started and self._parser.unfinished - self._unfinished >= _PROGRESS:
+        elif self.started and self.state != "failed" and self._parser.unfinished - self._unfinished >= _PROGRESS:
             self._unfinished = self._parser.unfinished
             self._budget.progress = True
 
@@ -390,15 +405,14 @@ class Answer:
         try:
             frame = read_frame(event, self.accumulator.note, self._halves)
         except ProtocolError as error:
-            self._pending = "bad_frame", self._context.redact_error(error)
+            self._then("bad_frame", self._context.redact_error(error))
             return
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
             self.done = True
-            self._flush_think()
-            self._pending = "done", self._incomplete("done")
+            self._then("done", self._incomplete("done"))
         elif self.state == "failed":
-            self._take_behind_error(frame)
+            self._take_behind_error(event, frame)
         elif isinstance(frame, ChatCompletionChunk):
             self._hold(event, frame)
         elif isinstance(frame, ErrorBody):
@@ -408,14 +422,15 @@ class Answer:
         beside = chunk_beside(body)
         if beside is not None and (self.started or beside.has_content()):
             self._hold(event, beside)
-        self._pending = "error_frame", self._context.frame_error(body, started=self.started)
+        self._then("error_frame", self._context.frame_error(body, started=self.started))
 
-    def _take_behind_error(self, frame: ChatCompletionChunk | ErrorBody | None) -> None:
+    def _take_behind_error(self, event: Event, frame: ChatCompletionChunk | ErrorBody | None) -> None:
         """Behind an error frame the usage counts, and nothing else does."""
-        if isinstance(frame, ChatCompletionChunk):
-            self.accumulator.add_usage(frame.raw)
+        self._behind_error += len(event.data)
         if self._behind_error > _MAX_BEHIND_ERROR:
-            self._pending = "end", None
+            self._then("end")
+        elif isinstance(frame, ChatCompletionChunk):
+            self.accumulator.add_usage(frame.raw)
 
     def _hold(self, event: Event, chunk: ChatCompletionChunk) -> None:
         if self._splitter is not None:
@@ -430,15 +445,13 @@ class Answer:
         else:
             finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
             if "error" in finish_reasons:
-                self._pending = "error_frame", self._finished_by_error(chunk)
+                self._then("error_frame", self._finished_by_error(chunk))
                 return
             if not any(finish_reasons):
                 self._held_size += len(event.data) + _HELD_CHUNK
                 if self._held_size > _MAX_HELD:
-                    self._pending = (
-                        "bad_frame",
-                        ProtocolError("the answer was given up: too many chunks came without content"),
-                    )
+                    failure = ProtocolError("the answer was given up: too many chunks came without content")
+                    self._then("bad_frame", failure)
                 return
         self._start()
 
@@ -464,7 +477,8 @@ class Answer:
         elif has_content:
             self._happens("content")
         if accumulator.errored:
-            self._pending = self._pending or ("error_frame", self._finished_by_error(chunk))
+            if self._pending is None:
+                self._then("error_frame", self._finished_by_error(chunk))
         elif self.state in ("waiting", "flowing", "reopened") and self._all_finished():
             self._happens("finish")
 
@@ -474,40 +488,40 @@ class Answer:
     def _all_finished(self) -> bool:
         return self.accumulator.finished and len(self.accumulator.choices) >= self._choices
 
-    def _read_end(self, end: _End) -> None:
-        """The body gives no more: look at what it left; then, once that was handed over, let the end happen."""
-        if not end.read:
-            end.read = True
-            try:
-                for item in self._body.end():
-                    self.accumulator.note("event_unterminated")
-                    self._arrived.insert(0, item)
-                if self._body.kind == "json" and not self._body.cut:
-                    end.cause = None  # the document is whole: what cut the connection took nothing from it
-                    self._take_document(self._body.document)
-            except ProtocolError as error:
-                self._broken = self._context.redact_error(error)
-            self._flush_think()
+    def _read_end(self, end: Literal["end", "cut"]) -> None:
+        """The body gives no more: first read what it left, and once that was handed over let the end happen."""
+        if not self._rest_read:
+            self._read_rest()
             return
-        happening: Happening = "end" if end.cause is None and not self._body.cut else "cut"
-        failure = self._incomplete(happening, end.cause)
-        self._happens("bad_frame" if isinstance(failure, ProtocolError) else happening, failure)
+        failure = self._incomplete(end, self._cause)
+        self._then("bad_frame" if isinstance(failure, ProtocolError) else end, failure)
+
+    def _read_rest(self) -> None:
+        self._rest_read = True
+        try:
+            for item in self._body.end():
+                self.accumulator.note("event_unterminated")
+                self._arrived.append(item)
+        except ProtocolError as error:
+            self._broken = self._context.redact_error(error)
+            return
+        if self._body.cut:
+            self._end = "cut"
+        elif self._body.kind == "json":
+            self._end, self._cause = "end", None  # the document is whole: what cut the connection took nothing from it
+            self._take_document(self._body.document)
 
     def _clock_ran_out(self, clock: str) -> None:
         if clock == "grace":
             self._happens("clock")
             return
         if self._body.kind == "json":
-            # An answer in one piece may have come whole all the same, and only the end of its body is missing.
-            try:
-                self._body.end()
-            except ProtocolError:
-                self._body.cut = True
-            if not self._body.cut:
-                self._end = _End(None, read=True)
-                self._take_document(self._body.document)
+            # An answer in one piece may have come whole, although the end of its body is missing.
+            self._end = "end"
+            self._read_rest()
+            if self._end == "end":
                 return
-        self._happens("clock", self._budget.error(clock))
+        self._then("clock", self._budget.error(clock))
 
     def _take_document(self, document: Any) -> None:
         """The answer is one JSON document: a completion, a single chunk, or an error."""
@@ -515,7 +529,8 @@ class Answer:
         if isinstance(choices, list) and not document.get("error") and failed_choice(choices) is None:
             chunk = ChatCompletionChunk(document)
             if any(isinstance(choice, dict) and "message" in choice for choice in choices):
-                self._document = ChatCompletion(document, {"json_body": 1} if self._streamed else None)
+                if self._splitter is None:
+                    self._document = ChatCompletion(document, {"json_body": 1} if self._streamed else None)
                 chunk = ChatCompletionChunk(completion_as_chunk(document))
             if self._streamed:
                 self.accumulator.note("json_body")
@@ -529,12 +544,6 @@ class Answer:
             self._broken = ProtocolError(
                 f"the answer is JSON, but neither a completion nor an error: {self._head()}", raw=self._raw_head()
             )
-
-    def _flush_think(self) -> None:
-        """Hold the text that was kept back as the possible beginning of a tag."""
-        rest = self._splitter.flush() if self._splitter is not None else None
-        if rest is not None:
-            self._held.append((Event(rest.to_json().encode()), rest))
 
     def _incomplete(self, happening: Happening, cause: Exception | None = None) -> CometError:
         """Return the error for an end without the evidence that the answer is whole."""
@@ -567,18 +576,3 @@ class Answer:
 
     def _raw_head(self) -> bytes:
         return self._context.redact_error(ProtocolError("", raw=self._body.head)).raw
-
-
-class _End:
-    """The end of a body.
-
-    Attributes:
-        cause: What cut it; None for a clean end.
-        read: What the body left unfinished was looked at.
-    """
-
-    __slots__ = ("cause", "read")
-
-    def __init__(self, cause: Exception | None, *, read: bool = False) -> None:
-        self.cause = cause
-        self.read = read

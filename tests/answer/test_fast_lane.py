@@ -341,10 +341,17 @@ def test_the_next_frame_is_cut_when_twice_as_many_have_not_fit() -> None:
 
 def test_a_frame_that_cannot_be_cut_leaves_the_last_one() -> None:
     lane = cut_from(filled(CONTENT, '"a"'))
-    finish = filled(frame("", finish='"stop"'), "")
+    empty = filled(frame(""), "")
     for _ in range(10):
-        lane.add(finish, orjson.loads(finish))
+        lane.add(empty, orjson.loads(empty))
         assert lane.read(filled(CONTENT, '"b"')) is not None
+
+
+def test_a_choice_that_goes_on_after_its_finish_reason_is_left_to_the_slow_way() -> None:
+    lane = cut_from(filled(CONTENT, '"a"'))
+    finish = filled(frame("", finish='"stop"'), "")
+    lane.add(finish, orjson.loads(finish))
+    assert lane.read(filled(CONTENT, '"b"')) is None
 
 
 # -- what is handed over ------------------------------------------------------------------------------------------------------

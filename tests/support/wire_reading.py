@@ -9,7 +9,7 @@ from cometstream import ChatCompletion, CometError
 from cometstream.answer.budget import Budget
 from cometstream.answer.error_body import ErrorContext
 from cometstream.answer.machine import Answer
-from cometstream.answer.sse import Comment, Event
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
 from cometstream.policy import Clocks
 from cometstream.views.chunks import ChatCompletionChunk
 
@@ -62,6 +62,7 @@ def read_wire(
     fast: bool = True,
     choices: int = 1,
     streamed: bool = True,
+    max_event_size: int = DEFAULT_MAX_SIZE,
 ) -> Wire:
     """Read a body from its pieces.
 
@@ -72,6 +73,7 @@ def read_wire(
         fast: Read chunks that repeat one another the fast way; else parse each whole.
         choices: Choices that were asked for.
         streamed: An event stream was asked for.
+        max_event_size: Bytes that a line, an event or a JSON document may have.
     """
     answer = Answer(
         CONTEXT,
@@ -79,6 +81,7 @@ def read_wire(
         streamed=streamed,
         choices=choices,
         split_think=split_think,
+        max_event_size=max_event_size,
         fast=fast,
     )
     items: list[Item] = []

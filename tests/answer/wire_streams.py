@@ -1,0 +1,161 @@
+"""Generated streams, and a check that how their bytes are cut changes nothing: ``python -m answer.wire_streams N [SEED]``."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from itertools import pairwise
+from typing import Any
+
+import orjson
+from support.wire_reading import Item, Wire, read_wire
+
+from cometstream.answer.sse import Comment
+
+__all__ = ["check", "pieces_of", "seen", "wire_of"]
+
+_TEXTS = ("", "a", "Hel", "lo", " ", "\n", "<", "<think>", "x</th", "</think>\n", "\u00e9", "\u2028", '"', "\\")
+_REASONS = ("stop", "stop", "stop", "length", "tool_calls", "error", "", "null", None)
+_ENDS = (b"\n\n", b"\n\n", b"\n\n", b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\n\n", b"\n")
+_LEADS = (b"data: ", b"data: ", b"data: ", b"data:", b"event: error\ndata: ", b"id: 1\ndata: ", b": in\ndata: ")
+_ODD = (
+    b": ping",
+    b": ping",
+    b"data: [DONE]",
+    b"data: [done]",
+    b"data: null",
+    b"data:",
+    b"data: : ping",
+    b"data: nonsense",
+    b"data: [1]",
+    b'data: {"choices":[{"index":0,"delta":{"content":NaN}}]}',
+    b'data: {"error":{"message":"no","code":429}}',
+    b'data: {"choices":[{"index":0,"delta":{"content":"b"},"error":{"message":"no"}}]}',
+    b'data: {"error":{"message":"no"},"choices":[{"index":0,"delta":{"content":"c"}}]}',
+    b'data: {"choices":[],"usage":{"total_tokens":3}}',
+    b'data: {"choices":null,"usage":{"total_tokens":4}}',
+    b"retry: 10",
+    b"\xef\xbb\xbf",
+)
+
+
+def _delta(draw: random.Random) -> dict[str, Any]:
+    kind = draw.randrange(8)
+    if kind < 4:
+        return {"content": draw.choice(_TEXTS)}
+    if kind == 4:
+        return {"reasoning_content": draw.choice(_TEXTS)}
+    if kind == 5:
+        function = {"arguments": draw.choice(("", "{", "}", '"a"'))}
+        return {"tool_calls": [{"index": draw.randrange(2), "function": function}]}
+    if kind == 6:
+        return {"role": "assistant", "content": ""}
+    return {}
+
+
+def _choice(draw: random.Random) -> dict[str, Any]:
+    reason = draw.choice(_REASONS) if draw.random() < 0.25 else None
+    index = 0 if draw.random() < 0.75 else draw.randrange(3)
+    return {"index": index, "delta": _delta(draw), "finish_reason": reason}
+
+
+def _chunk(draw: random.Random) -> bytes:
+    count = 1 if draw.random() < 0.9 else draw.randrange(3)
+    raw = {"id": "chatcmpl-1", "choices": [_choice(draw) for _ in range(count)]}
+    if draw.random() < 0.05:
+        raw["usage"] = {"total_tokens": draw.randrange(9)}
+    return draw.choice(_LEADS if draw.random() < 0.2 else _LEADS[:1]) + orjson.dumps(raw)
+
+
+def _run(draw: random.Random) -> list[bytes]:
+    """Tokens that are alike in all but their text, as most streams send them: the fast lane is for these."""
+    name = draw.choice(("content", "content", "reasoning_content", "refusal"))
+    index = 0 if draw.random() < 0.8 else 1
+    texts = [draw.choice(_TEXTS) for _ in range(draw.randrange(2, 14))]
+    raws = [{"choices": [{"index": index, "delta": {name: text}, "finish_reason": None}]} for text in texts]
+    return [b"data: " + orjson.dumps(raw) for raw in raws]
+
+
+def wire_of(draw: random.Random) -> bytes:
+    """Return the bytes of a stream, or now and then of one JSON document, with anything in any place."""
+    if draw.random() < 0.05:
+        message = "message" if draw.random() < 0.5 else "delta"
+        document: Any = {"choices": [{"index": 0, message: {"content": draw.choice(_TEXTS)}, "finish_reason": "stop"}]}
+        if draw.random() < 0.2:
+            document = {"error": {"message": "no"}}
+        data = draw.choice((b"", b" ", b"\xef\xbb\xbf\n")) + orjson.dumps(document)
+        return data[: draw.randrange(len(data))] if draw.random() < 0.3 else data
+    events: list[bytes] = [b"\xef\xbb\xbf"] if draw.random() < 0.03 else []
+    for _ in range(draw.randrange(7)):
+        kind = draw.random()
+        if kind < 0.55:
+            events.append(_chunk(draw))
+        elif kind < 0.75:
+            events += _run(draw)
+        else:
+            events.append(draw.choice(_ODD))
+    if draw.random() < 0.5:
+        events.append(b"data: [DONE]")
+    wire = b"".join(event + (draw.choice(_ENDS) if draw.random() < 0.1 else b"\n\n") for event in events)
+    return wire[: draw.randrange(len(wire) + 1)] if draw.random() < 0.2 else wire
+
+
+def pieces_of(draw: random.Random, wire: bytes) -> list[bytes]:
+    """Cut bytes as networks do: event by event, byte by byte, or anywhere."""
+    kind = draw.randrange(4)
+    if kind == 0:
+        return [event + b"\n\n" for event in wire.split(b"\n\n")[:-1]] + [wire.split(b"\n\n")[-1]]
+    if kind == 1 and len(wire) < 600:
+        return [wire[at : at + 1] for at in range(len(wire))]
+    places = sorted(draw.randrange(len(wire) + 1) for _ in range(draw.randrange(1, 12)))
+    ends = [0, *places, len(wire)]
+    return [wire[start:end] for start, end in pairwise(ends)]
+
+
+def seen(wire: Wire) -> tuple[object, ...]:
+    """Return all that a caller can see of an answer."""
+
+    def shown(item: Item) -> object:
+        return item if isinstance(item, Comment) else item.to_json()
+
+    return (
+        [shown(item) for item in wire.items],
+        [event.data for event in wire.events],
+        wire.outcome,
+        wire.message,
+        wire.text,
+        wire.normalizations,
+    )
+
+
+def check(seed: int) -> None:
+    """Check one generated stream in every way of reading it, cut in two ways."""
+    draw = random.Random(seed)
+    wire = wire_of(draw)
+    options: dict[str, Any] = {
+        "was_cut": draw.random() < 0.4,
+        "choices": draw.choice((1, 1, 2)),
+        "split_think": draw.random() < 0.25,
+        "streamed": draw.random() < 0.9,
+        "max_event_size": draw.choice((120, 400)) if draw.random() < 0.15 else 1_000_000,
+    }
+    whole = seen(read_wire([wire], **options))
+    told = f"seed {seed}: {wire!r} {options}"
+    assert seen(read_wire([wire], fast=False, **options)) == whole, f"the fast lane is to be seen, {told}"
+    for fast in (True, False):
+        pieces = pieces_of(draw, wire)
+        assert seen(read_wire(pieces, fast=fast, **options)) == whole, f"the cut is to be seen: {pieces!r}, {told}"
+
+
+def main() -> None:
+    count = int(sys.argv[1])
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    began = time.perf_counter()
+    for seed in range(first, first + count):
+        check(seed)
+    print(f"{count} streams, four ways each, in {time.perf_counter() - began:.0f} s: the cut is never to be seen")
+
+
+if __name__ == "__main__":
+    main()
