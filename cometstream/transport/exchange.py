@@ -29,6 +29,7 @@ from cometstream.errors import (
     UsageError,
 )
 from cometstream.policy import retry_after
+from cometstream.transport.incoming import Incoming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,9 +92,7 @@ class Endpoint:
         self.proxy = proxy
         self.context = context
 
-    async def send(
-        self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str
-    ) -> aiohttp.ClientResponse:
+    async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
 
         Args:
@@ -123,7 +122,8 @@ class Endpoint:
             )
             _watch_connection(response)
             if 200 <= response.status < 300:
-                return response
+                told = request_id(response.headers)
+                return Incoming(response, told and self.context.redact(told), clock.waited)
             error = await self._status_error(response)
         except asyncio.CancelledError:
             # A pool that is closed cancels those who wait for a place in it; nobody cancelled the caller.
