@@ -97,7 +97,7 @@ class Attempts:
         """
         method, endpoint = "GET" if self._request is None else "POST", self._endpoint
         while True:
-            if failure is not None:
+            if failure is not None and not self._cancelled:
                 await self._prepare(failure, total_due)
             if self._cancelled:
                 return None
