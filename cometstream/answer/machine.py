@@ -378,7 +378,7 @@ class Answer:
             self._budget.progress = self._budget.progress or not data.isspace()
         elif items:
             self._unfinished = 0
-        elif self.started and self._parser.unfinished - self._unfinished >= _PROGRESS:
+        elif self.started and self.state != "failed" and self._parser.unfinished - self._unfinished >= _PROGRESS:
             self._unfinished = self._parser.unfinished
             self._budget.progress = True
 
