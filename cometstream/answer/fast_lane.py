@@ -111,9 +111,12 @@ class FastLane:
             return None
         if type(text) is not str or not text:
             return None
-        chunk = self._repeats.chunk(text)
+        repeats = self._repeats
+        if self._pieces is None and self._accumulator.choices[repeats.index].finish_reason is not None:
+            return None  # the choice goes on after its finish_reason, which changes more than its text
+        chunk = repeats.chunk(text)
         if self._pieces is None:
-            self._add_whole(chunk.raw, self._repeats)
+            self._add_whole(chunk.raw, repeats)
         else:
             self._pieces.append(text)
             self._accumulator.built = None
