@@ -647,8 +647,6 @@ def test_closing_a_stream_that_asks_again_ends_it_quietly() -> None:
         async with serving(*replies, retry=RetryPolicy(1, 0.0)) as (_, session):
             stream = session.stream(**CHAT)
             entering = asyncio.ensure_future(stream.__aenter__())
-            while stream.metrics.attempts < 2:
-                await asyncio.sleep(0.01)
             await asyncio.sleep(1.0)
             await stream.aclose()
             await entering

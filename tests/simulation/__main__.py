@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
 from multiprocessing import Pool
 
 from .world import Broken, run

@@ -83,9 +83,8 @@ class Call:
         self._network = network
         self._session = session
         given = self.timeouts or Timeouts(None, None, None, None)
-        self._idle = as_limit(given.content_idle)
         self._total = as_limit(given.total)
-        self.watch = network.watches[name] = Watch(loop, as_limit(given.first_content))
+        self.watch = network.watches[name] = Watch(loop, as_limit(given.first_content), as_limit(given.content_idle))
 
     def __repr__(self) -> str:
         return self.name
@@ -141,10 +140,11 @@ class Call:
         attempts = self._network.attempts.get(self.name)
         incoming = attempts[-1].incoming if attempts else None
         # Bytes of what is longer than one read are progress; and who does not see the chunks cannot tell them apart.
-        exact = self.way in ("chunks", "relay") and (incoming is None or not incoming.is_long)
-        spent = watch.spent if exact else watch.extended
-        late = spent - watch.limit - self._loop.jumped_since(watch.set_at)
-        assert late <= LATE, f"{self}: a clock of {watch.limit} s was {late:.3f} s late"
+        sees = self.way in ("chunks", "relay")
+        spent = watch.spent if sees and (incoming is None or not incoming.is_long) else watch.extended
+        limit = watch.limit if sees else max(watch.limit, self.watch.content_idle)
+        late = spent - limit - self._loop.jumped_since(watch.set_at)
+        assert late <= LATE, f"{self}: a clock of {limit} s was {late:.3f} s late"
         if self._total < math.inf:
             due = max(began, self.entered_at + self._total)
             granted = 0.25 if incoming is not None and incoming.is_over else 0.0
@@ -221,7 +221,7 @@ class Call:
         self._started = True
         incoming = self._network.attempts[self.name][-1].incoming
         if incoming is not None and not incoming.closed and not incoming.is_over:
-            self.watch.set(self._idle)
+            self.watch.set(self.watch.content_idle)
 
     @property
     def clock(self) -> str | None:

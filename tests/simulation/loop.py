@@ -97,4 +97,4 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def timers(self) -> list[asyncio.TimerHandle]:
         """Return the timers that are still to fire."""
-        return [timer for timer in self._timers if not timer.cancelled() and timer.when() > self._clock.now]
+        return [timer for timer in self._timers if not timer.cancelled() and timer.when() > self._clock.now + 1e-6]

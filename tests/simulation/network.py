@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from asyncio import Future, TimerHandle, sleep
+from asyncio import CancelledError, Future, TimerHandle, sleep
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -42,6 +42,7 @@ class Watch:
     Args:
         loop: The event loop.
         first_content: How long that clock runs.
+        content_idle: How long that one does.
 
     Attributes:
         limit: Seconds that the clock which runs now allows.
@@ -50,10 +51,11 @@ class Watch:
         set_at: When it was set.
     """
 
-    __slots__ = ("_loop", "_since", "extended", "first_content", "in_call", "limit", "set_at", "spent")
+    __slots__ = ("_loop", "_since", "content_idle", "extended", "first_content", "in_call", "limit", "set_at", "spent")
 
-    def __init__(self, loop: SimulatedLoop, first_content: float) -> None:
+    def __init__(self, loop: SimulatedLoop, first_content: float, content_idle: float) -> None:
         self._loop = loop
+        self.content_idle = content_idle
         self.first_content = first_content
         self._since = loop.time()
         self.in_call = False
@@ -89,11 +91,12 @@ class Attempt:
     Attributes:
         name: Whose it is: the text of its message.
         number: From 0, among those of that name.
+        cancelled: Its opening was: by a clock, or by the caller who gave up a read.
         script: The answer; None where there was none with status 200.
         incoming: Its body, once the head has come.
     """
 
-    __slots__ = ("incoming", "model", "n", "name", "number", "script", "sent_at", "watch")
+    __slots__ = ("cancelled", "incoming", "model", "n", "name", "number", "script", "sent_at", "watch")
 
     def __init__(self, name: str, number: int, model: str, n: int, sent_at: float, watch: Watch | None) -> None:
         self.name = name
@@ -102,6 +105,7 @@ class Attempt:
         self.n = n
         self.sent_at = sent_at
         self.watch = watch
+        self.cancelled = False
         self.script: Script | None = None
         self.incoming: SimulatedIncoming | None = None
 
@@ -182,6 +186,9 @@ class SimulatedEndpoint:
             network.log("head", attempt, "document" if attempt.script.document else "stream", len(attempt.script.body))
             opened = True
             return cast("Incoming", attempt.incoming)
+        except CancelledError:
+            attempt.cancelled = True
+            raise
         finally:
             if not opened:
                 network.log("no answer", attempt)
@@ -228,6 +235,7 @@ class SimulatedIncoming:
 
     Attributes:
         fed: Bytes that reached the process.
+        taken: Those of them that the caller has looked at.
         end: The body came to its own end, and the process knows.
         reset: The connection was cut, and the process knows.
         closed: ``close`` was called.
@@ -239,7 +247,7 @@ class SimulatedIncoming:
         self.headers: Mapping[str, str] = CIMultiDict({"x-request-id": repr(attempt)})
         self.request_id: str | None = repr(attempt)
         self.waited = waited
-        self.fed = 0
+        self.fed = self.taken = 0
         self.end: Literal["eof"] | None = None
         self.reset = False
         self.closed = False
@@ -314,8 +322,9 @@ class SimulatedIncoming:
             self._timer.cancel()
         if self._attempt.watch is not None:
             self._attempt.watch.set(math.inf)
-        # As aiohttp does with a body whose connection is closed.
-        self._fail(ConnectionError("simulated: the connection was closed"))
+        # As aiohttp does with a body that has not come to its end.
+        if self.end is None:
+            self._fail(ConnectionError("simulated: the connection was closed"))
 
     @property
     def bytes(self) -> int:
@@ -342,6 +351,7 @@ class SimulatedIncoming:
     def _taken(self) -> bytes:
         data = b"".join(self._buffer)
         self._buffer.clear()
+        self.taken += len(data)
         return data
 
     def _deliver(self) -> None:
@@ -362,7 +372,7 @@ class SimulatedIncoming:
                 return
 
     def _arrives(self, piece: bytes) -> None:
-        if self._gate is not None and self._gate.is_shut:
+        if self._kernel or (self._gate is not None and self._gate.is_shut):
             self._kernel.append(piece)
             if sum(map(len, self._kernel)) >= _ENOUGH:
                 self._through()
@@ -370,7 +380,7 @@ class SimulatedIncoming:
             self._feed(piece)
 
     def _arrives_end(self, end: Literal["eof", "reset"]) -> None:
-        if self._gate is not None and self._gate.is_shut:
+        if self._kernel or (self._gate is not None and self._gate.is_shut):
             self._kernel_end = end
         else:
             self.feed_end(end)
@@ -398,7 +408,10 @@ class SimulatedIncoming:
         if stops_at is not None and self.fed >= stops_at > self.fed - len(piece) and not self._script.document:
             self._watch_stop()
         elif self._attempt.watch is not None:
-            self._attempt.watch.extend()
+            if self._script.document:
+                self._attempt.watch.set(self._attempt.watch.content_idle)  # ``first_content`` runs until it begins
+            else:
+                self._attempt.watch.extend()
         self._wake()
 
     def _watch_stop(self) -> None:
