@@ -17,8 +17,12 @@ _SHARD = 500
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("seed", type=int, nargs="?", default=0, help="the seed, or the first of them (default 0)")
-    parser.add_argument("--runs", type=int, help="how many seeds; without it the one is replayed, and each step printed")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each core)")
+    parser.add_argument(
+        "--runs", type=int, help="how many seeds; without it the one is replayed, and each step printed"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each core)"
+    )
     options = parser.parse_args()
     if options.runs is None:
         return _replay(options.seed)

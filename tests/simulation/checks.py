@@ -23,7 +23,9 @@ def check_call(call: Call, network: Network) -> None:
     assert len(attempts) <= most, f"{call}: {len(attempts)} attempts, where {most} are the most"
     for attempt in attempts[:-1]:
         if attempt.incoming is not None:
-            assert not _truth(attempt).has_content, f"{call}: asked for again, though {attempt} had brought content"
+            assert not _truth(attempt, looked_at=True).has_content, (
+                f"{call}: asked for again, though {attempt} had brought content"
+            )
     if call.way == "complete":
         _check_completed(call, attempts)
         return
@@ -40,9 +42,8 @@ def check_call(call: Call, network: Network) -> None:
     answered = opened[-1]
     refused = answered is not attempts[-1]
     told_clock = call.clock is not None and not refused
-    # What arrives when the whole call has had its time, and after its last look, came too late.
-    late = told_clock and call.clock in ("total", "some")
-    truth = _truth(answered, told_clock=told_clock, may_be_clock=not call.left, looked_at=late)
+    # What arrived behind the last look of a clock that had run out by then came too late.
+    truth = _truth(answered, told_clock=told_clock, may_be_clock=not call.left, looked_at=told_clock)
     handed_over = stream.metrics.chunks
     seen = _truth(answered, told_clock=told_clock, may_be_clock=True, most=handed_over)
     _check_handed_over(call, answered, truth, handed_over, is_all=not call.left and not refused)
@@ -57,9 +58,14 @@ def check_call(call: Call, network: Network) -> None:
     else:
         allowed = {"complete"} if seen.evidence and not seen.went_on else {"cancelled"}
         if whole:
-            allowed |= {"error" if refused else truth.outcome or "cancelled", "cancelled" if not seen.has_content else ""}
+            allowed |= {
+                "error" if refused else truth.outcome or "cancelled",
+                "cancelled" if not seen.has_content else "",
+            }
         if refused or network.closed:
             allowed |= {"error", "cancelled"}
+        if refused and attempts[-1].cancelled:
+            allowed.add(truth.outcome or "cancelled")
         assert outcome in allowed, f"{call}: outcome {outcome} where {allowed} are right"
     _check_told(call, outcome)
 
@@ -102,7 +108,9 @@ def _check_handed_over(call: Call, answered: Attempt, truth: Truth, handed_over:
 def _check_texts(name: str, completion: ChatCompletion, seen: Truth) -> None:
     for choice in completion.choices:
         text = seen.texts.get(choice.index, "")
-        assert (choice.message.content or "") == text, f"{name}: choice {choice.index} is {choice.message.content!r}; {text!r} came"
+        assert (choice.message.content or "") == text, (
+            f"{name}: choice {choice.index} is {choice.message.content!r}; {text!r} came"
+        )
     missing = {index for index, text in seen.texts.items() if text} - {choice.index for choice in completion.choices}
     assert not missing, f"{name}: choices {missing} are missing"
 
@@ -142,11 +150,15 @@ def check_batch(batch: Batch, network: Network) -> None:
             assert result.error is None, f"{name}: complete, with {result.error!r}"
             assert result.attempts == len(attempts), f"{name}: {result.attempts} attempts told, {len(attempts)} made"
         else:
-            assert result.error is not None or result.outcome == "cancelled", f"{name}: {result.outcome} without an error"
+            assert result.error is not None or result.outcome == "cancelled", (
+                f"{name}: {result.outcome} without an error"
+            )
         before = attempts[:-1] if result.outcome in ("complete", "cancelled") else attempts
         for attempt in before:
             if attempt.incoming is not None and attempt.incoming.is_over:
-                assert _truth(attempt, looked_at=True).outcome != "complete", f"{name}: {attempt} was complete, and was not taken"
+                # A clock may have come before the end of the body.
+                ends = [_truth(attempt, told_clock=clock, looked_at=True).outcome for clock in (True, False)]
+                assert ends != ["complete", "complete"], f"{name}: {attempt} was complete, and was not taken"
 
 
 def check_nothing_is_left(loop: SimulatedLoop, network: Network, tasks: set[Any], callbacks: int) -> None:
@@ -160,7 +172,12 @@ def check_nothing_is_left(loop: SimulatedLoop, network: Network, tasks: set[Any]
 
 
 def _truth(
-    attempt: Attempt, *, told_clock: bool = False, may_be_clock: bool = False, looked_at: bool = False, most: int | None = None
+    attempt: Attempt,
+    *,
+    told_clock: bool = False,
+    may_be_clock: bool = False,
+    looked_at: bool = False,
+    most: int | None = None,
 ) -> Truth:
     """Return what an attempt said, from the bytes that reached the process and what ended them.
 

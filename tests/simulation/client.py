@@ -26,6 +26,8 @@ __all__ = ["LATE", "Batch", "Call"]
 LATE = 0.05
 """Seconds that a clock may be late."""
 
+_POLICIES = tuple(RetryPolicy(max_retries=retries) for retries in range(3))
+
 _WAYS = ("chunks", "chunks", "chunks", "text", "events", "relay", "relay", "until_done", "complete")
 
 
@@ -97,7 +99,7 @@ class Call:
             "model": "m",
             "messages": [{"role": "user", "content": self.name}],
             "timeouts": self.timeouts,
-            "retry": RetryPolicy(max_retries=self.retries),
+            "retry": _POLICIES[self.retries],
             "fallback_models": self.fallbacks,
         }
         if self.n > 1:

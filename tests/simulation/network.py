@@ -469,8 +469,9 @@ def _deliveries(script: Script, rng: Random) -> list[tuple[float, bytes | Litera
     stall = draw() < 0.06
     slow = draw() < 0.3
     plan: list[tuple[float, bytes | Literal["eof", "reset"]]] = []
+    arrivals: list[bytes | Literal["eof", "reset"]] = [*pieces, script.end]
     stalls_before = rng.randrange(len(pieces) + 1) if stall else -1
-    for index, piece in enumerate([*pieces, script.end]):
+    for index, piece in enumerate(arrivals):
         if index == stalls_before:
             delay = 5000.0
         elif draw() < 0.4:

@@ -13,7 +13,19 @@ __all__ = ["Frame", "Script", "Truth", "draw_script", "judge"]
 Stop = Literal["done", "error", "garbage"]
 End = Literal["eof", "reset", "clock"]
 
-_WORDS = ("a", " comet", "'s tail", "\n", " \u00e9t\u00e9", " \U0001f30c", ' "quoted"', " back\\slash", "{", "data: ", " 1")
+_WORDS = (
+    "a",
+    " comet",
+    "'s tail",
+    "\n",
+    " \u00e9t\u00e9",
+    " \U0001f30c",
+    ' "quoted"',
+    " back\\slash",
+    "{",
+    "data: ",
+    " 1",
+)
 _FINISHES = ("stop", "length", "tool_calls")
 
 
@@ -53,7 +65,7 @@ class Frame:
         self.texts = texts
         self.content = content
         self.finishes = finishes
-        self.stop = stop
+        self.stop: Stop | None = stop
         self.comment = comment
 
 
@@ -181,7 +193,7 @@ def _is_mid_event(script: Script, received: int) -> bool:
         return received < script.frames[0].whole
     for start, frame in zip(script.starts, script.frames, strict=True):
         if start <= received < start + frame.whole:
-            return not frame.comment and received - start > len(b"data:")
+            return not frame.comment and received - start >= len(b"data")  # less is a field that nobody knows
     return False
 
 
@@ -276,7 +288,9 @@ def draw_script(rng: Random, name: str, n: int, *, streamed: bool) -> Script:
 def _document(rng: Random, name: str, n: int) -> Frame:
     space = rng.choice((b"", b"\n", b" "))
     if rng.random() < 0.15:
-        data = orjson.dumps({"error": {"message": "simulated", "code": rng.choice((429, 503, "invalid_request_error"))}})
+        data = orjson.dumps(
+            {"error": {"message": "simulated", "code": rng.choice((429, 503, "invalid_request_error"))}}
+        )
         return Frame(data + space, len(data), stop="error")
     count = n if rng.random() < 0.9 else 1
     raw = {
