@@ -48,6 +48,13 @@ def check_call(call: Call, network: Network) -> None:
     seen = _truth(answered, told_clock=told_clock, may_be_clock=True, most=handed_over)
     _check_handed_over(call, answered, truth, handed_over, is_all=not call.left and not refused)
     _check_texts(f"{call}", stream.completion, seen)
+    if call.way == "events" and not call.left:
+        deltas = {choice: text for choice, text in seen.texts.items() if text}
+        assert call.deltas == deltas, f"{call}: the events tell of {call.deltas}, where {deltas} came"
+    if call.way == "relay" and not call.left and not refused:
+        came = sum(_truth(attempt, told_clock=told_clock, looked_at=True).comments for attempt in opened)
+        told = sum(item.startswith(b":") for item in call.in_band)
+        assert told == came, f"{call}: {told} keep-alives were relayed of {came} that came"
     whole = handed_over == len(truth.chunks)
     if not call.left:
         closed = network.closed and type(call.error).__name__ == "UsageError"

@@ -51,7 +51,10 @@ class Call:
         way: How it is read.
         n: Choices that are asked for.
         chunks: What was handed over, where that can be seen.
-        error: What was raised, or told in band.
+        texts: What ``text()`` gave.
+        deltas: What ``events()`` told of each choice's content.
+        in_band: What ``relay()`` gave.
+        error: What was raised.
         left: It was broken off: by its reader, its task's cancellation or ``aclose``.
         ended: The reader came to the end.
         broken: What a look at the clocks has found.
@@ -68,6 +71,7 @@ class Call:
         self.pace = rng.choice((0.05, 0.5)) if rng.random() < 0.15 else 0.0
         self.chunks: list[dict[str, Any]] = []
         self.texts: list[str] = []
+        self.deltas: dict[int, str] = {}
         self.in_band: list[bytes] = []
         self.error: CometError | None = None
         self.left = False
@@ -211,6 +215,8 @@ class Call:
         elif item.type == "chunk":
             self.chunks.append(item.chunk.raw)
             self._saw_content()
+        elif item.type == "content.delta":
+            self.deltas[item.choice_index] = self.deltas.get(item.choice_index, "") + item.delta
 
     def _saw(self, raw: dict[str, Any]) -> None:
         for choice in raw["choices"]:

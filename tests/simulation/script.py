@@ -34,7 +34,7 @@ class Frame:
 
     Attributes:
         data: Its bytes, the blank line at the end included.
-        least: How many of them make it whole: a CR ends a line without the LF behind it.
+        least: How many of them make it whole: a CR ends a line without the LF behind it, a comment is one line.
         whole: How many of them make it readable where the body ends behind them.
         raw: The chunk; None for what is not one.
         texts: The content in it, by choice.
@@ -59,7 +59,7 @@ class Frame:
         comment: bool = False,
     ) -> None:
         self.data = data
-        self.least = len(data) - data.endswith(b"\r\n")
+        self.least = whole + 1 if comment else len(data) - data.endswith(b"\r\n")
         self.whole = whole
         self.raw = raw
         self.texts = texts
