@@ -12,8 +12,6 @@ import anyio
 from cometstream.answer.error_body import is_unknown_model
 from cometstream.errors import APITimeoutError, AuthenticationError, BadRequestError, CometError
 from cometstream.policy import RetryBudget
-from cometstream.transport.exchange import request_id
-from cometstream.transport.incoming import Incoming
 from cometstream.transport.opening import OpeningClock
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from cometstream.policy import Clocks, RetryPolicy
     from cometstream.request.chat import ChatRequest
     from cometstream.transport.exchange import Endpoint
+    from cometstream.transport.incoming import Incoming
 
 __all__ = ["Attempts"]
 
@@ -98,7 +97,7 @@ class Attempts:
         """
         method, endpoint = "GET" if self._request is None else "POST", self._endpoint
         while True:
-            if failure is not None:
+            if failure is not None and not self._cancelled:
                 await self._prepare(failure, total_due)
             if self._cancelled:
                 return None
@@ -108,10 +107,9 @@ class Attempts:
             payload = None if self._request is None else self._request.payload
             try:
                 with clock:
-                    response = await endpoint.send(method, payload, clock, self._id)
+                    incoming = await endpoint.send(method, payload, clock, self._id)
                     self._budget.succeeded()
-                    told = request_id(response.headers)
-                    return Incoming(response, told and endpoint.context.redact(told), clock.waited)
+                    return incoming
                 if not self._cancelled:
                     failure = clock.error(endpoint.context.base_url)
             except CometError as error:

@@ -639,6 +639,22 @@ def ids_of(server: SimulatedServer) -> list[str]:
     return [request.headers["X-Client-Request-Id"] for request in server.requests]
 
 
+def test_closing_a_stream_that_asks_again_ends_it_quietly() -> None:
+    """Nobody is told what the attempt before died of: who closes a stream wants no error of it."""
+
+    async def scenario() -> tuple[str | None, int]:
+        replies = Reply.error(503), Reply.error(503).after(60.0)
+        async with serving(*replies, retry=RetryPolicy(1, 0.0)) as (_, session):
+            stream = session.stream(**CHAT)
+            entering = asyncio.ensure_future(stream.__aenter__())
+            await asyncio.sleep(1.0)
+            await stream.aclose()
+            await entering
+            return stream.outcome, stream.metrics.attempts
+
+    assert virtual_clock.run(scenario()) == ("cancelled", 2)
+
+
 async def test_the_attempts_of_a_request_share_an_id_that_no_other_request_has() -> None:
     quick = RetryPolicy(max_retries=2, initial_delay=0)
     async with serving(Reply.error(503), Reply.error(400, "stream_options?"), retry=quick) as (server, session):

@@ -44,7 +44,18 @@ class Source:
         total: How many requests there are; None where that is not known.
     """
 
-    __slots__ = ("_arrived", "_asked", "_came", "_cancelled", "_iterator", "ended", "failure", "task", "total")
+    __slots__ = (
+        "_arrived",
+        "_asked",
+        "_asking",
+        "_came",
+        "_cancelled",
+        "_iterator",
+        "ended",
+        "failure",
+        "task",
+        "total",
+    )
 
     def __init__(self, requests: Iterable[Any] | AsyncIterable[Any], arrived: Callable[[], None]) -> None:
         self.ended = False
@@ -52,6 +63,7 @@ class Source:
         self.total = len(requests) if isinstance(requests, Sized) else None
         self._arrived = arrived
         self._asked = asyncio.Event()
+        self._asking = False  # one at a time: `_came` never holds two, nor the last one once `ended`
         self._came: list[Any] = []
         self._cancelled = False
         self.task: asyncio.Task[None] | None = None
@@ -71,7 +83,9 @@ class Source:
         if isinstance(self._iterator, AsyncIterable):
             if self.task is None:
                 self.task = asyncio.create_task(self._pull_when_asked(self._iterator))
-            self._asked.set()
+            if not self._asking:
+                self._asking = True
+                self._asked.set()
             return NOTHING
         try:
             return next(self._iterator)
@@ -89,6 +103,7 @@ class Source:
                 await self._asked.wait()
                 self._asked.clear()
                 self._came.append(await anext(iterator))
+                self._asking = False
                 self._arrived()
         except StopAsyncIteration:
             pass

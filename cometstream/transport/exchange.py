@@ -16,6 +16,7 @@ from cometstream.answer.error_body import parse_error
 from cometstream.errors import APIStatusError, APITimeoutError, CometError, ProtocolError, UsageError
 from cometstream.policy import retry_after
 from cometstream.transport.failures import cut_answer, request_failure
+from cometstream.transport.incoming import Incoming
 from cometstream.transport.quirks import (
     READ_BUFFER,
     KeptConnectionLost,
@@ -79,9 +80,7 @@ class Endpoint:
         self.proxy = proxy
         self.context = context
 
-    async def send(
-        self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str
-    ) -> aiohttp.ClientResponse:
+    async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
 
         Args:
@@ -107,7 +106,8 @@ class Endpoint:
             if not self._pool.is_ours:
                 watch_connection(response)
             if 200 <= response.status < 300:
-                return response
+                told = request_id(response.headers)
+                return Incoming(response, told and self.context.redact(told), clock.waited)
             error = await self._status_error(response)
         except asyncio.CancelledError:
             # A pool that is closed cancels those who wait for a place in it; nobody cancelled the caller.

@@ -103,10 +103,14 @@ class OpeningClock:
         )
 
     def _start(self, clock: str, length: float | None) -> None:
+        if self.scope.cancel_called:
+            return  # a clock has fired in this turn of the loop: `error` is to name that one
         self._dues[clock] = math.inf if length is None else self._time() + length
         self.scope.deadline = min(self._dues.values())
 
     def _stop(self, clock: str) -> None:
+        if self.scope.cancel_called:
+            return
         self._dues.pop(clock, None)
         self.scope.deadline = min(self._dues.values())
 

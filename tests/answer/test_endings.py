@@ -14,6 +14,7 @@ import pytest
 from support import virtual_clock
 from support.loops import Run, on_each_loop, turns_until
 from support.serving import CHAT, ask, serving
+from support.wire_reading import CONTEXT, read_wire
 
 from cometstream import (
     Accumulator,
@@ -30,6 +31,9 @@ from cometstream import (
     StreamUnterminatedError,
     Timeouts,
 )
+from cometstream.answer.budget import GRACE, Budget
+from cometstream.answer.machine import Answer
+from cometstream.policy import Clocks
 from cometstream.testing import DONE, Reply, chunk, frame
 
 AT_ONCE = RetryPolicy(max_retries=1, initial_delay=0.0)
@@ -590,3 +594,36 @@ async def test_what_follows_done_is_read_up_to_a_bound_only(monkeypatch: pytest.
         assert stream.outcome == "complete"
         assert stream.metrics.bytes < 1_000_000
         await server.until_unconnected()
+
+
+# -- found by tests/simulation --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_choice_that_goes_on_after_its_finish_as_before_is_not_complete_with_done(fast: bool) -> None:
+    wire = b"".join(
+        [
+            *[frame(chunk({"content": f"{number}"})) for number in range(12)],
+            frame(chunk({}, finish_reason="stop")),
+            frame(chunk({"content": "and more"})),
+            DONE,
+        ]
+    )
+    assert read_wire([wire], fast=fast).outcome == "unterminated"
+
+
+def test_what_is_long_and_unfinished_behind_an_error_frame_gives_the_server_no_more_time() -> None:
+    """Its clock is nobody's: there is no length to tell, and no other one begins."""
+    budget = Budget(Clocks(content_idle=None))
+    answer = Answer(CONTEXT, budget)
+    wire = frame(chunk({"content": "a"})) + frame({"error": {"message": "no more", "code": 503}})
+    for piece in (wire, b'data: {"usage": "' + b"x" * 5000):
+        budget.wait_begins(0.0)
+        answer.receive(piece, 0.0)
+        answer.skim()
+    assert answer.state == "failed"
+    assert budget.wait_begins(0.0) == GRACE
+    answer.receive(b"", GRACE)
+    answer.skim()
+    assert answer.outcome == "error"
+    assert isinstance(answer.failure, StreamServerError)

@@ -86,6 +86,32 @@ async def test_an_async_iterator_tells_when_the_request_that_was_asked_for_has_c
     assert source.pull(ask=True) is NOTHING
 
 
+async def test_asking_while_a_request_is_being_made_does_not_ask_for_another() -> None:
+    made = asyncio.Event()
+    pulled = []
+
+    async def requests() -> AsyncIterator[str]:
+        for name in "ab":
+            await made.wait()
+            pulled.append(name)
+            yield name
+
+    source = Source(requests(), lambda: None)
+    source.pull(ask=True)
+    await asyncio.sleep(0)
+    source.pull(ask=True)  # the iterator is at work on the first
+    made.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert pulled == ["a"]
+    assert not source.ended
+    assert source.pull(ask=True) == "a"
+    source.pull(ask=True)
+    await turns_until(lambda: len(pulled) == 2)
+    assert not source.ended
+    assert source.pull(ask=True) == "b"
+
+
 async def test_an_async_iterator_that_fails_ends_with_its_failure() -> None:
     arrivals = []
 

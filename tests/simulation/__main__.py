@@ -1,0 +1,69 @@
+"""``python -m tests.simulation SEED`` replays one run; ``--runs N`` runs N seeds from SEED on, ``--workers W`` at a time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from multiprocessing import Pool
+
+from .world import Broken, run
+
+# Seeds that a worker takes at a time.
+_SHARD = 500
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("seed", type=int, nargs="?", default=0, help="the seed, or the first of them (default 0)")
+    parser.add_argument(
+        "--runs", type=int, help="how many seeds; without it the one is replayed, and each step printed"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each core)"
+    )
+    options = parser.parse_args()
+    if options.runs is None:
+        return _replay(options.seed)
+    return _search(options.seed, options.runs, options.workers)
+
+
+def _replay(seed: int) -> int:
+    try:
+        world = run(seed)
+    except Broken as broken:
+        print(broken.world.told())
+        print(broken)
+        return 1
+    print(world.told())
+    return 0
+
+
+def _search(first: int, runs: int, workers: int) -> int:
+    began = time.monotonic()
+    shards = [range(start, min(start + _SHARD, first + runs)) for start in range(first, first + runs, _SHARD)]
+    done, broken = 0, 0
+    with Pool(workers) as pool:
+        for count, found in pool.imap_unordered(_run_all, shards):
+            done += count
+            broken += len(found)
+            for message in found:
+                print(message, flush=True)
+    seconds = time.monotonic() - began
+    print(f"{done} runs in {seconds:.0f} s ({done / seconds:.0f} a second), {broken} broken")
+    return 1 if broken else 0
+
+
+def _run_all(seeds: range) -> tuple[int, list[str]]:
+    found = []
+    for seed in seeds:
+        try:
+            run(seed)
+        except Broken as broken:
+            found.append(str(broken).splitlines()[0])
+    return len(seeds), found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
