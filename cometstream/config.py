@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from cometstream.answer.sse import DEFAULT_MAX_SIZE
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
 from cometstream.version import __version__
@@ -37,7 +38,7 @@ __all__ = [
 
 DEFAULT_BASE_URL: Final = "https://api.cometapi.com/v1"
 
-MAX_EVENT_SIZE: Final = 16 * 1024 * 1024
+MAX_EVENT_SIZE: Final = DEFAULT_MAX_SIZE
 """The default ``max_event_size`` in bytes: no answer comes near, with the base64 of an image in one event."""
 
 _LEAST_EVENT_SIZE: Final = 1024

@@ -70,12 +70,14 @@ class CometError(Exception):
         request_id: The gateway's id of the request, from a header or the error's message; None if there is none.
         retryable: Whether the same request may succeed when it is sent again. Set where the error is made.
         partial: The ``ChatCompletion`` as far as it had come; None if no stream had begun.
+        public_message: What a browser's user may be told. It names no key, host or setting, and quotes no server.
         code: The server's code for the error; None if it sent none.
         type: The server's type of the error; None if it sent none.
         param: The parameter that the server names; None if it names none.
         body: The error as the server sent it; None if it did not come from a server.
     """
 
+    public_message = "the answer could not be completed"
     code: str | None = None
     type: str | None = None
     param: str | None = None
@@ -107,6 +109,8 @@ class InvalidRequestError(CometError, ValueError):
         problems: All problems in the order of the request, each as ``"path: what is wrong; what is allowed"``.
     """
 
+    public_message = "the request was refused"
+
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
@@ -125,6 +129,8 @@ class UsageError(CometError, RuntimeError):
 class APIConnectionError(CometError, ConnectionError):
     """There was no answer: refused, reset before the head, name not found, TLS or proxy failure."""
 
+    public_message = "the model could not be reached"
+
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)
 
@@ -135,6 +141,8 @@ class APITimeoutError(APIConnectionError, TimeoutError):
     Attributes:
         clock: ``"connect"``, ``"first_content"``, ``"content_idle"`` or ``"total"``, as in ``Timeouts``.
     """
+
+    public_message = "the model did not answer in time"
 
     def __init__(self, message: str, *, clock: str, **kwargs: Any) -> None:
         # After `total` there is no time left for another attempt.
@@ -187,6 +195,8 @@ class APIStatusError(CometError):
 class BadRequestError(APIStatusError):
     """400, or 500 with code ``invalid_request``: the request itself is wrong."""
 
+    public_message = "the request was refused"
+
 
 class AuthenticationError(APIStatusError):
     """401: the API key is missing, malformed or invalid."""
@@ -202,6 +212,8 @@ class NotFoundError(APIStatusError):
 
 class RateLimitError(APIStatusError):
     """429: too many requests; ``retry_after`` tells how long to wait, if the server said so."""
+
+    public_message = "too many requests: try again later"
 
 
 class InternalServerError(APIStatusError):
@@ -254,6 +266,8 @@ class StreamServerError(StreamError):
 class StreamTruncatedError(StreamError):
     """The connection ended before the answer did."""
 
+    public_message = "the answer was cut off"
+
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)
 
@@ -261,12 +275,16 @@ class StreamTruncatedError(StreamError):
 class StreamUnterminatedError(StreamError):
     """``[DONE]`` came without a ``finish_reason``: gateways write it even when the provider behind them failed."""
 
+    public_message = "the answer may lack its end"
+
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)
 
 
 class EmptyStreamError(StreamError):
     """The stream ended without any choice."""
+
+    public_message = "the answer was empty"
 
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)

@@ -142,11 +142,15 @@ class RelayReader:
 
 
 def error_frame(error: CometError | None, outcome: str | None) -> bytes:
-    """Return the SSE bytes that tell a browser how an answer ended that did not end well."""
+    """Return the SSE bytes that tell a browser how an answer ended that did not end well.
+
+    Only the public half of the error is in them: the rest is for the operator.
+    """
+    status = error.status if isinstance(error, (APIStatusError, StreamServerError)) else None
     body: dict[str, Any] = {
-        "message": str(error) if error is not None else "the stream was stopped",
+        "message": error.public_message if error is not None else "the stream was stopped",
         "type": type(error).__name__ if error is not None else "cancelled",
-        "code": error.code if isinstance(error, (APIStatusError, StreamServerError)) else None,
+        "code": None if status is None else str(status),
         "outcome": outcome,
     }
     return encode_event(orjson.dumps({"error": body}))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from cometstream.answer.body import Backlog
     from cometstream.answer.error_body import ErrorContext
     from cometstream.answer.machine import Outcome
     from cometstream.policy import Clocks
@@ -58,6 +59,7 @@ class ChatStream:
         n: Choices that were asked for.
         split_think: Read ``<think>`` at the beginning of a choice's text as reasoning.
         max_event_size: Bytes that one event may have.
+        backlog: What the streams of the session hold of unfinished events.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -107,13 +109,20 @@ class ChatStream:
         n: int = 1,
         split_think: bool = False,
         max_event_size: int = DEFAULT_MAX_SIZE,
+        backlog: Backlog | None = None,
     ) -> None:
         self._connect = connect
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
         self._make_answer = partial(
-            Answer, context, streamed=streamed, choices=n, split_think=split_think, max_event_size=max_event_size
+            Answer,
+            context,
+            streamed=streamed,
+            choices=n,
+            split_think=split_think,
+            max_event_size=max_event_size,
+            backlog=backlog,
         )
         self._state: Literal["new", "open", "ended", "closed"] = "new"
         self._outcome: Outcome | None = None
@@ -158,6 +167,7 @@ class ChatStream:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._timer.stop)
                 self._loop.call_soon_threadsafe(self._incoming.close)
+                self._loop.call_soon_threadsafe(self._answer.close)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

@@ -266,7 +266,7 @@ def test_the_standard_headers_hold_the_key_and_the_version() -> None:
 
 
 def test_the_size_of_an_event_is_bytes_from_a_kibibyte_on() -> None:
-    assert MAX_EVENT_SIZE == 16 * 1024 * 1024
+    assert MAX_EVENT_SIZE == 32 * 1024 * 1024
     assert checked_event_size(1024) == 1024
     assert checked_event_size(10**30) == 10**30
     for value in (1023, 0, -1, 2048.0, True, "1 MB", None):

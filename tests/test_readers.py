@@ -253,16 +253,28 @@ async def test_relay_repeats_an_attempt_unseen() -> None:
 @pytest.mark.parametrize(
     ("reply", "outcome", "kind", "code", "words"),
     [
-        (Reply.sse(text("A")), "truncated", "StreamTruncatedError", None, "finish_reason"),
-        (Reply.sse(text("A")).reset(), "truncated", "StreamTruncatedError", None, "cut"),
-        (Reply.sse(text("A"), DONE), "unterminated", "StreamUnterminatedError", None, "[DONE]"),
-        (Reply.sse(text("A"), {"error": {"code": 502, "message": "x"}}), "error", "StreamServerError", "502", "x"),
-        (Reply.sse(text("A"), STOP, {"error": "x"}, DONE), "error", "StreamServerError", None, "x"),
-        (Reply.sse(text("A"), b"data: {half\n\n", DONE), "error", "ProtocolError", None, "no JSON"),
-        (Reply.sse(text("A")).stall(), "error", "APITimeoutError", None, "content_idle"),
-        (Reply.sse(), "truncated", "EmptyStreamError", None, "without a choice"),
-        (Reply.json({"error": {"code": 429, "message": "x"}}), "error", "RateLimitError", "429", "x"),
-        (Reply.plain(b"<p>no", content_type="text/html"), "error", "ProtocolError", None, "HTML"),
+        (Reply.sse(text("A")), "truncated", "StreamTruncatedError", None, "cut off"),
+        (Reply.sse(text("A")).reset(), "truncated", "StreamTruncatedError", None, "cut off"),
+        (Reply.sse(text("A"), DONE), "unterminated", "StreamUnterminatedError", None, "may lack its end"),
+        (
+            Reply.sse(text("A"), {"error": {"code": 502, "message": "x"}}),
+            "error",
+            "StreamServerError",
+            "502",
+            "could not be completed",
+        ),
+        (
+            Reply.sse(text("A"), STOP, {"error": "x"}, DONE),
+            "error",
+            "StreamServerError",
+            None,
+            "could not be completed",
+        ),
+        (Reply.sse(text("A"), b"data: {half\n\n", DONE), "error", "ProtocolError", None, "could not be completed"),
+        (Reply.sse(text("A")).stall(), "error", "APITimeoutError", None, "in time"),
+        (Reply.sse(), "truncated", "EmptyStreamError", None, "empty"),
+        (Reply.json({"error": {"code": 429, "message": "x"}}), "error", "RateLimitError", "429", "too many requests"),
+        (Reply.plain(b"<p>no", content_type="text/html"), "error", "ProtocolError", None, "could not be completed"),
     ],
 )
 def test_relay_tells_in_band_how_an_answer_ended_that_did_not_end_well(
@@ -284,6 +296,22 @@ def test_relay_tells_in_band_how_an_answer_ended_that_did_not_end_well(
                 assert parsed(body)[0] == text("A")
 
     virtual_clock.run(main())
+
+
+async def test_relay_tells_a_browser_nothing_that_is_meant_for_the_operator() -> None:
+    secret = {"code": 401, "message": "bad key of acme at 10.0.0.7", "type": "acme_error"}
+    replies = [
+        Reply.sse(ROLE, {"error": secret}),
+        Reply.sse(text("A"), {**text("B"), "error": secret}, DONE),
+        Reply.sse(text("A"), {"choices": [{"index": 0, "delta": {"content": "B"}, "error": secret}]}, DONE),
+        Reply.json({"error": secret}),
+    ]
+    for reply in replies:
+        async with serving(reply, retry=None) as (server, session), session.stream(**CHAT) as stream:
+            body = await relayed(stream)
+        for word in (b"acme", b"10.0.0.7", b"bad key", server.base_url.encode(), b"api_key", b"COMETAPI"):
+            assert word not in body
+        assert stream.completion.content in (None, "AB")
 
 
 async def test_relay_tells_of_a_retry_that_was_refused() -> None:

@@ -19,7 +19,7 @@ from cometstream.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BodyReader"]
+__all__ = ["Backlog", "BodyReader"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -28,6 +28,23 @@ _BEFORE: Final = re.compile(rb"\A(?:\xef\xbb\xbf|[ \t\r\n])+")
 
 # As much of a body as messages need to show.
 _HEAD: Final = 512
+
+
+class Backlog:
+    """Bytes of unfinished events and documents that many answers hold together, so that they cannot fill the memory between them.
+
+    Args:
+        limit: Bytes that they may hold.
+
+    Attributes:
+        held: Bytes that they hold.
+    """
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
 
 
 class BodyReader:
@@ -76,9 +93,16 @@ class BodyReader:
         self._size += len(data)
         if self._size > self.max_size:
             self._waiting.clear()
-            raise ProtocolError(f"the answer is one document of more than {self.max_size} bytes", raw=self.head)
+            raise ProtocolError(
+                f"the answer is one document of more than {self.max_size} bytes (max_event_size)", raw=self.head
+            )
         self._waiting += data
         return []
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of the event or document that is not whole yet."""
+        return self.parser.unfinished if self.kind == "sse" else len(self._waiting)
 
     def started(self) -> Callable[[bytes], list[Event | Comment]]:
         """Forget the head, which no message needs to show once the answer is known as one; return what to `feed` from now on."""

@@ -31,8 +31,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+import orjson
+
 from cometstream.answer.accumulate import Accumulator
-from cometstream.answer.body import BodyReader
+from cometstream.answer.body import Backlog, BodyReader
 from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, read_error
 from cometstream.answer.fast_lane import FastLane
 from cometstream.answer.frames import Done, chunk_beside, read_frame
@@ -99,7 +101,7 @@ TABLE: Final[Mapping[State, Mapping[Happening, State]]] = {
 _STILL: Final = frozenset({"waiting", "failed", *OUTCOMES})
 
 # Chunks without content that are held for the first with some, in bytes of data; and what each takes beside its data.
-_MAX_HELD: Final = DEFAULT_MAX_SIZE
+_MAX_HELD: Final = 16 * 1024 * 1024
 _HELD_CHUNK: Final = 1024
 
 # Bytes of an unfinished event that are progress, so that one large event may take its time and a trickle may not.
@@ -107,6 +109,9 @@ _PROGRESS: Final = 4096
 
 # Bytes of data that may follow an error frame and still be searched for the usage.
 _MAX_BEHIND_ERROR: Final = 64 * 1024
+
+# Bytes of an unfinished event that no answer is given up for, whatever the others hold.
+_FAIR_SHARE: Final = 64 * 1024
 
 _ERROR_FINISH: Final = "the model's answer ended with finish_reason: error"
 
@@ -124,6 +129,7 @@ class Answer:
         choices: Choices that were asked for: the request's ``n``.
         split_think: Read ``<think>`` at the beginning of a choice's text as reasoning.
         max_event_size: Bytes that a line, an event or a JSON document may have.
+        backlog: What the answers of a session hold of unfinished events; None where there are no others.
         fast: Read chunks that repeat one another without parsing them whole. The results are the same without.
 
     Attributes:
@@ -138,6 +144,7 @@ class Answer:
 
     __slots__ = (
         "_arrived",
+        "_backlog",
         "_behind_error",
         "_body",
         "_broken",
@@ -153,6 +160,7 @@ class Answer:
         "_halves",
         "_held",
         "_held_size",
+        "_in_backlog",
         "_lane",
         "_parser",
         "_pending",
@@ -179,6 +187,7 @@ class Answer:
         choices: int = 1,
         split_think: bool = False,
         max_event_size: int = DEFAULT_MAX_SIZE,
+        backlog: Backlog | None = None,
         fast: bool = True,
     ) -> None:
         self._context = context
@@ -188,6 +197,8 @@ class Answer:
         self._splitter = ThinkSplitter() if split_think else None
         self._body = BodyReader(max_size=max_event_size)
         self._parser = self._body.parser
+        self._backlog = Backlog(max_event_size) if backlog is None else backlog
+        self._in_backlog = 0
         self._feed: Callable[[bytes], list[Event | Comment]] = self._body.feed
         self.accumulator = Accumulator()
         self._halves = Halves()
@@ -364,6 +375,7 @@ class Answer:
         """Change the state, by `TABLE` alone."""
         state = self.state = TABLE[self.state][happening]
         if state in OUTCOMES:
+            self._hold_back(0)
             self._arrived.clear()
             self._unread = b""
             self._pending = None
@@ -389,6 +401,8 @@ class Answer:
         else:
             items.reverse()
             self._arrived = items
+        if not items or self._in_backlog:
+            self._hold_back(self._body.unfinished)
         if self._parser.error is not None:
             self._broken = self._context.redact_error(self._parser.error)
         elif self._body.kind == "json":
@@ -399,6 +413,17 @@ class Answer:
         elif self.started and self.state != "failed" and self._parser.unfinished - self._unfinished >= _PROGRESS:
             self._unfinished = self._parser.unfinished
             self._budget.progress = True
+
+    def _hold_back(self, size: int) -> None:
+        """Note how many bytes wait for the rest of their event; give up where all answers together hold too many."""
+        backlog = self._backlog
+        backlog.held += size - self._in_backlog
+        self._in_backlog = size
+        if backlog.held > backlog.limit and size > _FAIR_SHARE:
+            self._broken = ProtocolError(
+                "the answer was given up: the unfinished events of all streams of this session are larger than "
+                f"{backlog.limit} bytes together (8 times max_event_size)"
+            )
 
     def _take(self, event: Event) -> None:
         """Hold the chunk that an event brings, to be handed over, or note what else happens with it."""
@@ -421,7 +446,8 @@ class Answer:
     def _take_error(self, event: Event, body: ErrorBody) -> None:
         beside = chunk_beside(body)
         if beside is not None and (self.started or beside.has_content()):
-            self._hold(event, beside)
+            # The error is told by the failure alone: whoever passes events on must not pass on the server's words about it.
+            self._hold(Event(orjson.dumps(_without_error(beside.raw))), beside)
         self._then("error_frame", self._context.frame_error(body, started=self.started))
 
     def _take_behind_error(self, event: Event, frame: ChatCompletionChunk | ErrorBody | None) -> None:
@@ -576,3 +602,12 @@ class Answer:
 
     def _raw_head(self) -> bytes:
         return self._context.redact_error(ProtocolError("", raw=self._body.head)).raw
+
+
+def _without_error(raw: dict[str, Any]) -> dict[str, Any]:
+    choices = [
+        {name: value for name, value in choice.items() if name != "error"}
+        for choice in list_of_dicts(raw.get("choices"))
+    ]
+    kept = {name: value for name, value in raw.items() if name != "error"}
+    return {**kept, "choices": choices} if choices else kept

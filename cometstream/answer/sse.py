@@ -15,8 +15,8 @@ from cometstream.errors import ProtocolError
 
 __all__ = ["Comment", "Event", "SSEParser", "encode_event"]
 
-# A base64 image comes as one line of some 4 MB; four times that is no longer a message.
-DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
+# The base64 of a 4K image comes as one line of up to 30 MB.
+DEFAULT_MAX_SIZE: Final = 32 * 1024 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 10
@@ -282,7 +282,7 @@ class SSEParser:
         self._tail_size += len(piece)
         if self._tail_size > self.max_line:
             head = b"".join(part[:_SHOWN] for part in self._tail[: _SHOWN // _SMALL])
-            raise self._fail(f"a line is longer than {self.max_line} bytes", head + piece[:_SHOWN])
+            raise self._fail(f"a line is longer than {self.max_line} bytes (max_event_size)", head + piece[:_SHOWN])
         if len(piece) >= _SMALL or not self._tail or not isinstance(self._tail[-1], bytearray):
             self._tail.append(piece if len(piece) >= _SMALL else bytearray(piece))
         else:
@@ -304,7 +304,7 @@ class SSEParser:
 
     def _line(self, line: bytes, items: list[Event | Comment]) -> None:
         if len(line) > self.max_line:
-            raise self._fail(f"a line is longer than {self.max_line} bytes", line)
+            raise self._fail(f"a line is longer than {self.max_line} bytes (max_event_size)", line)
         if not line:
             # "If the line is empty: dispatch the event."
             if self._in_event:
@@ -351,7 +351,8 @@ class SSEParser:
     def _add_data(self, value: bytes) -> None:
         size = len(value) if self._data is None else len(self._data) + 1 + len(value)
         if size > self.max_event:
-            raise self._fail(f"an event is larger than {self.max_event} bytes", bytes((self._data or value)[:_SHOWN]))
+            begins = bytes((self._data or value)[:_SHOWN])
+            raise self._fail(f"an event is larger than {self.max_event} bytes (max_event_size)", begins)
         if self._data is None:
             self._data = value
             return
