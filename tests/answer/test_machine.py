@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 import pytest
+from answer import wire_streams
 from support.wire_reading import CONTEXT, Wire, read_wire
 
-from answer import wire_streams
 from cometstream.answer import machine
 from cometstream.answer.budget import Budget
 from cometstream.answer.machine import HAPPENINGS, OUTCOMES, TABLE, Answer, Happening, State

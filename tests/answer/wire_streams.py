@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import sys
@@ -110,7 +111,7 @@ def pieces_of(draw: random.Random, wire: bytes) -> list[bytes]:
         return [wire[at : at + 1] for at in range(len(wire))]
     places = sorted(draw.randrange(len(wire) + 1) for _ in range(draw.randrange(1, 12)))
     ends = [0, *places, len(wire)]
-    return [wire[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [wire[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def seen(wire: Wire) -> tuple[object, ...]:
