@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.attempts import Attempts
 from cometstream.config import (
@@ -50,6 +51,9 @@ _STREAM: Final = {
 }
 _COMPLETE: Final = {"Accept": "application/json", "Content-Type": "application/json"}
 
+# As many streams may hold an unfinished event of the largest size at a time; others are given up.
+_STREAMS_AT_THEIR_LARGEST: Final = 8
+
 _CLOSED: Final = "this session is closed: make another CometSession"
 
 
@@ -72,8 +76,8 @@ class CometSession:
             count the look-up of the name or a proxy's answer.
         validate: Check requests against the endpoint's specification before they are sent.
         max_event_size: The largest event or JSON answer in bytes that is taken from a server, 1,024 or more. A larger one ends the
-            stream with a ``ProtocolError``. It bounds the memory that one stream can fill; raise it where one event carries, say, a
-            long video.
+            stream with a ``ProtocolError``. All streams of the session together may hold 8 times as much of unfinished events.
+            Raise it where one event carries, say, a long video.
 
     Raises:
         ConfigurationError: There is no key, or an option cannot be used.
@@ -100,6 +104,7 @@ class CometSession:
             raise ConfigurationError(f"validate must be True or False; got {shown(validate)}")
         self.validate = validate
         self.max_event_size = checked_event_size(max_event_size)
+        self._backlog = Backlog(_STREAMS_AT_THEIR_LARGEST * self.max_event_size)
         self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"))
         self._key = key
         self._headers = merge_headers(standard_headers(key), checked_headers(headers))
@@ -352,6 +357,7 @@ class CometSession:
             n=request.choices,
             split_think=split_think,
             max_event_size=checked_event_size(max_event_size),
+            backlog=self._backlog,
         )
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:

@@ -74,7 +74,6 @@ class ChatStream:
     __slots__ = (
         "__weakref__",
         "_answer",
-        "_budget",
         "_clocks",
         "_connect",
         "_entered",
@@ -131,8 +130,7 @@ class ChatStream:
         self._entered: float | None = None
         self._left: float | None = None
         self._total_due = math.inf
-        self._answer: Answer | None = None  # with it come the next five
-        self._budget: Budget
+        self._answer: Answer | None = None  # with it come the next four
         self._incoming: Incoming
         self._read: Callable[[], Awaitable[bytes]]
         self._was_read: bool
@@ -316,7 +314,7 @@ class ChatStream:
                         answer.ended(None, now)
                         continue
                 self._waiting = True
-                self._timer.wait_begins(now, self._budget.wait_begins(now))
+                self._timer.wait_begins(now, answer.budget.wait_begins(now))
                 try:
                     data = await self._read()
                 except BaseException as error:
@@ -347,7 +345,7 @@ class ChatStream:
         now = self._loop.time()
         if not isinstance(error, Exception):
             self._timer.wait_ends(now, 0)
-            self._budget.wait_broken_off(now)
+            answer.budget.wait_broken_off(now)
             raise error
         # Of aiohttp's parsers the one in Python lets more than ClientError through.
         data = self._incoming.rescue()
@@ -415,8 +413,8 @@ class ChatStream:
         self._timer.close_at(self._total_due)
         self._read = incoming.read
         self._was_read = False
-        self._budget = Budget(self._clocks, waited=incoming.waited, total_due=self._total_due)
-        self._answer = self._make_answer(self._budget)
+        budget = Budget(self._clocks, waited=incoming.waited, total_due=self._total_due)
+        self._answer = self._make_answer(budget)
         self._failure = None
         self._response = StreamResponse(incoming.status, incoming.headers, incoming.request_id)
 

@@ -135,6 +135,7 @@ class Answer:
     Attributes:
         state: Where the answer is, one of `TABLE`'s states or an outcome.
         failure: Why it did not end well; None while it runs, and where it ended well.
+        budget: As given; tell it when a wait for bytes begins.
         accumulator: What the chunks that were handed over add up to.
         started: The first content, finish_reason or end was met: from now on a chunk is handed over as soon as it has come.
         chunks: How many chunks were handed over.
@@ -148,7 +149,6 @@ class Answer:
         "_behind_error",
         "_body",
         "_broken",
-        "_budget",
         "_cause",
         "_choices",
         "_context",
@@ -170,6 +170,7 @@ class Answer:
         "_unfinished",
         "_unread",
         "accumulator",
+        "budget",
         "chunks",
         "done",
         "failure",
@@ -191,7 +192,7 @@ class Answer:
         fast: bool = True,
     ) -> None:
         self._context = context
-        self._budget = budget
+        self.budget = budget
         self._streamed = streamed
         self._choices = choices
         self._splitter = ThinkSplitter() if split_think else None
@@ -257,7 +258,7 @@ class Answer:
             data: Bytes cut anywhere.
             now: Seconds on the caller's clock.
         """
-        self._budget.wait_ends(now)
+        self.budget.wait_ends(now)
         if self._unread:
             self._read()
         self._unread = data
@@ -269,7 +270,7 @@ class Answer:
             cause: What cut it; None where it came to its own end.
             now: Seconds on the caller's clock.
         """
-        self._budget.wait_ends(now)
+        self.budget.wait_ends(now)
         self._cause = cause
         self._end = "end" if cause is None else "cut"
 
@@ -297,7 +298,7 @@ class Answer:
                 item = self._arrived.pop()
                 if isinstance(item, Comment):
                     if comments:
-                        self._budget.handed_over = True
+                        self.budget.handed_over = True
                         return item
                     continue
                 # An event with a name may be an error, whatever its data looks like.
@@ -314,12 +315,12 @@ class Answer:
                     continue
                 self._event = self._unread
                 self._unread = b""
-            elif self._end is None and self._broken is None and self._budget.has_time():
+            elif self._end is None and self._broken is None and self.budget.has_time():
                 return None
             else:
                 break
             self.chunks += 1
-            self._budget.progress = True
+            self.budget.progress = True
             return chunk
         return self._next(comments)
 
@@ -343,7 +344,7 @@ class Answer:
                 if not isinstance(item, Comment):
                     self._take(item)
                 elif comments:
-                    self._budget.handed_over = True
+                    self.budget.handed_over = True
                     return item
             elif self._unread:
                 self._read()
@@ -352,7 +353,7 @@ class Answer:
             elif self._end is not None:
                 self._read_end(self._end)
             else:
-                clock = self._budget.expired()
+                clock = self.budget.expired()
                 if clock is None:
                     self._flows = self.started and self.state not in _STILL
                     return None
@@ -386,7 +387,7 @@ class Answer:
             self.failure = failure
         if state == "failed":
             self._lane.close()
-            self._budget.end_soon()
+            self.budget.end_soon()
 
     def _read(self) -> None:
         """Make events of the bytes that were received last."""
@@ -407,12 +408,12 @@ class Answer:
             self._broken = self._context.redact_error(self._parser.error)
         elif self._body.kind == "json":
             # Nothing of it can be handed over before its end, but it comes; white space does not count.
-            self._budget.progress = self._budget.progress or not data.isspace()
+            self.budget.progress = self.budget.progress or not data.isspace()
         elif items:
             self._unfinished = 0
         elif self.started and self.state != "failed" and self._parser.unfinished - self._unfinished >= _PROGRESS:
             self._unfinished = self._parser.unfinished
-            self._budget.progress = True
+            self.budget.progress = True
 
     def _hold_back(self, size: int) -> None:
         """Note how many bytes wait for the rest of their event; give up where all answers together hold too many."""
@@ -467,7 +468,7 @@ class Answer:
         if self.started:
             return
         if chunk.has_content():
-            self.first_content = self._budget.read_at
+            self.first_content = self.budget.read_at
         else:
             finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
             if "error" in finish_reasons:
@@ -484,16 +485,16 @@ class Answer:
     def _start(self) -> None:
         self.started = True
         self._feed = self._body.started()
-        self._budget.progress = True
+        self.budget.progress = True
 
     def _hand_over(self, event: Event, chunk: ChatCompletionChunk) -> None:
         """Add a chunk that was read whole, and change the state by what it brought."""
         self._event = event
         self.chunks += 1
         has_content = self._lane.add(event.data, chunk.raw)
-        self._budget.handed_over = True
+        self.budget.handed_over = True
         if has_content:
-            self._budget.progress = True
+            self.budget.progress = True
         if self.state in OUTCOMES:
             return  # the attempt was given up with chunks that were held
         accumulator = self.accumulator
@@ -547,7 +548,7 @@ class Answer:
             self._read_rest()
             if self._end == "end":
                 return
-        self._then("clock", self._budget.error(clock))
+        self._then("clock", self.budget.error(clock))
 
     def _take_document(self, document: Any) -> None:
         """The answer is one JSON document: a completion, a single chunk, or an error."""
