@@ -194,7 +194,7 @@ class Limits:
         ticket.model.over(ticket)
         self._concurrency.ended()
 
-    def _model(self, name: str, now: float) -> _Model:
+    def _model(self, name: str, now: float) -> ModelLimits:
         known = self._models.get(name)
         if known is None:
             if len(self._models) >= _MODELS:

@@ -41,7 +41,7 @@ _A_STEP: Final = 3
 _PROOF: Final = 6
 _MOST_BY_CHANCE: Final = 4
 _MOST_CHANCE: Final = 0.6
-# A rate is tried where so many, and such a share, were refused by chance, from so many seconds on; then after twice as long each time.
+# A rate is tried where so many, and such a share, were refused by chance, from so many seconds on; again after twice as long.
 _TRY_AFTER: Final = 8
 _TRY_SHARE: Final = 0.015
 _TRY_SECONDS: Final = 10.0

@@ -243,11 +243,11 @@ class BatchRun:
             return
         if isinstance(result.error, AuthenticationError):
             self._refused_keys.append(result)
-            if not self._key_works or len(self._refused_keys) >= _KEY_REFUSED:
+            refused = not self._key_works or len(self._refused_keys) >= _KEY_REFUSED
+            if refused and self._reason is None:
                 # It is the key's fault and not the rows', and every further row would meet the same.
-                if self._reason is None:
-                    self._reason = result.error
-                    self._start_no_more()
+                self._reason = result.error
+                self._start_no_more()
             return
         if result.outcome == "complete":
             # One channel of a gateway may have a bad key of its own: those rows failed, the others go on.
