@@ -69,10 +69,14 @@ class Limits:
         max_retry_after: float = 3600.0,
     ) -> None:
         if concurrency != "auto" and not _is_count(concurrency):
-            raise ConfigurationError(f"concurrency: {concurrency!r} is no number of requests; use 1 or more, or 'auto'")
+            raise ConfigurationError(
+                f"concurrency: {concurrency!r} is not allowed; it must be a whole number from 1 on, or 'auto'"
+            )
         for name, value in (("rpm", rpm), ("tpm", tpm)):
             if value is not None and not _is_rate(value):
-                raise ConfigurationError(f"{name}: {value!r} is no rate; use a number above 0, or None for no cap")
+                raise ConfigurationError(
+                    f"{name}: {value!r} is not allowed; it must be a number above 0, or None (no cap)"
+                )
         self._rpm = rpm
         self._tpm = tpm
         self._concurrency = AdaptiveConcurrency(

@@ -133,12 +133,12 @@ class BatchOutput:
         unknown = {digest for digest in self._answered if digest not in digests}
         if not unknown:
             return
-        where = "its last line answers a row that is none"
+        where = "its last line answers a row that is not a row"
         for file in self._files:
             for number, line in enumerate(file.read(), 1):
                 custom_id = read_output_line(line).custom_id
                 if short_digest(custom_id) in unknown:
-                    where = f"line {number} of {file.path} answers {custom_id!r}, which is no row"
+                    where = f"line {number} of {file.path} answers {custom_id!r}, which is not a row"
                     unknown.clear()
         raise OutputRefused(f"{self.path} is an output of another input: {where} of {source}; choose another output")
 
@@ -227,7 +227,7 @@ class BatchOutput:
                 raise ValueError("does not begin as one")
         except ValueError as error:
             raise OutputRefused(
-                f"{file.path}, line {file.lines or 1}: is no line of a batch's output ({error}); choose another output"
+                f"{file.path}, line {file.lines or 1}: is not a line of a batch output ({error}); choose another output"
             ) from None
 
     def _learn_line(self, line: OutputLine) -> None:
