@@ -1,4 +1,4 @@
-"""One limit as the server's headers tell it, followed between the headers."""
+"""One limit as the server's headers tell it, followed between the headers, and tested where they let nothing through."""
 
 from __future__ import annotations
 
@@ -16,14 +16,37 @@ __all__ = ["AnnouncedLimit"]
 _LONGEST: Final = 60.0
 _SHORTEST: Final = 0.001
 
+# Seconds without a request after which one goes against the headers, and how many such requests must be taken in a row until
+# the headers are proved wrong. A refusal proves them right: the next test waits for two blocks of a minute, then four, ...
+_PATIENCE: Final = 2.0
+_PROOF: Final = 12
+_TRUSTED: Final = 120.0
+
 
 class AnnouncedLimit:
     """What is left by the newest header, less what was started since.
 
-    Amounts are running totals of the model: requests, or estimated tokens.
+    Amounts are running totals of the model: requests, or estimated tokens. Headers may be wrong (a gateway passes on those of one
+    of its many keys), so that they are tested: first by one request that they do not allow, then by twice as many each time.
+
+    Attributes:
+        refuted: What the headers do not allow was taken: they are wrong.
     """
 
-    __slots__ = ("_at", "_left", "_limit", "_period", "_reset_at")
+    __slots__ = (
+        "_allowed",
+        "_at",
+        "_doubted_at",
+        "_left",
+        "_limit",
+        "_out",
+        "_period",
+        "_proved",
+        "_reset_at",
+        "_round",
+        "_trust",
+        "refuted",
+    )
 
     def __init__(self) -> None:
         self._at = -1.0  # the running total up to and with the request that the header answers
@@ -31,6 +54,13 @@ class AnnouncedLimit:
         self._left = 0.0
         self._reset_at = float("-inf")
         self._period = 0.0
+        self._allowed = 0  # requests that may still go against the headers
+        self._round = 1
+        self._out = 0  # of which so many have no answer yet
+        self._proved = 0
+        self._doubted_at: float | None = None  # when the next test begins
+        self._trust = 0.0  # seconds until the next test may begin
+        self.refuted = False
 
     def told(self, allowance: Allowance, total: float, now: float) -> None:
         """Take a header of the request up to which `total` were started; one of an older request changes nothing."""
@@ -55,7 +85,48 @@ class AnnouncedLimit:
             self._at = total
             self._left = self._limit
             self._reset_at = now + self._period
-        left = self._left - (total - self._at)
-        if amount <= left or (self._limit is not None and total <= self._at and self._left >= self._limit):
+        if self._has(amount, total):
             return 0.0
         return max(self._reset_at - now, 0.0)
+
+    def wait_or_test(self, amount: float, total: float, now: float) -> float:
+        """Return the seconds until `amount` more may be started, as allowed or as a test; 0.0 for now."""
+        wait = self.wait(amount, total, now)
+        if wait <= 0.0:
+            return 0.0
+        if self._allowed > 0:
+            return 0.0
+        if self._out:
+            return wait
+        if self._doubted_at is None:
+            self._doubted_at = now + max(_PATIENCE, self._trust)
+        if now < self._doubted_at - TICK:
+            return min(wait, self._doubted_at - now)
+        self._allowed = self._round
+        return 0.0
+
+    def started(self, amount: float, total: float, now: float) -> bool:
+        """Count a request that starts on top of `total`; return whether it is one that the headers do not allow."""
+        if self._allowed <= 0 or self.wait(amount, total, now) <= 0.0:
+            return False
+        self._allowed -= 1
+        self._out += 1
+        return True
+
+    def tested(self, *, taken: bool, now: float) -> None:
+        """A request that the headers did not allow was taken or refused."""
+        self._out -= 1
+        if not taken:
+            self._allowed, self._round, self._proved = 0, 1, 0
+            self._trust = max(2 * self._trust, _TRUSTED)
+            self._doubted_at = now + self._trust
+            return
+        self._proved += 1
+        self.refuted = self._proved >= _PROOF
+        if not self._out and not self._allowed:
+            self._round *= 2
+            self._allowed = self._round
+
+    def _has(self, amount: float, total: float) -> bool:
+        left = self._left - (total - self._at)
+        return amount <= left or (self._limit is not None and total <= self._at and self._left >= self._limit)

@@ -165,16 +165,16 @@ def fan_out(
     """
     check_requests(requests)
     if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
-        raise ConfigurationError(f"on_progress: {on_progress!r} is no plain function of one argument")
+        raise ConfigurationError(f"on_progress: {on_progress!r} must be a function that is not async")
     foreign = sorted(NOT_SENT & defaults.keys())
     if foreign:
-        raise ConfigurationError(f"{foreign[0]}: is no parameter of the wire, and no option of a batch")
+        raise ConfigurationError(f"{foreign[0]}: is neither a wire parameter nor an option of a batch")
     if max_tokens_total is not None and (
         not isinstance(max_tokens_total, int) or isinstance(max_tokens_total, bool) or max_tokens_total < 1
     ):
-        raise ConfigurationError(f"max_tokens_total: {max_tokens_total!r} is no count; use 1 or more, or None")
+        raise ConfigurationError(f"max_tokens_total: {max_tokens_total!r} must be 1 or more, or None")
     options: dict[str, Any] = {"pace": pace, "timeouts": timeouts, "retry": None}
-    # What is wrong with every row is told now, and not by each of them.
+    # A bad default is reported once, now, and not by every row.
     row: dict[str, Any] = {"model": "any", "messages": [{"role": "user", "content": "any"}]}
     session.stream(**{**row, **defaults, **options})
     policy = _RETRY if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=_RETRY)

@@ -158,7 +158,7 @@ def _parse(line: bytes, problems: list[str]) -> Any:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        problems.append(f"is no JSON: {error.msg} at column {error.colno}")
+        problems.append(f"is not valid JSON: {error.msg} at column {error.colno}")
         return None
     if not isinstance(value, dict):
         kind = {list: "a list", str: "a string", type(None): "null", bool: "true or false"}.get(type(value), "a number")
@@ -179,7 +179,7 @@ def _unpack(value: dict[str, Any], problems: list[str]) -> tuple[str | None, dic
             problems.append(f"has neither messages nor prompt nor body; a row is {_FORMS}")
         return custom_id, body
     problems.extend(
-        f"{name}: is no part of an OpenAI Batch line, which has custom_id, method, url and body"
+        f"{name}: is unknown in an OpenAI Batch line, which has custom_id, method, url and body"
         for name in sorted(value.keys() - _LINE_KEYS)
     )
     if value.get("method", "POST") != "POST":

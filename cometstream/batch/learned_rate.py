@@ -20,7 +20,7 @@ from cometstream.batch.buckets import TICK, Pace
 if TYPE_CHECKING:
     from cometstream.batch.buckets import TrailingMinute
 
-__all__ = ["LearnedRate"]
+__all__ = ["LearnedRate", "RateTest"]
 
 _MINUTE: Final = 60.0
 
@@ -32,6 +32,8 @@ _SHORT_BLOCK: Final = 5.0
 # Where the rate settles below what was found, and what it may fall to for one short block: a few seconds' count is rough.
 _BELOW: Final = 0.95
 _DEEPEST: Final = 0.5
+_MEASURED: Final = 0.25
+_ROUGHLY: Final = 0.9
 # And where the rate was not used: a burst was refused, not the rate.
 _UNUSED: Final = 0.8
 # A rate of less than one a minute could not be told from none.
@@ -63,10 +65,73 @@ _SEARCH_REST: Final = 3.0
 _SEARCH_GROWTH: Final = math.log(2) / 6
 _AGREE: Final = 0.15
 
+# The rate is doubted when it was lowered so many times in a row, and to such a share, and requests are refused all the same. A
+# refusal above so many times the rate is no surprise.
+_STRIKES: Final = 3
+_IN_VAIN: Final = 0.7
+_GROWN: Final = 1.02
+_MANY: Final = 12
+_FAR_TOO_HIGH: Final = 0.2
+# Times as many as chance takes between two refusals: so many in a row were not by chance. At least, and at most.
+_STREAK: Final = 6.0
+_SHORTEST_STREAK: Final = 30
+_LONGEST_STREAK: Final = 400
+# Times as many as chance takes before it refuses one: from so many on, it was not chance.
+_CLEAN: Final = 3.0
+# A block that chance explains in fewer cases than this is a limit's.
+_UNLIKELY: Final = 0.01
+# How likely chance is where the rate was confirmed: one more refusal tells.
+_EXPECTED: Final = 0.15
+
 # Seconds that a refusal takes to come, before one is known; a request that was not refused after three times as long was taken.
 _REFUSAL_TAKES: Final = 0.25
 _TAKEN_AFTER: Final = 3.0
 _LONGEST_PROBE: Final = 2.0
+
+
+class RateTest:
+    """What was taken and refused at one rate."""
+
+    __slots__ = ("clean", "refused", "taken")
+
+    def __init__(self) -> None:
+        self.taken = self.refused = self.clean = 0
+
+    def count(self, *, taken: bool) -> None:
+        """Count a request."""
+        if taken:
+            self.taken += 1
+            self.clean += not self.refused
+        else:
+            self.refused += 1
+
+    @property
+    def accepted(self) -> float:
+        """The share that was taken; 1 where nothing was sent."""
+        return self.taken / (self.taken + self.refused) if self.taken or self.refused else 1.0
+
+    @property
+    def streak(self) -> int:
+        """How many must be taken in a row after it, so that chance does not explain that."""
+        if not self.refused:
+            return _LONGEST_STREAK
+        return min(max(round(_STREAK * (self.taken + self.refused) / self.refused), _SHORTEST_STREAK), _LONGEST_STREAK)
+
+    @property
+    def refused_share(self) -> float:
+        """The share that was refused; 0 where nothing was sent."""
+        return self.refused / max(self.taken + self.refused, 1)
+
+    @property
+    def passed(self) -> float | None:
+        """The share that was taken from the first refusal on; None where that is too few to tell."""
+        after = self.taken - self.clean
+        return after / (after + self.refused) if self.refused > 1 else None
+
+    @property
+    def began_clean(self) -> bool:
+        """Whether more were taken before the first refusal than chance explains."""
+        return self.refused <= 1 or self.clean * self.refused >= _CLEAN * (self.taken + self.refused)
 
 
 class LearnedRate:
@@ -83,13 +148,19 @@ class LearnedRate:
 
     __slots__ = (
         "_aim",
+        "_blocked",
         "_budget",
         "_counted",
+        "_doubted",
         "_earlier",
         "_found",
         "_grown",
+        "_is_window",
+        "_latest",
         "_looked",
+        "_none_taken",
         "_pace",
+        "_passed",
         "_probe",
         "_probe_until",
         "_refusal_takes",
@@ -100,12 +171,26 @@ class LearnedRate:
         "_search_ends",
         "_searching",
         "_settled",
+        "_settled_rate",
         "_taken_since",
         "_until",
         "_was_counted",
+        "confirmed",
+        "strikes",
     )
 
     def __init__(self, first: float, now: float) -> None:
+        self.confirmed = False
+        self.strikes = 0
+        self._blocked = 1.0
+        self._doubted: tuple[float, float] | None = (
+            None  # the rate, and what was taken of it, when it was lowered first
+        )
+        self._latest = 0.0
+        self._none_taken = False
+        self._is_window = False
+        self._passed: float | None = None
+        self._settled_rate = 0.0
         self._pace: Pace | None = None
         self._until = now
         self._resting = False
@@ -126,6 +211,28 @@ class LearnedRate:
         self._counted = self._was_counted = True
         self._searching = True
         self._search_ends = now + _SEARCH
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether the rate was lowered several times and by much, and what was taken fell with it.
+
+        A limit takes as much as before where its excess is lowered; chance takes its share of what is sent.
+        """
+        if self.strikes < _STRIKES or self._doubted is None:
+            return False
+        rate, taken = self._doubted
+        lowered = self._earlier / rate
+        return lowered <= _IN_VAIN and self._latest <= taken * math.sqrt(lowered)
+
+    @property
+    def settled(self) -> float:
+        """When the rate was lowered the last time."""
+        return self._settled
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether requests rest, or wait for the one that went ahead."""
+        return self._resting or self._probe_until is not None
 
     @property
     def is_known(self) -> bool:
@@ -167,7 +274,17 @@ class LearnedRate:
         if pace is not None:
             pace.take(now)
 
-    def refused(self, number: int, sent_at: float, retry_after: float | None, now: float, sent: TrailingMinute) -> bool:
+    def refused(
+        self,
+        number: int,
+        sent_at: float,
+        retry_after: float | None,
+        now: float,
+        sent: TrailingMinute,
+        *,
+        chance: float,
+        test: RateTest,
+    ) -> bool:
         """A request was refused; return whether that begins an episode.
 
         Args:
@@ -176,42 +293,91 @@ class LearnedRate:
             retry_after: Seconds that the server asks to wait; None for no wish.
             now: Seconds on the caller's clock.
             sent: The requests that were sent and not refused, this one no more among them.
+            chance: The share of requests that is refused whatever the rate.
+            test: What was taken and refused at this rate.
         """
         self._budget -= 1.0
         if sent_at < self._rest_began or (self._resting and sent_at <= self._rest_began):
             # It was on its way when the rest began.
             if self._resting:
-                if retry_after is not None:
+                if retry_after is not None and self._is_blocked:
                     self._until = max(self._until, now + retry_after)
                 self._count(sent)
             return False
         self._refusal_takes += (now - sent_at - self._refusal_takes) / 4
         if number == self._probe:
             # The block goes on.
+            self._blocked *= chance
+            self.confirmed = self.confirmed or self._is_blocked
             self._rest = min(self._rest * 2, _LONGEST_REST)
             self._begin_rest(retry_after, now)
             return False
         if self._probe_until is not None:
             self._end_episode(now)
-        self._earlier = math.inf if self._pace is None else self._pace.rate
-        self._refused_at = sent_at
+        self._begin_episode(sent_at, test, sent.count(_MINUTE, sent_at))
         self._rest = max(_FIRST_REST, min(1.0 / self._earlier, _FIRST_REST * 8))
         self._count(sent)
         self._begin_rest(retry_after, now)
         return True
 
+    def lower(self, sent_at: float, now: float, sent: TrailingMinute, *, test: RateTest) -> None:
+        """Lower the rate without a rest, since single requests are refused.
+
+        Args:
+            sent_at: When the latest of them was sent.
+            now: Seconds on the caller's clock.
+            sent: As above.
+            test: As above.
+        """
+        if self._pace is None:
+            self._searching = False
+        self._begin_episode(sent_at, test, sent.count(_MINUTE, sent_at))
+        self._count(sent)
+        self._taken_since = now
+        self._end_episode(now)
+
+    def confirm(self) -> None:
+        """So many were taken in a row that the rate is right, or below what is right."""
+        self.confirmed = True
+        self.strikes = 0
+
+    def _begin_episode(self, sent_at: float, test: RateTest, minute: float) -> None:
+        self._earlier = math.inf if self._pace is None else self._pace.rate
+        self._refused_at = sent_at
+        self._blocked = _EXPECTED if self.confirmed else 1.0
+        grown = self._pace is None or self._pace.rate > max(self._settled_rate, self._aim) * _GROWN
+        # Chance refuses no such share: the rate is far too high, and it must be lowered more often.
+        too_high = test.refused >= _MANY and test.accepted < _FAR_TOO_HIGH
+        # After a window was met, the minute before may have had more than there is room for now.
+        window = self._is_window and minute >= _MINUTE * self._earlier * _BELOW
+        self.strikes = 1 if (grown and test.began_clean) or too_high or window else self.strikes + 1
+        if self.strikes == 1:
+            self._doubted = None
+        self._passed = None if window else test.passed
+        self._none_taken = not test.taken and not self.confirmed
+        if self.strikes > _STRIKES:
+            self.confirmed = False
+
     def pause(self, seconds: float, now: float) -> None:
         """Rest for so long, without learning from it."""
         if not self._resting:
             self._found = None
-        self._begin_rest(max(seconds, self._until - now), now)
+        until = max(now + seconds, self._until)
+        self._begin_rest(None, now)
+        self._until = until
+
+    @property
+    def _is_blocked(self) -> bool:
+        """Whether chance does not explain that those that went ahead were refused, too."""
+        return self._blocked < _UNLIKELY
 
     def _begin_rest(self, retry_after: float | None, now: float) -> None:
         self._resting = True
         self._probe_until = None
         self._rest_began = now
         # A wish of nothing, or of a time that has passed, is none.
-        self._until = now + (self._rest if retry_after is None or retry_after < _FIRST_REST else retry_after)
+        obeyed = retry_after is not None and retry_after >= _FIRST_REST and self._is_blocked
+        self._until = now + (retry_after if retry_after is not None and obeyed else self._rest)
 
     def _count(self, sent: TrailingMinute) -> None:
         """Find what the server took before the episode: in the whole minute, and in the seconds just before."""
@@ -229,6 +395,9 @@ class LearnedRate:
             # Too short for a count: all that is known is that the rate was too high. Once; it may be far too high.
             latest = self._earlier
         self._found = (minute / _MINUTE, latest)
+        self._latest = latest
+        if self._doubted is None and self._earlier < math.inf:
+            self._doubted = (self._earlier, latest)
 
     def _end_episode(self, now: float) -> None:
         """The request that went ahead was taken: what was found becomes the rate."""
@@ -244,6 +413,10 @@ class LearnedRate:
         used = latest >= earlier * _USED
         if not short:
             found = minute
+            self._is_window = self._is_window or self._is_blocked
+        elif earlier < math.inf and self._passed is not None:
+            # Both are rough: few were counted, and what a bucket held at first is among what was taken latest.
+            found = max(earlier * self._passed, latest * _ROUGHLY)
         elif earlier < math.inf and used:
             # The latest seconds lag behind a rate that grew; while it was searched for, by too much to count.
             found = earlier if self._searching else (latest + earlier) / 2
@@ -252,17 +425,23 @@ class LearnedRate:
         if self._searching:
             self._budget = 0.0
             agrees = earlier < math.inf and abs(latest - earlier) <= earlier * _AGREE
-            self._searching = short and not agrees and taken_at < self._search_ends
+            measured = earlier < math.inf and self._passed is not None
+            self._searching = short and not agrees and not measured and taken_at < self._search_ends
         self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
         rate = max(min(found, earlier) * _BELOW, _SLOWEST)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
         elif short:
-            rate = max(rate, earlier * (_DEEPEST if used else _UNUSED))
+            if self._passed is not None:
+                deepest = _MEASURED
+            else:
+                deepest = _DEEPEST if used or self._none_taken else _UNUSED
+            rate = max(rate, earlier * deepest)
             if not used:
                 self._pace.lateness /= 2
         level = self._aim if earlier < self._aim * _ON_ITS_WAY else earlier * _BELOW
-        self._aim = max(min(level, minute * _BELOW), rate) if short else rate
+        self._settled_rate = rate
+        self._aim = max(min(level, minute * _BELOW), rate) if short and self._passed is None else rate
         self._pace.settle(rate, max(taken_at + 1.0 / rate, now))
 
     def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:

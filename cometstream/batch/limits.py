@@ -1,8 +1,8 @@
 """When the next request of a batch may start: rates and pauses of each model, and how many may be on their way.
 
 No I/O and no clock: the time is passed in, as seconds of one clock that never goes back. The parts stand beside this: `buckets`
-(the caller's caps), `ratelimit_headers` and `announced` (what the server tells), `learned_rate` (what its refusals teach),
-`latency` and `concurrency` (how many at a time), `tokens` (the estimate).
+(the caller's caps), `model_limits` (what one model's server tells, and what its refusals teach), `latency` and `concurrency` (how
+many at a time), `tokens` (the estimate).
 """
 
 from __future__ import annotations
@@ -11,13 +11,9 @@ import errno
 import math
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from cometstream.batch.announced import AnnouncedLimit
-from cometstream.batch.buckets import Pace, TokenBucket, TrailingMinute
 from cometstream.batch.concurrency import AdaptiveConcurrency, ConcurrencyChange
-from cometstream.batch.latency import LatencyWatch
-from cometstream.batch.learned_rate import LearnedRate
-from cometstream.batch.ratelimit_headers import read_requests, read_tokens
-from cometstream.batch.tokens import estimate_input, estimate_output, estimate_tokens
+from cometstream.batch.model_limits import ModelLimits, Ticket
+from cometstream.batch.tokens import estimate_input, estimate_output
 from cometstream.errors import (
     APIConnectionError,
     APIStatusError,
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
 
     from cometstream.errors import CometError
 
-__all__ = ["MAX_CONCURRENCY", "ConcurrencyChange", "Limits", "Ticket", "estimate_tokens"]
+__all__ = ["MAX_CONCURRENCY", "ConcurrencyChange", "Limits", "Ticket"]
 
 # What "auto" never exceeds: a thousand sockets are near the usual limit of open files (1,024), and no key is known that takes more.
 MAX_CONCURRENCY: Final = 1000
@@ -42,116 +38,6 @@ MAX_CONCURRENCY: Final = 1000
 _MODELS: Final = 4096
 # How far an average moves towards each new value.
 _WEIGHT: Final = 1 / 16
-
-
-class _Model:
-    """What is known of one model."""
-
-    __slots__ = (
-        "announced_requests",
-        "announced_tokens",
-        "first",
-        "free",
-        "in_flight",
-        "input",
-        "latency",
-        "learned",
-        "name",
-        "pace",
-        "sent",
-        "started",
-        "token_bucket",
-        "tokens_started",
-        "total",
-    )
-
-    def __init__(self, name: str, rpm: float | None, tpm: float | None, now: float) -> None:
-        self.name = name
-        self.pace = None if rpm is None else Pace.of_cap(rpm, now)
-        self.token_bucket = None if tpm is None else TokenBucket(tpm, now)
-        self.announced_requests: AnnouncedLimit | None = None
-        self.announced_tokens: AnnouncedLimit | None = None
-        self.learned: LearnedRate | None = None
-        self.free = rpm is None and tpm is None
-        self.first = now
-        self.sent = TrailingMinute()
-        self.latency = LatencyWatch()
-        self.in_flight = 0
-        self.started = 0
-        self.tokens_started = 0
-        self.input: float | None = None
-        self.total: float | None = None
-
-    def wait(self, tokens: int, now: float) -> float:
-        wait = 0.0
-        if self.pace is not None:
-            wait = self.pace.wait(now)
-        if self.token_bucket is not None:
-            wait = max(wait, self.token_bucket.wait(tokens, now))
-        if self.learned is not None:
-            wait = max(wait, self.learned.wait(now))
-        if self.announced_requests is not None:
-            wait = max(wait, self.announced_requests.wait(1, self.started, now))
-        if self.announced_tokens is not None:
-            wait = max(wait, self.announced_tokens.wait(tokens, self.tokens_started, now))
-        return wait
-
-    def take(self, tokens: int, now: float) -> None:
-        if self.pace is not None:
-            self.pace.take(now)
-        if self.token_bucket is not None:
-            self.token_bucket.take(tokens, now)
-        if self.learned is not None:
-            self.learned.start(self.started, now, self.sent)
-
-    def read(self, ticket: Ticket, headers: Mapping[str, str], now: float) -> None:
-        allowance = read_requests(headers)
-        if allowance is not None:
-            if self.announced_requests is None:
-                self.announced_requests = AnnouncedLimit()
-                self.free = False
-            self.announced_requests.told(allowance, ticket.number, now)
-        allowance = read_tokens(headers)
-        if allowance is not None:
-            if self.announced_tokens is None:
-                self.announced_tokens = AnnouncedLimit()
-                self.free = False
-            self.announced_tokens.told(allowance, ticket.tokens_up_to, now)
-
-    def give_back(self, tokens: int, now: float) -> None:
-        if self.token_bucket is not None:
-            self.token_bucket.take(-tokens, now)
-
-    def rest(self, now: float) -> LearnedRate:
-        if self.learned is None:
-            self.learned = LearnedRate(self.first, now)
-            self.free = False
-        return self.learned
-
-
-class Ticket:
-    """One request that is on its way; every ticket is given back once, by ``completed``, ``failed`` or ``cancelled``.
-
-    Attributes:
-        tokens: What was taken for it.
-        time: When it started.
-        number: Its running number within its model, from 1.
-        tokens_up_to: Tokens that were started within its model up to and with it.
-    """
-
-    __slots__ = ("_model", "number", "time", "tokens", "tokens_up_to")
-
-    def __init__(self, model: _Model, tokens: int, time: float) -> None:
-        self._model = model
-        self.tokens = tokens
-        self.time = time
-        self.number = model.started
-        self.tokens_up_to = model.tokens_started
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self._model.name
 
 
 class Limits:
@@ -168,7 +54,6 @@ class Limits:
         tpm: Tokens a minute, likewise; a second's worth at once.
         now: Seconds on the caller's clock.
         max_retry_after: Seconds of ``Retry-After`` that are obeyed; where more is asked for, a request looks after so many.
-        max_concurrency: What ``"auto"`` never exceeds. 1,000, near the usual limit of open files.
 
     Raises:
         ConfigurationError: One of them cannot be used.
@@ -181,23 +66,24 @@ class Limits:
         rpm: float | None = None,
         tpm: float | None = None,
         now: float,
-        max_concurrency: int = MAX_CONCURRENCY,
         max_retry_after: float = 3600.0,
     ) -> None:
         if concurrency != "auto" and not _is_count(concurrency):
-            raise ConfigurationError(f"concurrency: {concurrency!r} is no number of requests; use 1 or more, or 'auto'")
-        if not _is_count(max_concurrency):
-            raise ConfigurationError(f"max_concurrency: {max_concurrency!r} is no number of requests; use 1 or more")
+            raise ConfigurationError(
+                f"concurrency: {concurrency!r} is not allowed; it must be a whole number from 1 on, or 'auto'"
+            )
         for name, value in (("rpm", rpm), ("tpm", tpm)):
             if value is not None and not _is_rate(value):
-                raise ConfigurationError(f"{name}: {value!r} is no rate; use a number above 0, or None for no cap")
+                raise ConfigurationError(
+                    f"{name}: {value!r} is not allowed; it must be a number above 0, or None (no cap)"
+                )
         self._rpm = rpm
         self._tpm = tpm
         self._concurrency = AdaptiveConcurrency(
-            fixed=None if concurrency == "auto" else concurrency, ceiling=max_concurrency, now=now
+            fixed=None if concurrency == "auto" else concurrency, ceiling=MAX_CONCURRENCY, now=now
         )
         self._longest = max_retry_after
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, ModelLimits] = {}
 
     @property
     def concurrency(self) -> int:
@@ -214,12 +100,6 @@ class Limits:
         """How the concurrency has changed, oldest first; the latest 1,000 changes."""
         return self._concurrency.history
 
-    def rate(self, model: str) -> float | None:
-        """Return the requests a minute that the model's refusals have taught; None where there were none."""
-        known = self._models.get(model)
-        learned = None if known is None or known.learned is None else known.learned.rate
-        return None if learned is None else learned * 60.0
-
     def estimate(self, model: str, body: Mapping[str, Any]) -> int:
         """Return about how many tokens a request takes, from its size and what the model's answers took so far; at least 1."""
         size = estimate_input(body)
@@ -235,22 +115,13 @@ class Limits:
 
         A request of more tokens than a cap ever allows at once starts when the bucket is full.
         """
-        known = self._models.get(model)
-        if known is None or known.free:
-            return 0.0 if known is not None else self._model(model, now).wait(tokens, now)
-        return known.wait(tokens, now)
+        known = self._model(model, now)
+        return 0.0 if known.free else known.wait(tokens, now)
 
     def start(self, model: str, tokens: int, now: float) -> Ticket:
         """Take what a request needs, whether or not it is there, and return its ticket."""
-        known = self._models.get(model) or self._model(model, now)
-        known.in_flight += 1
-        known.started += 1
-        known.tokens_started += tokens
-        known.sent.add(now, 1)
-        if not known.free:
-            known.take(tokens, now)
         self._concurrency.started(now)
-        return Ticket(known, tokens, now)
+        return self._model(model, now).start(tokens, now)
 
     def answered(self, ticket: Ticket, headers: Mapping[str, str], now: float) -> None:
         """A 2xx head has come.
@@ -260,7 +131,8 @@ class Limits:
             headers: The answer's, case-insensitive; ``x-ratelimit-*`` are read.
             now: Seconds on the caller's clock.
         """
-        ticket._model.read(ticket, headers, now)
+        ticket.model.taken(ticket, now)
+        ticket.model.read(ticket, headers, now)
 
     def completed(self, ticket: Ticket, now: float, *, tokens: int | None, time_to_first_content: float | None) -> None:
         """A whole answer has come.
@@ -271,8 +143,10 @@ class Limits:
             tokens: Input and output that the server reported; None leaves the estimate.
             time_to_first_content: Seconds; None leaves it out of the latency.
         """
-        model, concurrency = ticket._model, self._concurrency
-        model.in_flight -= 1
+        model, concurrency = ticket.model, self._concurrency
+        model.taken(ticket, now)
+        model.answered(now)
+        model.over(ticket)
         if tokens is not None:
             model.total = tokens if model.total is None else model.total + (tokens - model.total) * _WEIGHT
             model.give_back(ticket.tokens - tokens, now)
@@ -292,8 +166,8 @@ class Limits:
             error: What it died of; its kind decides what is learned.
             now: Seconds on the caller's clock.
         """
-        model, concurrency = ticket._model, self._concurrency
-        model.in_flight -= 1
+        model, concurrency = ticket.model, self._concurrency
+        model.over(ticket)
         status = getattr(error, "status", None)
         wish = None
         if isinstance(error, APIStatusError):
@@ -301,16 +175,15 @@ class Limits:
             model.read(ticket, error.headers, now)
             model.give_back(ticket.tokens, now)
         if status == 429 and not _is_quota(error):
-            model.sent.add(ticket.time, -1)
-            learned = model.rest(now)
-            learned.refused(ticket.number, ticket.time, wish, now, model.sent)
-            if learned.is_known:
-                concurrency.ended()
-            else:
+            if model.refused(ticket, wish, now):
                 concurrency.erred(ticket.time, now, f"429 from {model.name}")
+            else:
+                concurrency.ended()
             return
+        if status is not None and status < 500:
+            model.taken(ticket, now)
         if status == 503 and wish is not None:
-            model.rest(now).pause(wish, now)
+            model.busy(wish, now)
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
             concurrency.out_of_files(now)
         else:
@@ -322,21 +195,21 @@ class Limits:
 
     def cancelled(self, ticket: Ticket, now: float) -> None:
         """A request was given up; what it took stays taken, since the server may have begun."""
-        ticket._model.in_flight -= 1
+        ticket.model.over(ticket)
         self._concurrency.ended()
 
-    def _model(self, name: str, now: float) -> _Model:
+    def _model(self, name: str, now: float) -> ModelLimits:
         known = self._models.get(name)
         if known is None:
             if len(self._models) >= _MODELS:
                 self._forget_one()
-            known = self._models[name] = _Model(name, self._rpm, self._tpm, now)
+            known = self._models[name] = ModelLimits(name, self._rpm, self._tpm, now)
         return known
 
     def _forget_one(self) -> None:
         """Forget the model that was met first, of those that have nothing on its way and were refused nothing."""
         idle = [name for name, model in self._models.items() if not model.in_flight]
-        unrefused = [name for name in idle if self._models[name].learned is None]
+        unrefused = [name for name in idle if not self._models[name].was_refused]
         for name in (unrefused or idle)[:1]:
             del self._models[name]
 

@@ -17,7 +17,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["LineFile", "LineFileError"]
+__all__ = ["LineFile", "LineFileError", "LineFileLost"]
 
 _BLOCK: Final = 2**16
 
@@ -29,6 +29,10 @@ class LineFileError(Exception):
     """The file cannot be opened or written; the message says what is safe, and what to do."""
 
 
+class LineFileLost(LineFileError):
+    """The file was deleted, replaced or cut while it was being written: lines in it may be gone."""
+
+
 class LineFile:
     """A file to append lines to; opening it makes and locks it.
 
@@ -36,6 +40,7 @@ class LineFile:
 
     Args:
         path: Where it is.
+        mode: Its permissions where it is made.
 
     Attributes:
         path: As it was given.
@@ -47,8 +52,9 @@ class LineFile:
         LineFileError: It cannot be opened, or another process holds it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, mode: int = 0o600) -> None:
         self.path = path
+        self._mode = mode
         self.lines = 0
         self._dirty = False
         self._fd = self._open()
@@ -118,14 +124,40 @@ class LineFile:
 
         Raises:
             LineFileError: The disk is full, or gone.
+            LineFileLost: The file was deleted, replaced or cut.
         """
+        self.check()
         try:
             self._write(line + b"\n")
         except OSError as error:
             raise LineFileError(
                 f"{self.path} cannot be written: {_reason(error)}. Its {self.lines:,} lines are whole and safe"
             ) from None
+        self.check()
         self.lines += 1
+
+    def check(self) -> None:
+        """Check that the file is still the one at its path, with every byte that was written.
+
+        Raises:
+            LineFileLost: It was deleted, replaced or cut.
+        """
+        if not self.regular:
+            return
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            raise LineFileLost(f"{self.path} was deleted or moved while the batch was writing it") from None
+        except OSError as error:
+            raise LineFileLost(f"{self.path} cannot be reached any more: {_reason(error)}") from None
+        mine = os.fstat(self._fd)
+        if not os.path.samestat(there, mine):
+            raise LineFileLost(f"{self.path} was replaced by another file while the batch was writing it")
+        if mine.st_size < self.size:
+            raise LineFileLost(
+                f"{self.path} was emptied or cut while the batch was writing it: "
+                f"it has {mine.st_size:,} bytes instead of {self.size:,}"
+            )
 
     def keep(self, wanted: Callable[[bytes], bool]) -> None:
         """Keep only the lines that are wanted. The others are gone all at once, or, after a crash, not at all.
@@ -183,16 +215,20 @@ class LineFile:
 
         Raises:
             LineFileError: It could not be put there; the file is closed all the same.
+            LineFileLost: The file was deleted, replaced or cut since the last line.
         """
         try:
             self.sync()
+            self.check()
         finally:
             os.close(self._fd)
 
     def _open(self) -> int:
         while True:
             try:
-                fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), mode=0o666)
+                fd = os.open(
+                    self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), mode=self._mode
+                )
             except FileNotFoundError:
                 folder = os.path.dirname(self.path)
                 raise LineFileError(f"{self.path} cannot be made: there is no folder {folder}") from None

@@ -43,6 +43,7 @@ class BatchOutput:
         path: Where the lines go.
         errors: Where the lines of failed rows go; None is the same file.
         resume: Go on with what is there; else the files must be empty.
+        mode: The permissions of a file that is made: it holds prompts and answers, so that only its owner may read it.
         retry_failed: Take the lines of failed rows out, and go on with what is left.
         clock: Seconds, on a clock that only goes forward.
 
@@ -63,6 +64,7 @@ class BatchOutput:
         *,
         resume: bool = False,
         retry_failed: bool = False,
+        mode: int = 0o600,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
@@ -77,7 +79,7 @@ class BatchOutput:
             self._files: list[LineFile] = []
             for name in (path, errors):
                 if name is not None:
-                    self._files.append(LineFile(name))
+                    self._files.append(LineFile(name, mode=mode))
                     opened.callback(self._files[-1].close)
             for file in self._files:
                 name = file.path
@@ -131,12 +133,12 @@ class BatchOutput:
         unknown = {digest for digest in self._answered if digest not in digests}
         if not unknown:
             return
-        where = "its last line answers a row that is none"
+        where = "its last line answers a row that is not a row"
         for file in self._files:
             for number, line in enumerate(file.read(), 1):
                 custom_id = read_output_line(line).custom_id
                 if short_digest(custom_id) in unknown:
-                    where = f"line {number} of {file.path} answers {custom_id!r}, which is no row"
+                    where = f"line {number} of {file.path} answers {custom_id!r}, which is not a row"
                     unknown.clear()
         raise OutputRefused(f"{self.path} is an output of another input: {where} of {source}; choose another output")
 
@@ -185,12 +187,14 @@ class BatchOutput:
 
         Raises:
             LineFileError: It cannot be put there.
+            LineFileLost: A file was deleted, replaced or cut.
         """
         now = self._clock()
         if now - self._synced >= _SYNC_EVERY:
             self._synced = now
             for file in self._files:
                 file.sync()
+                file.check()
 
     def close(self) -> None:
         """Put everything on the disk, and let other runs have the files; a second call does nothing.
@@ -205,7 +209,7 @@ class BatchOutput:
             file.append(line)
             self.sync_if_due()
         except LineFileError as error:
-            raise LineFileError(f"{error}; --resume goes on from there") from None
+            raise type(error)(f"{error}; --resume goes on from there") from None
 
     def _learn(self, file: LineFile) -> None:
         """Learn which rows a file has lines of.
@@ -223,7 +227,7 @@ class BatchOutput:
                 raise ValueError("does not begin as one")
         except ValueError as error:
             raise OutputRefused(
-                f"{file.path}, line {file.lines or 1}: is no line of a batch's output ({error}); choose another output"
+                f"{file.path}, line {file.lines or 1}: is not a line of a batch output ({error}); choose another output"
             ) from None
 
     def _learn_line(self, line: OutputLine) -> None:

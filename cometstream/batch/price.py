@@ -36,7 +36,7 @@ class Cost:
         for pair in by_model.values() if isinstance(price, Mapping) else () if price is None else (price,):
             if not _is_pair(pair):
                 raise ConfigurationError(
-                    f"price: {pair!r} is none; use what a million input and a million output tokens cost, as in (1.25, 10), "
+                    "price: must be what a million input and a million output tokens cost, as in (1.25, 10), "
                     "or a mapping from models to such pairs"
                 )
         self._by_model: Mapping[str, tuple[float, float]] = by_model

@@ -284,7 +284,7 @@ class Rows:
         params.pop("custom_id", None)
         params.pop("stream", None)  # every answer is streamed, whatever its request says
         problems = [
-            f"{name}: is no parameter of the wire" for name in params if not isinstance(name, str) or name in NOT_SENT
+            f"{name}: is not a wire parameter" for name in params if not isinstance(name, str) or name in NOT_SENT
         ]
         if problems:
             raise InvalidRequestError(problems)

@@ -25,7 +25,7 @@ def check_requests(requests: Any) -> None:
     """
     if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
         raise ConfigurationError(
-            f"requests: {type(requests).__name__} is no list of requests; "
+            f"requests: {type(requests).__name__} is not a list of requests; "
             "use a list, an iterator or an async iterator of dicts"
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cometstream.views.view import View
 
-__all__ = ["estimate_input", "estimate_output", "estimate_tokens"]
+__all__ = ["estimate_input", "estimate_output"]
 
 # UTF-8 bytes of a token: English has 4 to 5 in the common vocabularies, code and Chinese 3.
 _BYTES: Final = 4
@@ -24,16 +24,6 @@ _OUTPUT: Final = 500
 # Values that are looked at in one body: a hundred thousand parts are more than any context holds.
 _MOST: Final = 100_000
 _LARGEST: Final = 10**9
-
-
-def estimate_tokens(body: Mapping[str, Any], typical: float | None) -> int:
-    """Return about how many tokens a request takes, input and output together; at least 1.
-
-    Args:
-        body: The request; whatever is malformed in it counts as nothing.
-        typical: Tokens that an answer of the model typically has; None where that is not known.
-    """
-    return estimate_input(body) + estimate_output(body, typical)
 
 
 def estimate_input(body: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -17,7 +18,7 @@ from cometstream.cli.connection import (
     retries_option,
 )
 from cometstream.cli.exit_codes import EPILOG, ExitCode
-from cometstream.cli.process import Interrupted, Stdout, one_line, run_until_signal
+from cometstream.cli.process import Interrupted, Stdout, one_line, run_until_signal, say
 
 if TYPE_CHECKING:
     from cometstream.cli.batch_input import FileInput
@@ -118,7 +119,7 @@ def batch(
 
     # rich and the batch's own rooms: --help does not wait for them.
     from cometstream.batch.jsonl import InputFailed
-    from cometstream.batch.line_file import LineFileError
+    from cometstream.batch.line_file import LineFileError, LineFileLost
     from cometstream.batch.output import BatchOutput, OutputRefused, same_file
     from cometstream.cli.batch_input import FileInput, find_rows
     from cometstream.cli.batch_run import BatchRun
@@ -130,7 +131,7 @@ def batch(
                 raise InputFailed(f"{written} is the input: choose another output")
         if dry_run:
             return _dry_run(rows if isinstance(rows, FileInput) else rows.as_file())
-        with BatchOutput(output or "", errors, resume=resume, retry_failed=retry_failed) as opened:
+        with BatchOutput(output or "", errors, resume=resume, retry_failed=retry_failed, mode=_mode(source)) as opened:
             run = BatchRun(
                 rows,
                 opened,
@@ -154,8 +155,19 @@ def batch(
             return run.exit_code()
     except (InputFailed, OutputRefused) as error:
         raise _Refused(str(error)) from None
+    except LineFileLost as error:
+        say(f"{error}. Answers may be lost; nothing more was sent")
+        return ExitCode.OUTPUT_LOST
     except LineFileError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _mode(source: str | None) -> int:
+    """Return the permissions of a new output: the input's, which holds the same prompts; else its owner's alone."""
+    try:
+        return 0o600 if source is None else (os.stat(source).st_mode & 0o666) | 0o600
+    except OSError:
+        return 0o600
 
 
 def _dry_run(rows: FileInput) -> int:

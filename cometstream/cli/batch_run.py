@@ -36,6 +36,9 @@ _SHOWN: Final = 20
 # Kinds of failure that are counted apart: the codes are the server's, and one that makes up ever new ones is not to fill memory.
 _CODES_KEPT: Final = 100
 
+# Refusals of the key in a row, with no answer between them, that end a batch in which it worked before.
+_KEY_REFUSED: Final = 10
+
 # Seconds between two looks at the progress.
 _TICK: Final = 0.25
 
@@ -102,6 +105,8 @@ class BatchRun:
         self._batch: FanOut | None = None
         self._draining = False
         self._all_read = False
+        self._key_works = False
+        self._refused_keys: list[BatchResult] = []  # of rows whose key was refused since the last answer
         self._failure: Exception | None = None  # ends everything at once
         self._reason: InputFailed | AuthenticationError | None = None  # told when what is under way has ended
 
@@ -212,6 +217,9 @@ class BatchRun:
                 self._take(result)
                 if self._failure is not None:
                     break
+            else:
+                if self._reason is None:
+                    self._write_refused()
         except LineFileError as error:
             self._failure = error
         finally:
@@ -234,11 +242,26 @@ class BatchRun:
         if result.outcome == "cancelled":
             return
         if isinstance(result.error, AuthenticationError):
-            # It is the key's fault and not the row's, and every further row would meet the same.
-            if self._reason is None:
+            self._refused_keys.append(result)
+            refused = not self._key_works or len(self._refused_keys) >= _KEY_REFUSED
+            if refused and self._reason is None:
+                # It is the key's fault and not the rows', and every further row would meet the same.
                 self._reason = result.error
                 self._start_no_more()
             return
+        if result.outcome == "complete":
+            # One channel of a gateway may have a bad key of its own: those rows failed, the others go on.
+            self._key_works = True
+            if self._reason is None:
+                self._write_refused()
+        self._write(result)
+
+    def _write_refused(self) -> None:
+        """Write the rows whose key was refused while it worked for others."""
+        while self._refused_keys:
+            self._write(self._refused_keys.pop(0))
+
+    def _write(self, result: BatchResult) -> None:
         row = self._pending.pop(result.custom_id or "")
         self._written += 1
         if result.outcome != "complete":

@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     CONNECTION = 7
     ROWS_FAILED = 8
     ROWS_LEFT = 9
+    OUTPUT_LOST = 10
     # As a shell reports a program that SIGINT or SIGPIPE ended.
     INTERRUPTED = 130
     CLOSED_PIPE = 141
@@ -49,6 +50,7 @@ _MEANINGS: Final = {
     ExitCode.CONNECTION: "no connection",
     ExitCode.ROWS_FAILED: "batch: every row has its line, but some lines tell of a failure",
     ExitCode.ROWS_LEFT: "batch: --max-tokens-total ended it before all rows were sent",
+    ExitCode.OUTPUT_LOST: "batch: the output was deleted, replaced or emptied while it was being written; lines may be lost",
     ExitCode.INTERRUPTED: "Ctrl-C, or SIGTERM of a batch; what came stays on stdout, or in the output file",
     ExitCode.CLOSED_PIPE: "the reader of stdout left",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 from rich.console import Console
 
-from cometstream.cli.process import Stdout, one_line, say
+from cometstream.cli.process import Stdout, one_line, printable, say
 
 if TYPE_CHECKING:
     from cometstream.errors import CometError
@@ -133,7 +133,8 @@ class Notes:
 
     def _show(self, text: str) -> None:
         try:
-            self._console.out(text, style="dim", highlight=False, end="")
+            shown = printable(text) if self._console.is_terminal else text
+            self._console.out(shown, style="dim", highlight=False, end="")
         except OSError:
             pass  # a full disk, say; the answer is not the poorer for it either
 

@@ -6,18 +6,22 @@ import asyncio
 import errno
 import io
 import os
+import re
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import FrameType
     from typing import Any
 
-__all__ = ["Interrupted", "OutputFailed", "Stdout", "one_line", "run_until_signal", "say"]
+__all__ = ["Interrupted", "OutputFailed", "Stdout", "one_line", "printable", "run_until_signal", "say"]
 
 _T = TypeVar("_T")
+
+# C0 but for tab and line feed, DEL, C1; what turns the direction of text around.
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Interrupted(Exception):
@@ -54,15 +58,16 @@ class Stdout:
             # A character that the terminal does not know is no reason to lose the rest of the answer.
             file.reconfigure(encoding=encoding, errors="replace")
         self._file = file
+        self._terminal = file.isatty()
 
     def write(self, text: str) -> None:
-        """Write `text` at once.
+        """Write `text` at once; on a terminal, without control characters.
 
         Raises:
             OutputFailed: The reader has left, the disk is full, ...
         """
         try:
-            self._file.write(text)
+            self._file.write(printable(text) if self._terminal else text)
             self._file.flush()
         except OSError as error:
             self._abandon()
@@ -84,6 +89,18 @@ def say(message: str) -> None:
         print(f"cometstream: {one_line(message)}", file=sys.stderr, flush=True)
     except OSError:
         pass  # nobody reads it, and there is no other place to say so
+
+
+def printable(text: str) -> str:
+    """Return `text` without what could command a terminal; line ends and tabs stay.
+
+    A model or a server could otherwise set the clipboard, rename the window or hide text. Each such character is shown as U+FFFD,
+    and carriage returns, which could overwrite the line, are left out.
+
+    Source:
+        ECMA-48 (C0 and C1 controls); Unicode TR 36, 3.4 (bidirectional overrides).
+    """
+    return _CONTROLS.sub("\ufffd", text.replace("\r", ""))
 
 
 def one_line(text: str) -> str:

@@ -45,7 +45,7 @@ def _read(stdin: TextIO) -> str:
     try:
         text = stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise click.UsageError(f"stdin is no UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise click.UsageError(f"stdin is not UTF-8 text: {error.reason} at byte {error.start}") from None
     finally:
         note.cancel()
     return text.rstrip("\r\n")  # the line end that echo and editors add is not the prompt's

@@ -76,3 +76,34 @@ def test_after_a_wait_there_is_room(
     wait = announced.wait(amount, 5 + since, 100.0)
     assert 0.0 <= wait <= 60.0
     assert announced.wait(amount, 5 + since, 100.0 + wait) == 0.0
+
+
+def test_headers_that_let_nothing_through_are_tested_by_twice_as_many_each_time_and_proved_wrong() -> None:
+    limit, total, now = AnnouncedLimit(), 1, 0.0
+    limit.told(Allowance(600, 0, 60.0), total=total, now=now)
+    assert limit.wait_or_test(1, total, now) == 2.0
+    now, rounds = 2.0, []
+    while not limit.refuted:
+        rounds.append(0)
+        while limit.wait_or_test(1, total, now) == 0.0:
+            assert limit.started(1, total, now)
+            total += 1
+            rounds[-1] += 1
+        for _ in range(rounds[-1]):
+            limit.tested(taken=True, now=now)
+        limit.told(Allowance(600, 0, 60.0), total=total, now=now)
+    assert rounds == [1, 2, 4, 8]
+
+
+def test_a_test_that_is_refused_makes_the_headers_be_trusted_for_longer_each_time() -> None:
+    limit, now, waits = AnnouncedLimit(), 0.0, []
+    for _ in range(3):
+        limit.told(Allowance(10, 0, 60.0), total=5, now=now)
+        while (wait := limit.wait_or_test(1, 5, now)) > 0.0:
+            now += wait
+            limit.told(Allowance(10, 0, 60.0), total=5, now=now)
+        assert limit.started(1, 5, now)
+        limit.tested(taken=False, now=now)
+        waits.append(now)
+    assert waits == [2.0, 122.0, 362.0]
+    assert not limit.refuted

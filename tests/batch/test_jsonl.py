@@ -57,10 +57,10 @@ def test_stream_is_dropped_and_extra_body_passes_unread() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"nope", "is no JSON: "),
-        (b'{"prompt": "Hi"', "is no JSON: "),
-        (b'{"prompt": "\xff"}', "is no JSON: "),
-        (b'{"prompt": NaN}', "is no JSON: "),
+        (b"nope", "is not valid JSON: "),
+        (b'{"prompt": "Hi"', "is not valid JSON: "),
+        (b'{"prompt": "\xff"}', "is not valid JSON: "),
+        (b'{"prompt": NaN}', "is not valid JSON: "),
         (b"[]", "is a list; a row is an object"),
         (b'"Hi"', "is a string; "),
         (b"null", "is null; "),
@@ -73,7 +73,7 @@ def test_stream_is_dropped_and_extra_body_passes_unread() -> None:
         ({"url": "/v1/embeddings", "body": BODY}, "url: must be /v1/chat/completions"),
         ({"method": "POST", "url": "/v1/chat/completions"}, "body: must be an object"),
         ({"body": []}, "body: must be an object"),
-        ({"custom-id": "a", "body": BODY}, "custom-id: is no part of an OpenAI Batch line"),
+        ({"custom-id": "a", "body": BODY}, "custom-id: is unknown in an OpenAI Batch line"),
         ({"prompt": ""}, "prompt: must be a string that is not empty"),
         ({"prompt": ["Hi"]}, "prompt: must be a string that is not empty"),
         ({"prompt": "Hi", "messages": MESSAGES}, "prompt: is given beside messages"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from cometstream.batch.limits import ConcurrencyChange, Limits, Ticket, estimate_tokens
+from cometstream.batch.limits import ConcurrencyChange, Limits, Ticket
 from cometstream.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -53,7 +53,6 @@ def _fail_all(limits: Limits, error: CometError, now: float) -> None:
         ({"concurrency": 2.5}, "concurrency: 2.5"),
         ({"concurrency": "many"}, "concurrency: 'many'"),
         ({"concurrency": None}, "concurrency: None"),
-        ({"max_concurrency": 0}, "max_concurrency: 0"),
         ({"rpm": 0}, "rpm: 0"),
         ({"rpm": -1.0}, "rpm: -1.0"),
         ({"rpm": True}, "rpm: True"),
@@ -77,8 +76,7 @@ def test_without_limits_nothing_waits() -> None:
     for _ in range(1000):
         assert limits.wait("m", 10**6, 0.0) == 0.0
         ticket = limits.start("m", 10**6, 0.0)
-    assert (ticket.model, ticket.tokens, ticket.time) == ("m", 10**6, 0.0)
-    assert limits.rate("m") is None
+    assert (ticket.tokens, ticket.time) == (10**6, 0.0)
 
 
 def test_a_cap_is_kept_for_each_model_alone() -> None:
@@ -126,7 +124,7 @@ def test_headers_of_a_success_are_obeyed() -> None:
     for _ in range(2):
         assert limits.wait("m", 100, 0.1) == 0.0
         limits.start("m", 100, 0.1)
-    assert limits.wait("m", 100, 0.1) == pytest.approx(6.0)
+    assert limits.wait("m", 100, 0.1) == pytest.approx(2.0), "then one goes ahead, since headers may be wrong"
     assert limits.wait("m", 100, 6.1) == 0.0
     assert limits.wait("other", 100, 0.1) == 0.0
 
@@ -145,18 +143,33 @@ def test_headers_of_a_refusal_are_obeyed_too() -> None:
     limits = Limits(now=0.0)
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}
     limits.failed(limits.start("m", 1, 0.0), _refusal(None, **headers), 0.0)
-    assert limits.wait("m", 1, 0.0) == pytest.approx(20.0)
+    assert limits.wait("m", 1, 0.0) == pytest.approx(2.0), "then one goes ahead, since headers may be wrong"
 
 
-def test_retry_after_stops_the_whole_model_and_no_other() -> None:
+def _refuse(limits: Limits, model: str, error: CometError, times: int) -> None:
+    for moment in range(times):
+        now = 10.0 + moment / 1000
+        limits.failed(limits.start(model, 1, now), error, now)
+
+
+def test_one_refusal_with_a_retry_after_stops_nothing_and_many_in_a_row_stop_their_model() -> None:
     limits = Limits(now=0.0)
     for second in range(10):
         _complete(limits, float(second))
-    limits.failed(limits.start("m", 1, 10.0), _refusal(25.0), 10.0)
-    assert limits.wait("m", 1, 10.0) == pytest.approx(25.0)
+    _refuse(limits, "m", _refusal(25.0), 1)
+    assert limits.wait("m", 1, 10.0) == 0.0
+    _refuse(limits, "m", _refusal(25.0), 9)
+    assert limits.wait("m", 1, 10.01) > 0.0
     assert limits.wait("other", 1, 10.0) == 0.0
-    limits.failed(limits.start("other", 1, 10.0), InternalServerError("busy", status=503, retry_after=7.0), 10.0)
-    assert limits.wait("other", 1, 10.0) == pytest.approx(7.0)
+
+
+def test_one_503_with_a_retry_after_stops_nothing_and_many_in_a_row_stop_their_model() -> None:
+    limits, busy = Limits(now=0.0), InternalServerError("busy", status=503, retry_after=7.0)
+    _refuse(limits, "m", busy, 1)
+    assert limits.wait("m", 1, 10.0) == 0.0
+    _refuse(limits, "m", busy, 9)
+    assert limits.wait("m", 1, 10.01) > 6.0
+    assert limits.wait("other", 1, 10.0) == 0.0
 
 
 def test_a_503_without_retry_after_stops_nothing() -> None:
@@ -174,8 +187,8 @@ def test_a_spent_quota_is_no_rate_limit() -> None:
 
 def test_a_refusal_inside_a_stream_is_one_too() -> None:
     limits = Limits(now=0.0)
-    limits.failed(limits.start("m", 1, 0.0), StreamServerError("slow down", status=429, retryable=True), 0.0)
-    assert limits.wait("m", 1, 0.0) > 0.0
+    _refuse(limits, "m", StreamServerError("slow down", status=429, retryable=True), 10)
+    assert limits.wait("m", 1, 10.01) > 0.0
 
 
 def test_refusals_of_a_server_that_takes_nothing_lower_the_concurrency() -> None:
@@ -281,7 +294,7 @@ def test_the_typical_answer_of_a_model_is_learned() -> None:
     limits = Limits(now=0.0)
     body = {"messages": [{"role": "user", "content": "hi there, comet " * 10}], "max_tokens": 4096}
     first = limits.estimate("m", body)
-    assert first == estimate_tokens(body, None)
+    assert first > 500
     for second in range(200):
         ticket = limits.start("m", limits.estimate("m", body), float(second))
         limits.completed(ticket, float(second), tokens=70, time_to_first_content=None)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cometstream.batch import line_file
-from cometstream.batch.line_file import LineFile, LineFileError
+from cometstream.batch.line_file import LineFile, LineFileError, LineFileLost
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks and limits are POSIX's here")
 
@@ -146,7 +146,7 @@ def test_a_file_with_nothing_but_half_a_line_is_emptied(path: Path) -> None:
 def test_a_disk_that_is_full_keeps_the_lines_before_and_nothing_of_the_last(path: Path) -> None:
     program = f"""
 import resource, sys
-from cometstream.batch.line_file import LineFile, LineFileError
+from cometstream.batch.line_file import LineFile, LineFileError, LineFileLost
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))  # Python ignores SIGXFSZ
 file = LineFile({str(path)!r})
 file.append(b"one")
@@ -266,12 +266,77 @@ def test_syncing_is_done_once_for_what_was_written_and_its_failure_is_told(
     LineFile(str(path)).close()  # it was closed all the same
 
 
-def test_a_file_that_cannot_be_read_says_so(file: LineFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_says_so(path: Path) -> None:
+    file = LineFile(str(path))
     file.append(b"one")
     path.unlink()
     for read in (lambda: list(file.read()), file.torn):
         with pytest.raises(LineFileError, match="cannot be read: No such file"):
             read()
+    with pytest.raises(LineFileLost, match="was deleted or moved"):
+        file.close()
+
+
+def _delete(path: Path) -> None:
+    path.unlink()
+
+
+def _move(path: Path) -> None:
+    path.rename(path.with_suffix(".1"))
+
+
+def _replace(path: Path) -> None:
+    path.rename(path.with_suffix(".1"))
+    path.write_bytes(b"another\n")
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _rename_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_suffix(".1"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file can be neither deleted nor moved there")
+@pytest.mark.parametrize(
+    ("lose", "told"),
+    [
+        (_delete, "was deleted or moved"),
+        (_move, "was deleted or moved"),
+        (_replace, "was replaced by another file"),
+        (_empty, "was emptied or cut .* 0 bytes instead of 4"),
+        (_rename_folder, "was deleted or moved"),
+    ],
+)
+def test_a_file_that_is_lost_is_noticed_before_the_next_line_counts(
+    tmp_path: Path, lose: Callable[[Path], None], told: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "out"
+    file = LineFile(str(path))
+    file.append(b"one")
+    lose(path)
+    with pytest.raises(LineFileLost, match=told):
+        file.append(b"two")
+    assert file.lines == 1
+    with pytest.raises(LineFileLost, match=told):
+        file.close()
+
+
+def test_a_file_that_is_made_has_the_mode_it_was_given(tmp_path: Path) -> None:
+    LineFile(str(tmp_path / "private")).close()
+    LineFile(str(tmp_path / "shared"), mode=0o640).close()
+    if sys.platform != "win32":
+        assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o640 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def test_a_mend_that_fails_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

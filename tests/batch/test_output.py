@@ -78,7 +78,7 @@ def test_failures_go_to_a_file_of_their_own_and_count_from_there(path: Path) -> 
     errors = path.with_name("errors.jsonl")
     write(path, good(A), cut(B), errors=errors)
     with BatchOutput(str(path), str(errors), resume=True) as output:
-        output.write_bad(InputRow(3, C.custom_id, C.id, {}, ("is no JSON",)))
+        output.write_bad(InputRow(3, C.custom_id, C.id, {}, ("is not valid JSON",)))
     assert (names(path), names(errors)) == (["a"], ["b", "c"])
     with BatchOutput(str(path), str(errors), resume=True) as output:
         assert [output.has(row) for row in ROWS] == [True, True, True, False]
@@ -135,13 +135,13 @@ def test_a_last_line_that_lacks_only_its_end_is_kept(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"Dear diary", "line 1: is no line of a batch's output .does not begin as one"),
-        (b"Dear diary\nHello", "line 1: is no line"),
+        (b"Dear diary", "line 1: is not a line of a batch output .does not begin as one"),
+        (b"Dear diary\nHello", "line 1: is not a line"),
         (
             b'{"custom_id":"a","response":null,"error":{}}\n{}\n',
-            "line 2: is no line of a batch's output .has no custom_id",
+            "line 2: is not a line of a batch output .has no custom_id",
         ),
-        (b'{"prompt": "Hi"}\n', "line 1: is no line"),
+        (b'{"prompt": "Hi"}\n', "line 1: is not a line"),
     ],
 )
 def test_a_file_that_is_no_output_is_left_alone(path: Path, text: bytes, message: str) -> None:
@@ -161,11 +161,11 @@ def test_an_output_of_another_input_is_refused(path: Path) -> None:
         output.check_same(C)
         with pytest.raises(OutputRefused, match=r"it answers custom_id 'a' with another body than line 1 has"):
             output.check_same(other)
-        with pytest.raises(OutputRefused, match=r"line 2 of .*out.jsonl answers 'b', which is no row of in.jsonl"):
+        with pytest.raises(OutputRefused, match=r"line 2 of .*out.jsonl answers 'b', which is not a row of in.jsonl"):
             output.check_known(reader.digests, "in.jsonl")
     path.write_bytes(path.read_bytes()[:-1])
     with BatchOutput(str(path), resume=True) as output:
-        with pytest.raises(OutputRefused, match=r"its last line answers a row that is none of in.jsonl"):
+        with pytest.raises(OutputRefused, match=r"its last line answers a row that is not a row of in.jsonl"):
             output.check_known(reader.digests, "in.jsonl")
 
 

@@ -121,7 +121,7 @@ def test_bad_lines_are_told_and_accounted_for_and_the_others_run(
     files.write({"custom_id": "a", "prompt": "A"}, b"nope", {"custom_id": "c", "prompt": "C", "temperature": 3})
     assert main([*files.args, "--quiet"]) == 8
     err = capsys.readouterr().err.splitlines()
-    assert err[0].startswith(f"cometstream: {files.source}, line 2: is no JSON")
+    assert err[0].startswith(f"cometstream: {files.source}, line 2: is not valid JSON")
     assert err[1] == f"cometstream: {files.source}, line 3: temperature: is 3; it must be a number from 0 to 2"
     assert err[2] == "cometstream: 2 rows failed: their lines say why; --retry-failed runs them again"
     assert asked(server) == ["A"]
@@ -153,7 +153,7 @@ def test_only_some_of_many_bad_lines_are_shown(
     files.write(*[b"nope"] * 50)
     assert main([*files.args, "--quiet"]) == 8
     err = capsys.readouterr().err
-    assert err.count("is no JSON") == 20
+    assert err.count("is not valid JSON") == 20
     assert "30 more lines are bad; --dry-run lists them all" in err
     assert len(files.lines()) == 50
 
@@ -168,7 +168,7 @@ def test_a_dry_run_checks_every_line_and_sends_and_writes_nothing(
     assert re.fullmatch(
         rf"{files.source}: 2 good rows, 30 bad; about 1\d\d input tokens\n  1 for gpt-5.4\n  1 for gpt-4.1\n", out
     )
-    assert err.count("is no JSON") == 30
+    assert err.count("is not valid JSON") == 30
     assert server.requests == []
     assert not files.output.exists()
     files.rows(3)
@@ -183,7 +183,7 @@ def test_a_dry_run_reads_stdin_too(
     assert main(["batch", "-", "--dry-run", "--model", "m"]) == 2
     out, err = capsys.readouterr()
     assert out.startswith("stdin: 1 good rows, 1 bad; about ")
-    assert err.startswith("cometstream: stdin, line 2: is no JSON")
+    assert err.startswith("cometstream: stdin, line 2: is not valid JSON")
 
 
 def test_failures_have_their_lines_and_can_be_run_again(
@@ -358,7 +358,7 @@ def test_an_output_of_another_input_is_refused_and_stays_as_it_is(
         assert "answers custom_id 'row-0' with another body than line 1 has" in capsys.readouterr().err
     files.write({"prompt": "Hi"})
     assert main([*files.args, "--retry-failed"]) == 2
-    assert "answers 'row-0', which is no row of" in capsys.readouterr().err
+    assert "answers 'row-0', which is not a row of" in capsys.readouterr().err
     assert main(files.args) == 2
     assert "is not empty" in capsys.readouterr().err
     assert files.output.read_bytes() == before
@@ -375,6 +375,46 @@ def test_a_refused_key_ends_the_batch_and_leaves_its_rows(
     assert "COMETAPI_KEY" in err
     assert files.lines() == {}
     assert len(server.requests) < 10
+
+
+def test_one_refusal_of_the_key_among_answers_is_its_row_s_failure(server: SimulatedServer, files: Files) -> None:
+    files.rows(30)
+    server.always(by_prompt(**{"Hi 5": Reply.error(401), "Hi 29": Reply.error(401)}))
+    assert main([*files.args, "--quiet", "--concurrency", "1"]) == 8
+    lines = files.lines()
+    assert len(lines) == 30
+    assert [name for name, line in sorted(lines.items()) if line["error"]] == ["row-29", "row-5"]
+
+
+def test_a_key_that_is_refused_from_some_row_on_ends_the_batch(server: SimulatedServer, files: Files) -> None:
+    files.rows(200)
+    server.always(lambda request: WHOLE if len(server.requests) <= 20 else Reply.error(401))
+    assert main([*files.args, "--quiet", "--concurrency", "2"]) == 3
+    assert len(files.lines()) == 20
+    assert len(server.requests) < 40
+
+
+def test_an_output_that_is_deleted_meanwhile_ends_the_batch_with_its_own_code(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(50)
+
+    def reply(request: RecordedRequest) -> Reply:
+        if len(server.requests) == 10:
+            files.output.unlink()
+        return WHOLE
+
+    server.always(reply)
+    assert main([*files.args, "--quiet", "--concurrency", "1"]) == 10
+    assert "was deleted or moved while the batch was writing it" in capsys.readouterr().err
+    assert len(server.requests) < 50
+
+
+def test_a_new_output_is_as_private_as_its_input(server: SimulatedServer, files: Files) -> None:
+    files.rows(1)
+    files.source.chmod(0o600)
+    assert main([*files.args, "--quiet"]) == 0
+    assert files.output.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_token_limit_leaves_rows_for_another_run(

@@ -44,6 +44,28 @@ def test_a_terminal_gets_each_token_and_dim_reasoning_as_they_arrive(thread: Ser
     assert re.sub(rb"\x1b\[\d+m", b"", shown) == b"Hm.\r\nHello world\r\n"
 
 
+def test_a_terminal_gets_no_control_characters_of_the_model_and_a_pipe_gets_them_all(thread: ServerThread) -> None:
+    pty = pytest.importorskip("pty")
+    text = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b2J\u202eHello\tworld\r\n"
+    ours, theirs = pty.openpty()
+    replies = [Reply.sse(chunk({"reasoning_content": text}), chunk({"content": text}), chunk(finish_reason="stop"))]
+    thread.server.script(*replies)
+    with start(thread, "ask", "Hi", "--show-reasoning", stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while shown.count(b"world") < 2:
+            shown += os.read(ours, 1024)
+        assert process.wait() == 0
+    os.close(ours)
+    shown = re.sub(rb"\x1b\[\d+m", b"", shown)
+    assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xc2[\x80-\x9f]|\xe2\x80\xae", shown)
+    assert b"Hello" in shown
+    thread.server.script(*replies)
+    with start(thread, "ask", "Hi") as process:
+        out, _ = process.communicate()
+    assert out == text.encode()
+
+
 def test_ctrl_c_keeps_what_came_closes_the_stream_and_exits_130(thread: ServerThread) -> None:
     thread.server.script(Reply.sse(chunk({"content": "Hello"})).stall())
     with start(thread, "ask", "Hi") as process:

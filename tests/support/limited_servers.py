@@ -140,6 +140,56 @@ class Queue:
 
 
 @dataclass
+class Chance:
+    """No limit, but a share of all requests is refused at random."""
+
+    share: float
+    wish: float = 1.0
+    rpm: float = 0.0
+    _random: Random = field(default_factory=lambda: Random(5))
+
+    def takes(self, now: float) -> float:
+        return self.wish if self._random.random() < self.share else 0.0
+
+    def ended(self, now: float) -> None: ...
+
+
+@dataclass
+class Channels:
+    """No limit, but so many channels that take turns, and the last one is full."""
+
+    count: int
+    wish: float = 1.0
+    rpm: float = 0.0
+    _turn: int = 0
+
+    def takes(self, now: float) -> float:
+        self._turn += 1
+        return self.wish if self._turn % self.count == 0 else 0.0
+
+    def ended(self, now: float) -> None: ...
+
+
+@dataclass
+class Parallel:
+    """So many at a time; the others are refused."""
+
+    slots: int
+    wish: float = 1.0
+    rpm: float = 0.0
+    _running: int = 0
+
+    def takes(self, now: float) -> float:
+        if self._running >= self.slots:
+            return self.wish
+        self._running += 1
+        return 0.0
+
+    def ended(self, now: float) -> None:
+        self._running -= 1
+
+
+@dataclass
 class Log:
     """What happened in each minute, by the time at which requests were sent."""
 

@@ -1,0 +1,123 @@
+"""A limit of how many requests of one model run at a time, as a server's refusals show it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["ParallelLimit"]
+
+# A limit of this kind refuses only while about as many run as ever did, and after its first refusal no more ever do. It is
+# believed after so many refusals in a row of which that is true, each so many seconds after the one before.
+_NEARLY: Final = 0.95
+_MORE: Final = 1.03
+_HITS: Final = 4
+_APART: Final = 0.5
+# Seconds for which the most that ran at a time is remembered: once, and at most twice.
+_MEMORY: Final = 30.0
+# Refusals below the cap that prove it wrong, and seconds until it may be believed again, doubled each time.
+_STRIKES: Final = 3
+_HOLD: Final = 60.0
+# Answers in a row that clear the strikes. Above the known limit, one more request is tried for each such row: 1 % refused.
+_CLEAN: Final = 100
+
+
+class ParallelLimit:
+    """The belief that a server runs so many requests at a time; it is dropped when requests below it are refused.
+
+    Attributes:
+        cap: Requests that may be on their way; None while nothing is believed.
+    """
+
+    __slots__ = (
+        "_before",
+        "_changed",
+        "_clean",
+        "_hit_at",
+        "_hit_most",
+        "_hits",
+        "_hold",
+        "_hold_until",
+        "_most",
+        "_searching",
+        "_since",
+        "_strikes",
+        "_was",
+        "cap",
+    )
+
+    def __init__(self) -> None:
+        self.cap: int | None = None
+        self._most = self._was = 0
+        self._since = float("-inf")
+        self._hits = self._hit_most = 0
+        self._hit_at = float("-inf")
+        self._before = 0  # the cap before it grew
+        self._changed = float("-inf")
+        self._clean = 0
+        self._searching = True
+        self._strikes = 0
+        self._hold = _HOLD
+        self._hold_until = float("-inf")
+
+    def runs(self, running: int, now: float) -> None:
+        """So many run at a time now, for all that is known."""
+        if now - self._since > _MEMORY:
+            self._was = self._most if now - self._since <= 2 * _MEMORY else 0
+            self._most, self._since = 0, now
+        self._most = max(self._most, running)
+
+    def explains(self, running: int, now: float) -> bool:
+        """Take a refusal that came while so many ran; return whether the latest ones look like a limit of this kind."""
+        most = max(self._most, self._was, 1)
+        if running < most * _NEARLY:
+            self._hits = 0
+        elif now - self._hit_at >= _APART:
+            self._hit_at = now
+            if not self._hits or most > self._hit_most * _MORE + 1:
+                self._hits, self._hit_most = 0, most
+            self._hits += 1
+        return self._hits >= _HITS and now >= self._hold_until
+
+    def believe(self, now: float) -> None:
+        """Allow as many as ran at a time at most."""
+        self.cap = self._before = max(self._most, self._was, 1)
+        self._changed = now
+        self._clean = self._strikes = self._hits = 0
+        self._searching = True
+
+    def refused(self, sent: float, in_flight: int, now: float) -> bool:
+        """A request was refused; return whether that proves the belief wrong.
+
+        Args:
+            sent: When it was sent.
+            in_flight: How many were on their way then, with it.
+            now: Seconds on the caller's clock.
+        """
+        assert self.cap is not None
+        if sent <= self._changed:
+            return False
+        self._changed, self._clean = now, 0
+        if in_flight > self._before:
+            self.cap = self._before
+            self._searching = False
+            return False
+        self._strikes += 1
+        if self._strikes < _STRIKES:
+            return False
+        self.cap = None
+        self._hold_until = now + self._hold
+        self._hold *= 2.0
+        return True
+
+    def answered(self, in_flight: int, now: float) -> None:
+        """A request was answered whole; with it, so many were on their way."""
+        if self.cap is None:
+            return
+        self._clean += 1
+        if self._clean >= (self.cap if self._searching else max(_CLEAN, self.cap)):
+            self._strikes = 0
+            if in_flight >= self.cap:
+                self._clean = 0
+                self._before = self.cap
+                self.cap += max(1, self.cap // 4) if self._searching else 1
+                self._changed = now
