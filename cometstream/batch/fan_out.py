@@ -13,7 +13,10 @@ from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
 from cometstream.batch.source import check_requests
 from cometstream.errors import ConfigurationError, UsageError
-from cometstream.policy import NOT_GIVEN, NotGiven, RetryPolicy, Timeouts
+from cometstream.policy import NOT_GIVEN, NotGiven, RetryPolicy, Timeouts, is_seconds
+from cometstream.request.chat import check_defaults
+from cometstream.request.describe import kind, shown
+from cometstream.session import CometSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from cometstream.batch.limits import ConcurrencyChange
     from cometstream.batch.price import Price
     from cometstream.batch.result import BatchProgress, BatchResult
-    from cometstream.session import CometSession
 
 __all__ = ["FanOut", "fan_out"]
 
@@ -163,20 +165,30 @@ def fan_out(
     Cancellation:
         Nothing is awaited.
     """
+    if not isinstance(session, CometSession):
+        raise ConfigurationError(f"session must be a CometSession; got {kind(session)}")
+    if session.closed:
+        raise UsageError("this session is closed: make another CometSession")
     check_requests(requests)
     if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
-        raise ConfigurationError(f"on_progress: {on_progress!r} must be a function that is not async")
+        raise ConfigurationError(f"on_progress must be a function that is not async; got {shown(on_progress)}")
+    if not is_seconds(pace):
+        raise ConfigurationError(f"pace must be a number of seconds, 0 or more; got {shown(pace)}")
+    if not isinstance(ordered, bool):
+        raise ConfigurationError(f"ordered must be True or False; got {shown(ordered)}")
     foreign = sorted(NOT_SENT & defaults.keys())
     if foreign:
         raise ConfigurationError(f"{foreign[0]}: is neither a wire parameter nor an option of a batch")
     if max_tokens_total is not None and (
         not isinstance(max_tokens_total, int) or isinstance(max_tokens_total, bool) or max_tokens_total < 1
     ):
-        raise ConfigurationError(f"max_tokens_total: {max_tokens_total!r} must be 1 or more, or None")
+        raise ConfigurationError(
+            f"max_tokens_total must be a whole number of 1 or more, or None; got {shown(max_tokens_total)}"
+        )
     options: dict[str, Any] = {"pace": pace, "timeouts": timeouts, "retry": None}
     # A bad default is reported once, now, and not by every row.
-    row: dict[str, Any] = {"model": "any", "messages": [{"role": "user", "content": "any"}]}
-    session.stream(**{**row, **defaults, **options})
+    check_defaults(defaults, validate=session.validate, stacklevel=2)
+    session.clocks.with_(timeouts)
     policy = _RETRY if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=_RETRY)
     limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm, max_retry_after=policy.max_retry_after)
     limits(now=0.0)  # only when the loop runs is its clock known

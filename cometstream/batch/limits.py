@@ -8,7 +8,7 @@ many at a time), `tokens` (the estimate).
 from __future__ import annotations
 
 import errno
-import math
+import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.batch.concurrency import AdaptiveConcurrency, ConcurrencyChange
@@ -23,6 +23,8 @@ from cometstream.errors import (
     StreamServerError,
     StreamTruncatedError,
 )
+from cometstream.policy import is_seconds
+from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,13 +72,11 @@ class Limits:
     ) -> None:
         if concurrency != "auto" and not _is_count(concurrency):
             raise ConfigurationError(
-                f"concurrency: {concurrency!r} is not allowed; it must be a whole number from 1 on, or 'auto'"
+                f"concurrency must be a whole number of 1 or more, or 'auto'; got {shown(concurrency)}"
             )
         for name, value in (("rpm", rpm), ("tpm", tpm)):
             if value is not None and not _is_rate(value):
-                raise ConfigurationError(
-                    f"{name}: {value!r} is not allowed; it must be a number above 0, or None (no cap)"
-                )
+                raise ConfigurationError(f"{name} must be a number above 0, or None (no cap); got {shown(value)}")
         self._rpm = rpm
         self._tpm = tpm
         self._concurrency = AdaptiveConcurrency(
@@ -235,8 +235,8 @@ def _is_quota(error: CometError) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize
 
 
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return is_seconds(value) and value > 0
