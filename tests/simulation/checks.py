@@ -49,7 +49,9 @@ def check_call(call: Call, network: Network) -> None:
     if incoming.overtaken:
         return  # either end is right
     late = told_clock or (incoming.end is None and not incoming.reset)
-    truth = _truth(answered, told_clock=told_clock, may_be_clock=not call.left, looked_at=late)
+    # A document is handed over by a clock, too, and who then leaves is told of none.
+    may_be_clock = not call.left or incoming.is_document
+    truth = _truth(answered, told_clock=told_clock, may_be_clock=may_be_clock, looked_at=late)
     handed_over = stream.metrics.chunks
     seen = _truth(answered, told_clock=told_clock, may_be_clock=True, most=handed_over)
     _check_handed_over(call, answered, truth, handed_over, is_all=not call.left and not refused)

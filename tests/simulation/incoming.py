@@ -55,6 +55,7 @@ class SimulatedIncoming:
         self.closed = False
         self.closed_at = math.inf
         self.interrupted = False
+        self.is_document = attempt.script.document
         self.is_long = attempt.script.document or any(len(frame.data) > 4096 for frame in attempt.script.frames)
         self._network = network
         self._loop = network.loop

@@ -55,7 +55,7 @@ def judge(script: Script, received: int, end: End | None, n: int, *, most: int |
         whole = start + frame.least <= received
         if script.document:
             whole = end is not None and start + frame.whole <= received
-        elif not whole and at_end and not frame.comment:
+        elif not whole and at_end and not frame.comment and frame.stop != "garbage":
             whole = start + frame.whole <= received
         if not whole:
             break
@@ -108,6 +108,7 @@ def _is_mid_event(script: Script, received: int) -> bool:
     if script.document:
         return received < script.frames[0].whole
     for start, frame in zip(script.starts, script.frames, strict=True):
-        if start <= received < start + frame.whole:
+        # What is not JSON is not whole without its blank line.
+        if start <= received < start + (frame.least if frame.stop == "garbage" else frame.whole):
             return not frame.comment and received - start >= len(b"data")  # less is a field that nobody knows
     return False
