@@ -1,4 +1,4 @@
-"""What the callers do: read a stream in one of the ways there are, break off, look at the clock; or run a batch."""
+"""What callers of a stream do: read it in one of the ways there are, break off, take their time, look at the clock."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cometstream import CometError, RetryPolicy, Timeouts, UsageError, fan_out
+from cometstream import CometError, RetryPolicy, Timeouts
 from cometstream.errors import APITimeoutError
 from cometstream.readers import RelayReader
 
 from .network import Network, Watch
 
 if TYPE_CHECKING:
-    from cometstream import BatchResult, ChatCompletion, ChatStream, CometSession, FanOut
+    from cometstream import ChatCompletion, ChatStream, CometSession
 
     from .loop import SimulatedLoop
 
-__all__ = ["LATE", "Batch", "Call"]
+__all__ = ["LATE", "Call", "draw_timeouts"]
 
 LATE = 0.05
 """Seconds that a clock may be late."""
@@ -57,7 +57,7 @@ class Call:
         error: What was raised.
         left: It was broken off: by its reader, its task's cancellation or ``aclose``.
         ended: The reader came to the end.
-        broken: What a look at the clocks has found.
+        gave_up: A read was given up and begun again.
     """
 
     def __init__(self, name: str, rng: Random, loop: SimulatedLoop, network: Network, session: CometSession) -> None:
@@ -76,6 +76,7 @@ class Call:
         self.error: CometError | None = None
         self.left = False
         self.ended = False
+        self.gave_up = False
         self.entered_at = math.inf
         self.completion: ChatCompletion | None = None
         self.stream: ChatStream | None = None
@@ -180,6 +181,7 @@ class Call:
                 raise
             except asyncio.TimeoutError:
                 self._network.log("patience", self)
+                self.gave_up = True
                 self._patience *= 2
                 continue
             if reader is None:
@@ -237,78 +239,6 @@ class Call:
         if isinstance(self.error, APITimeoutError):
             return self.error.clock
         return "some" if self.in_band and b'"APITimeoutError"' in self.in_band[-1] else None
-
-
-class Batch:
-    """One ``fan_out`` and who reads it.
-
-    Attributes:
-        name: The beginning of its rows' names.
-        rows: How many there are.
-        results: What was told.
-        left: It was ended before its time.
-        ended: The reader came to the end.
-        failure: What was raised in place of a result.
-    """
-
-    def __init__(self, name: str, rng: Random, network: Network, session: CometSession) -> None:
-        self.name = name
-        self.rows = rng.choice((1, 2, 4, 7, 10))
-        self.results: list[BatchResult] = []
-        self.left = False
-        self.ended = False
-        self.drained = False
-        self.failure: Exception | None = None
-        self.ordered = rng.random() < 0.3
-        self._breaks_off = rng.randrange(self.rows) + 1 if rng.random() < 0.1 else 0
-        self._slow = 1.0 if rng.random() < 0.1 else 0.0
-        self._network = network
-        options: dict[str, Any] = {
-            "concurrency": rng.choice(("auto", 1, 2, 5)),
-            "ordered": self.ordered,
-            "timeouts": draw_timeouts(rng),
-            "pace": rng.choice((0.0, 0.5)),
-        }
-        self.retries: int | None = rng.choice((None, 0, 1, 3))
-        if self.retries is not None:
-            options["retry"] = self.retries
-        if rng.random() < 0.1:
-            options["rpm"] = 60
-        requests: Any = [
-            {"model": "m", "messages": [{"role": "user", "content": f"{name}r{index}"}]} for index in range(self.rows)
-        ]
-        if rng.random() < 0.3:
-            requests = arriving(requests, rng.choice((0.0, 0.4)))
-        self.batch: FanOut = fan_out(session, requests, **options)
-
-    def __repr__(self) -> str:
-        return self.name
-
-    async def run(self) -> None:
-        """Run the batch and take its results."""
-        self._network.log("begin", self, self.rows)
-        try:
-            async with self.batch as batch:
-                async for result in batch:
-                    self._network.log("result", self, result.index, result.outcome, result.attempts)
-                    self.results.append(result)
-                    if len(self.results) == self._breaks_off:
-                        self.left = True
-                        return
-                    if self._slow:
-                        await asyncio.sleep(self._slow)
-                self.ended = True
-        except UsageError as error:
-            self.failure = error
-        finally:
-            self._network.log("end of", self, len(self.results))
-
-
-async def arriving(requests: list[Any], delay: float) -> Any:
-    """Yield the requests one after another."""
-    for request in requests:
-        await asyncio.sleep(delay)
-        yield request
 
 
 def anext_of(reader: Any) -> Coroutine[Any, Any, Any]:

@@ -143,7 +143,7 @@ def tells_a_row_twice(patch: Patch) -> None:
         (tells_a_row_twice, "rows told of twice"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:a stream was dropped:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_fault_is_found(fault: Callable[[Patch], None], told: str, monkeypatch: Patch) -> None:
     fault(monkeypatch)
     found = []

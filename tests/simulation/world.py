@@ -12,8 +12,9 @@ from typing import Any
 import cometstream.session
 from cometstream import CometSession, RetryPolicy
 
+from .batch import Batch
 from .checks import check_batch, check_call, check_nothing_is_left
-from .client import Batch, Call
+from .client import Call
 from .loop import SimulatedLoop
 from .network import Network
 
