@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
-from cometstream.answer.sse import Comment, Event, encode_event
+from cometstream.answer.sse import Comment, encode_event
 from cometstream.errors import APIStatusError, CometError, StreamServerError
 from cometstream.views.chunks import ChatCompletionChunk
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cometstream.answer.accumulate import Accumulator
     from cometstream.answer.events import StreamEvent
+    from cometstream.answer.machine import Answer
 
 __all__ = ["EventReader", "RelayReader", "TextReader"]
 
@@ -104,16 +105,16 @@ class EventReader:
 class RelayReader:
     """Yields SSE bytes, and says in band how the answer ended."""
 
-    __slots__ = ("_ended", "_ending", "_event", "_next")
+    __slots__ = ("_answer", "_ended", "_ending", "_next")
 
     def __init__(
         self,
         next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
-        event: Callable[[], Event],
+        answer: Callable[[], Answer | None],
         ending: Callable[[], tuple[str | None, CometError | None]],
     ) -> None:
         self._next = next_item
-        self._event = event
+        self._answer = answer
         self._ending = ending
         self._ended = False
 
@@ -137,7 +138,9 @@ class RelayReader:
             return error_frame(error, outcome)
         if isinstance(item, Comment):
             return b":" + item.text + b"\n\n"
-        event = self._event()
+        answer = self._answer()
+        assert answer is not None  # the item came from it
+        event = answer.event
         return encode_event(event.data, event=event.event, id=event.id)
 
 

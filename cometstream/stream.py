@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.budget import Budget
 from cometstream.answer.machine import Answer
-from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
-from cometstream.errors import CometError, UsageError
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment
+from cometstream.errors import CometError, ConfigurationError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
+from cometstream.policy import is_seconds
 from cometstream.readers import EventReader, RelayReader, TextReader
+from cometstream.request.describe import shown
 from cometstream.transport.incoming import Interrupted
 from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
     from types import TracebackType
     from typing import Any
 
@@ -41,6 +43,8 @@ __all__ = ["ChatStream"]
 
 # Bytes that are read before other tasks get a turn, where a read never has to wait: a compressed answer unpacks to many.
 _A_TURN: Final = 256 * 1024
+
+_TWO_READERS: Final = "another task is reading or opening this stream: one reader at a time"
 
 
 class ChatStream:
@@ -86,14 +90,11 @@ class ChatStream:
         "_on_incomplete",
         "_outcome",
         "_pace",
-        "_read",
         "_refusal",
-        "_response",
         "_state",
         "_timer",
         "_total_due",
         "_waiting",
-        "_was_read",
     )
 
     def __init__(
@@ -130,12 +131,9 @@ class ChatStream:
         self._entered: float | None = None
         self._left: float | None = None
         self._total_due = math.inf
-        self._answer: Answer | None = None  # with it come the next four
+        self._answer: Answer | None = None  # with it come the next two
         self._incoming: Incoming
-        self._read: Callable[[], Awaitable[bytes]]
-        self._was_read: bool
         self._timer: ReadTimer
-        self._response: StreamResponse | None = None
         self._failure: CometError | None = None
         self._refusal: CometError | None = None  # of the attempt that was to take the last one's place
 
@@ -163,9 +161,8 @@ class ChatStream:
                 stacklevel=2,
             )
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._timer.stop)
-                self._loop.call_soon_threadsafe(self._incoming.close)
-                self._loop.call_soon_threadsafe(self._answer.close)
+                for end in (self._timer.stop, self._incoming.close, self._answer.close):
+                    self._loop.call_soon_threadsafe(end)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -201,23 +198,21 @@ class ChatStream:
         Raises:
             UsageError: There is none yet.
         """
-        if self._response is None:
+        if self._answer is None:
             raise UsageError("no answer yet: enter the stream with `async with` first")
-        return self._response
+        return StreamResponse(self._incoming.status, self._incoming.headers, self._incoming.request_id)
 
     @property
     def metrics(self) -> StreamMetrics:
         """What the stream cost so far."""
         began, answer = self._entered, self._answer
         first = None if answer is None else answer.first_content
-        duration = 0.0
-        if began is not None:
-            duration = (self._loop.time() if self._left is None else self._left) - began
+        until = self._left or (0.0 if began is None else self._loop.time())
         return StreamMetrics(
             request_id=None if answer is None else self._incoming.request_id,
             attempts=self._connect.made,
             time_to_first_content=None if first is None or began is None else first - began,
-            duration=duration,
+            duration=until - (began or 0.0),
             chunks=0 if answer is None else answer.chunks,
             bytes=0 if answer is None else self._incoming.bytes,
             usage=self.completion.usage,
@@ -237,19 +232,25 @@ class ChatStream:
 
         Args:
             smooth: Seconds over which a burst may be spread, in small pieces, for a display; None yields texts as they came.
+        Raises:
+            ConfigurationError: `smooth` is not a time.
         """
+        if smooth is not None and not is_seconds(smooth):
+            raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
         return TextReader(self._pull, smooth, lambda: self._state == "closed")
 
     def events(self) -> EventReader:
         """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
-        return EventReader(self._next, self._accumulator)
+        return EventReader(partial(self._pull, comments=True), self._accumulator)
 
     def relay(self) -> RelayReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
 
         Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised.
         """
-        return RelayReader(self._next, self._event, lambda: (self._outcome, self._failure))
+        return RelayReader(
+            partial(self._pull, comments=True), lambda: self._answer, lambda: (self._outcome, self._failure)
+        )
 
     async def until_done(self) -> ChatCompletion:
         """Read to the end and return the completion.
@@ -272,14 +273,6 @@ class ChatStream:
         """Return what the chunks add up to; that of another attempt is another."""
         return Accumulator() if self._answer is None else self._answer.accumulator
 
-    def _event(self) -> Event:
-        """Return the event that brought the chunk handed over last."""
-        assert self._answer is not None  # there was a chunk
-        return self._answer.event
-
-    def _next(self) -> Coroutine[Any, Any, ChatCompletionChunk | Comment]:
-        return self._pull(comments=True)
-
     @overload
     async def _pull(self) -> ChatCompletionChunk: ...
 
@@ -300,23 +293,15 @@ class ChatStream:
             elif (item := answer.next(comments)) is not None:
                 return item
             elif self._waiting:
-                raise _two_readers()
+                raise UsageError(_TWO_READERS)
             elif answer.over:
                 await self._finish(answer)
             else:
                 now = self._loop.time()
-                if not self._was_read:
-                    self._was_read = True
-                    # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
-                    data = self._incoming.at_hand()
-                    if data is not None:
-                        answer.receive(data, now)
-                        answer.ended(None, now)
-                        continue
                 self._waiting = True
                 self._timer.wait_begins(now, answer.budget.wait_begins(now))
                 try:
-                    data = await self._read()
+                    data = await self._incoming.read()
                 except BaseException as error:
                     self._interrupted(answer, error)
                     continue
@@ -382,7 +367,7 @@ class ChatStream:
         if self._state == "new":
             raise UsageError("enter the stream with `async with` before reading it")
         if self._state == "open":
-            raise _two_readers()  # one that is still entering
+            raise UsageError(_TWO_READERS)  # the other one is still entering
         if self._failure is not None and self._state == "ended":
             quiet = self._on_incomplete == "return" and self._outcome in ("truncated", "unterminated")
             if not quiet:
@@ -403,20 +388,22 @@ class ChatStream:
             incoming = await self._connect(failure, self._total_due)
         finally:
             self._waiting = False
-        if incoming is None:
-            return
-        if self._state == "closed":
-            incoming.close()
+        if incoming is None or self._state == "closed":
+            if incoming is not None:
+                incoming.close()
             return
         self._incoming = incoming
         self._timer = ReadTimer(self._loop, incoming, gate=incoming.gate() if self._pace else None, pace=self._pace)
         self._timer.close_at(self._total_due)
-        self._read = incoming.read
-        self._was_read = False
         budget = Budget(self._clocks, waited=incoming.waited, total_due=self._total_due)
-        self._answer = self._make_answer(budget)
+        answer = self._answer = self._make_answer(budget)
         self._failure = None
-        self._response = StreamResponse(incoming.status, incoming.headers, incoming.request_id)
+        # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
+        data = incoming.at_hand()
+        if data is not None:
+            now = self._loop.time()
+            answer.receive(data, now)
+            answer.ended(None, now)
 
     def _close(self, outcome: Outcome) -> None:
         if self._state == "closed":
@@ -439,7 +426,3 @@ class ChatStream:
         if self._answer is not None:
             self._timer.stop()
             self._incoming.close()
-
-
-def _two_readers() -> UsageError:
-    return UsageError("another task is reading or opening this stream: one reader at a time")
