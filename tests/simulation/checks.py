@@ -48,7 +48,8 @@ def check_call(call: Call, network: Network) -> None:
     assert incoming is not None
     if incoming.overtaken:
         return  # either end is right
-    late = told_clock or (incoming.end is None and not incoming.reset)
+    # A session that was closed by then hides which clock it was.
+    late = told_clock or network.closed or (incoming.end is None and not incoming.reset)
     # A document is handed over by a clock, too, and who then leaves is told of none.
     may_be_clock = not call.left or incoming.is_document
     truth = _truth(answered, told_clock=told_clock, may_be_clock=may_be_clock, looked_at=late)
