@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
+from cometstream.answer.machine import Answer
 from cometstream.attempts import Attempts
 from cometstream.config import (
     MAX_EVENT_SIZE,
@@ -347,18 +349,16 @@ class CometSession:
             fallback_models=fallbacks,
             on_close=self.on_close,
         )
-        return ChatStream(
-            attempts,
-            clocks=clocks,
-            context=endpoint.context,
-            on_incomplete=on_incomplete,
-            pace=pace,
+        make_answer = partial(
+            Answer,
+            endpoint.context,
             streamed=streamed,
-            n=request.choices,
+            choices=request.choices,
             split_think=split_think,
             max_event_size=checked_event_size(max_event_size),
             backlog=self._backlog,
         )
+        return ChatStream(attempts, make_answer, clocks=clocks, on_incomplete=on_incomplete, pace=pace)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

@@ -10,12 +10,10 @@ import asyncio
 import math
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, overload
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.budget import Budget
-from cometstream.answer.machine import Answer
-from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment
 from cometstream.errors import CometError, ConfigurationError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
 from cometstream.policy import is_seconds
@@ -26,15 +24,12 @@ from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from types import TracebackType
-    from typing import Any
+    from collections.abc import Callable, Coroutine
 
     from typing_extensions import Self
 
-    from cometstream.answer.body import Backlog
-    from cometstream.answer.error_body import ErrorContext
-    from cometstream.answer.machine import Outcome
+    from cometstream.answer.machine import Answer, Outcome
+    from cometstream.answer.sse import Comment
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
@@ -55,15 +50,10 @@ class ChatStream:
 
     Args:
         connect: Opens the next attempt; it is given what the last one died of, and raises when there is none left.
+        make_answer: Makes the machine that reads an attempt's body, from the clocks that are left to it.
         clocks: The four clocks.
-        context: What errors need to know.
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
-        streamed: Whether an event stream was asked for; else one JSON document is expected.
-        n: Choices that were asked for.
-        split_think: Read ``<think>`` at the beginning of a choice's text as reasoning.
-        max_event_size: Bytes that one event may have.
-        backlog: What the streams of the session hold of unfinished events.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -100,30 +90,17 @@ class ChatStream:
     def __init__(
         self,
         connect: Connector,
+        make_answer: Callable[[Budget], Answer],
         *,
         clocks: Clocks,
-        context: ErrorContext,
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
-        streamed: bool = True,
-        n: int = 1,
-        split_think: bool = False,
-        max_event_size: int = DEFAULT_MAX_SIZE,
-        backlog: Backlog | None = None,
     ) -> None:
         self._connect = connect
+        self._make_answer = make_answer
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
-        self._make_answer = partial(
-            Answer,
-            context,
-            streamed=streamed,
-            choices=n,
-            split_think=split_think,
-            max_event_size=max_event_size,
-            backlog=backlog,
-        )
         self._state: Literal["new", "open", "ended", "closed"] = "new"
         self._outcome: Outcome | None = None
         self._waiting = False  # for bytes, or for an attempt to open
@@ -142,8 +119,7 @@ class ChatStream:
             raise UsageError("this stream was entered before: call session.stream() again for another request")
         self._loop = asyncio.get_running_loop()
         self._entered = self._loop.time()
-        if self._clocks.total is not None:
-            self._total_due = self._entered + self._clocks.total
+        self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total
         self._state = "open"
         try:
             await self._open(None)
@@ -164,9 +140,7 @@ class ChatStream:
                 for end in (self._timer.stop, self._incoming.close, self._answer.close):
                     self._loop.call_soon_threadsafe(end)
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         self._close("cancelled")
 
     async def aclose(self) -> None:
@@ -321,11 +295,7 @@ class ChatStream:
                     answer.ended(None, now)
 
     def _interrupted(self, answer: Answer, error: BaseException) -> None:
-        """A read was cut off: by the connection, by a clock, or by its task's cancellation.
-
-        Raises:
-            BaseException: `error`, where it is no Exception.
-        """
+        """A read was cut off: by the connection, by a clock, or by its task's cancellation, which is raised again."""
         self._waiting = False
         now = self._loop.time()
         if not isinstance(error, Exception):

@@ -9,6 +9,7 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -21,6 +22,7 @@ from support.tls import client_context, server_context, serving_tls
 
 from cometstream import ChatCompletionChunk, ChatStream, CometError, CometSession, RetryPolicy, StreamTruncatedError
 from cometstream.answer.error_body import ErrorContext
+from cometstream.answer.machine import Answer
 from cometstream.policy import Clocks
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
 from cometstream.transport.incoming import Incoming
@@ -262,7 +264,7 @@ async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> Non
 
     async with serving() as (server, _), aiohttp.ClientSession() as client:
         server.script(Reply.sse(TEXT).stall())
-        stream = ChatStream(Connector(), clocks=Clocks(), context=ErrorContext(server.base_url, "", ()))
+        stream = ChatStream(Connector(), partial(Answer, ErrorContext(server.base_url, "", ())), clocks=Clocks())
         async with stream:
             assert [item async for item in stream] == []
         assert stream.outcome == "cancelled"
