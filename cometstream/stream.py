@@ -10,7 +10,7 @@ import asyncio
 import math
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.budget import Budget
@@ -24,7 +24,7 @@ from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from typing_extensions import Self
 
@@ -82,6 +82,7 @@ class ChatStream:
         "_pace",
         "_refusal",
         "_state",
+        "_time",
         "_timer",
         "_total_due",
         "_waiting",
@@ -118,7 +119,8 @@ class ChatStream:
         if self._state != "new":
             raise UsageError("this stream was entered before: call session.stream() again for another request")
         self._loop = asyncio.get_running_loop()
-        self._entered = self._loop.time()
+        self._time = self._loop.time
+        self._entered = self._time()
         self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total
         self._state = "open"
         try:
@@ -181,7 +183,7 @@ class ChatStream:
         """What the stream cost so far."""
         began, answer = self._entered, self._answer
         first = None if answer is None else answer.first_content
-        until = self._left or (0.0 if began is None else self._loop.time())
+        until = self._left or (0.0 if began is None else self._time())
         return StreamMetrics(
             request_id=None if answer is None else self._incoming.request_id,
             attempts=self._connect.made,
@@ -197,9 +199,6 @@ class ChatStream:
 
     def __aiter__(self) -> Self:
         return self
-
-    def __anext__(self) -> Coroutine[Any, Any, ChatCompletionChunk]:
-        return self._pull()
 
     def text(self, *, smooth: float | None = None) -> TextReader:
         """Iterate the first choice's text.
@@ -271,7 +270,7 @@ class ChatStream:
             elif answer.over:
                 await self._finish(answer)
             else:
-                now = self._loop.time()
+                now = self._time()
                 self._waiting = True
                 self._timer.wait_begins(now, answer.budget.wait_begins(now))
                 try:
@@ -280,7 +279,7 @@ class ChatStream:
                     self._interrupted(answer, error)
                     continue
                 self._waiting = False
-                now = self._loop.time()
+                now = self._time()
                 if self._pace:
                     self._timer.wait_ends(now, len(data))
                 else:
@@ -294,10 +293,12 @@ class ChatStream:
                 else:
                     answer.ended(None, now)
 
+    __anext__ = _pull
+
     def _interrupted(self, answer: Answer, error: BaseException) -> None:
         """A read was cut off: by the connection, by a clock, or by its task's cancellation, which is raised again."""
         self._waiting = False
-        now = self._loop.time()
+        now = self._time()
         if not isinstance(error, Exception):
             self._timer.wait_ends(now, 0)
             answer.budget.wait_broken_off(now)
@@ -371,7 +372,7 @@ class ChatStream:
         # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
         data = incoming.at_hand()
         if data is not None:
-            now = self._loop.time()
+            now = self._time()
             answer.receive(data, now)
             answer.ended(None, now)
 
@@ -392,7 +393,7 @@ class ChatStream:
 
     def _release(self) -> None:
         if self._left is None and self._entered is not None:
-            self._left = self._loop.time()
+            self._left = self._time()
         if self._answer is not None:
             self._timer.stop()
             self._incoming.close()

@@ -50,11 +50,23 @@ class Budget:
 
     Attributes:
         progress: Content came: the next wait begins with a full ``content_idle``.
-        read_at: When the last read ended; minus infinity before, and where a read was given up.
+        read_at: When the last read ended: set by whoever reads. Minus infinity before, and where a read was given up.
+        is_untimed: ``total`` is off, so that no clock has run out where there was `progress`.
         handed_over: The caller was given something since the last read: the time until the next wait is the caller's.
     """
 
-    __slots__ = ("_began", "_idle", "_left", "_lengths", "_name", "_total_due", "handed_over", "progress", "read_at")
+    __slots__ = (
+        "_began",
+        "_idle",
+        "_left",
+        "_lengths",
+        "_name",
+        "_total_due",
+        "handed_over",
+        "is_untimed",
+        "progress",
+        "read_at",
+    )
 
     def __init__(self, lengths: Lengths, *, waited: float = 0.0, total_due: float = math.inf) -> None:
         self._lengths = lengths
@@ -63,6 +75,7 @@ class Budget:
         self._idle = math.inf if lengths.content_idle is None else lengths.content_idle
         self._total_due = total_due
         self._began = 0.0
+        self.is_untimed = total_due == math.inf
         self.read_at = -math.inf
         self.progress = False
         self.handed_over = True
@@ -73,40 +86,35 @@ class Budget:
             self.progress = False
             self._name = "content_idle"
             self._left = self._idle
-        elif not self.handed_over or now - self._began < _SLOW:
-            self._left -= now - self._began  # to read and hand over what says nothing took time, too
+        elif self.read_at >= self._began:
+            # To read and hand over what says nothing took time, too; but a slow caller's time is the caller's own.
+            is_slow = self.handed_over and now - self.read_at >= _SLOW
+            self._left -= (self.read_at if is_slow else now) - self._began
         self.handed_over = False
         self._began = now
         due = now + self._left
         return due if due < self._total_due else self._total_due
 
-    def wait_ends(self, now: float) -> None:
-        """The read is over: its time is taken off."""
-        self._left -= now - self._began
-        self._began = now
-        self.read_at = now
-
     def wait_broken_off(self, now: float) -> None:
         """The read was given up: its time is taken off, but no clock has run out before another read looked for bytes."""
-        self.wait_ends(now)
+        self._left -= now - self._began
+        self._began = now
         self.read_at = -math.inf
-        self.handed_over = True
 
     def end_soon(self) -> None:
         """An error frame came: what may follow it has `GRACE` to come."""
         self._name = "grace"
         self._left = self._idle = GRACE
+        self._began = self.read_at
         self.progress = False
-
-    def has_time(self) -> bool:
-        """Whether no clock has run out; `expired` for the most frequent case."""
-        return (self.progress and self._total_due == math.inf) or self.expired() is None
 
     def expired(self) -> str | None:
         """Return the clock that had run out when the last read ended, unless content came with it; None where none has."""
         if self.read_at >= self._total_due:
             return "total"
-        return self._name if self._left <= 0 and not self.progress and self.read_at != -math.inf else None
+        if self.progress or self.read_at < self._began:
+            return None
+        return self._name if self._left <= self.read_at - self._began else None
 
     def error(self, clock: str) -> APITimeoutError:
         """Return the error for a clock that has run out."""

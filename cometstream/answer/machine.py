@@ -258,7 +258,7 @@ class Answer:
             data: Bytes cut anywhere.
             now: Seconds on the caller's clock.
         """
-        self.budget.wait_ends(now)
+        self.budget.read_at = now
         if self._unread:
             self._read()
         self._unread = data
@@ -270,7 +270,7 @@ class Answer:
             cause: What cut it; None where it came to its own end.
             now: Seconds on the caller's clock.
         """
-        self.budget.wait_ends(now)
+        self.budget.read_at = now
         self._cause = cause
         self._end = "end" if cause is None else "cut"
 
@@ -315,8 +315,11 @@ class Answer:
                     continue
                 self._event = self._unread
                 self._unread = b""
-            elif self._end is None and self._broken is None and self.budget.has_time():
-                return None
+            elif self._end is None and self._broken is None:
+                budget = self.budget
+                if (budget.progress and budget.is_untimed) or budget.expired() is None:
+                    return None
+                break
             else:
                 break
             self.chunks += 1
