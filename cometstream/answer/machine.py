@@ -162,6 +162,7 @@ class Answer:
         "_held_size",
         "_in_backlog",
         "_lane",
+        "_looked",
         "_parser",
         "_pending",
         "_rest_read",
@@ -207,6 +208,7 @@ class Answer:
             self.accumulator, patience=8 if fast and not split_think else None, max_size=max_event_size
         )
         self._unread = b""
+        self._looked = False  # a clock had run out, and the bytes that are to come now are the last that count
         self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
         self._held: deque[tuple[Event, ChatCompletionChunk]] = deque()  # to be handed over before what has arrived
@@ -262,6 +264,8 @@ class Answer:
         if self._unread:
             self._read()
         self._unread = data
+        if not data:
+            self._looked = True
 
     def ended(self, cause: Exception | None, now: float) -> None:
         """The body gives no more; call it once, after its last bytes.
@@ -357,10 +361,13 @@ class Answer:
                 self._read_end(self._end)
             else:
                 clock = self.budget.expired()
-                if clock is None:
-                    self._flows = self.started and self.state not in _STILL
-                    return None
-                self._clock_ran_out(clock)
+                if clock is not None and self._looked:
+                    self._clock_ran_out(clock)
+                    continue
+                # A slow caller's connection may have brought more since that read: one more read looks, then the clock counts.
+                self._looked = clock is not None
+                self._flows = clock is None and self.started and self.state not in _STILL
+                return None
 
     def skim(self) -> None:
         """Add up what has come without handing it over: the chunks are of use to nobody."""

@@ -212,6 +212,7 @@ def test_what_follows_an_error_frame_has_a_quarter_of_a_second() -> None:
     answer.budget.wait_begins(10.2)
     # A large event that is not whole yet gains no time.
     give(answer, b"data: " + b" " * 100_000, now=10.25)
+    give(answer, b"", now=10.26)
     assert answer.outcome == "error"
     assert isinstance(answer.failure, StreamServerError)
 
@@ -329,7 +330,31 @@ def test_a_large_unfinished_event_is_progress_and_a_trickle_is_not() -> None:
         give(answer, TEXT)
         answer.budget.wait_begins(0.0)
         give(answer, b"data: " + b" " * size, now=11.0)
+        give(answer, b"", now=11.0)
         assert answer.outcome == outcome
+
+
+def test_what_came_while_a_caller_was_slow_is_handed_over_before_a_clock_counts() -> None:
+    answer = answer_of(clocks=Clocks(content_idle=3.0))
+    answer.budget.wait_begins(0.0)
+    assert len(give(answer, TEXT, now=1.0)) == 1
+    answer.budget.wait_begins(1.0)
+    assert give(answer, b": PING\n\n", now=4.5) != []  # the clock has run out, and the caller takes its time
+    assert answer.outcome is None
+    answer.budget.wait_begins(20.0)
+    assert len(give(answer, TEXT, STOP, now=20.0)) == 2
+    assert answer.outcome is None
+
+
+def test_a_clock_that_has_run_out_is_given_one_more_read_and_no_second() -> None:
+    answer = answer_of(clocks=Clocks(content_idle=3.0))
+    give(answer, TEXT, now=1.0)
+    for began, now in ((1.0, 4.5), (4.5, 4.6)):
+        assert answer.outcome is None
+        answer.budget.wait_begins(began)
+        give(answer, b": PING\n\n", now=now)
+    assert answer.outcome == "error"
+    assert isinstance(answer.failure, APITimeoutError)
 
 
 # -- any cut -------------------------------------------------------------------------------------------------------------------
