@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from typing import Any
 
 import pytest
 
@@ -68,9 +69,9 @@ def test_a_key_that_cannot_be_one_is_refused_on_one_line_that_does_not_show_it(
 
 
 @pytest.mark.parametrize("key", [b"sk-a", 5, ["sk-a"]])
-def test_a_key_that_is_no_text_names_its_type(key: object) -> None:
+def test_a_key_that_is_no_text_names_its_type(key: Any) -> None:
     with pytest.raises(ConfigurationError, match=type(key).__name__):
-        CometSession(api_key=key)  # type: ignore[arg-type]
+        CometSession(api_key=key)
 
 
 # The base URL
@@ -148,9 +149,9 @@ def test_a_base_url_that_is_none_gives_one_clear_line_that_shows_no_secret_of_it
 
 
 @pytest.mark.parametrize("given", [5, b"https://api.cometapi.com/v1", ["https://a.example"]])
-def test_a_base_url_that_is_no_text_is_refused(given: object) -> None:
+def test_a_base_url_that_is_no_text_is_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="base_url="):
-        CometSession(api_key="sk-a", base_url=given)  # type: ignore[arg-type]
+        CometSession(api_key="sk-a", base_url=given)
 
 
 def test_a_base_url_of_the_environment_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,9 +223,9 @@ def test_a_header_value_that_cannot_be_sent_is_refused_and_not_shown(value: str)
 
 
 @pytest.mark.parametrize("headers", [{"X-A": 1}, {"X-A": None}, {"X-A": b"a"}, {1: "a"}, [("X-A", "a")], "X-A: a", 5])
-def test_headers_of_other_types_are_refused(headers: object) -> None:
+def test_headers_of_other_types_are_refused(headers: Any) -> None:
     with pytest.raises(ConfigurationError, match="headers"):
-        checked_headers(headers)  # type: ignore[arg-type]
+        checked_headers(headers)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -278,7 +278,7 @@ async def test_relay_repeats_an_attempt_unseen() -> None:
     ],
 )
 def test_relay_tells_in_band_how_an_answer_ended_that_did_not_end_well(
-    reply: Reply, outcome: str, kind: str, code: str | None, words: str, on_incomplete: str
+    reply: Reply, outcome: str, kind: str, code: str | None, words: str, on_incomplete: Literal["raise", "return"]
 ) -> None:
     async def main() -> None:
         async with serving(reply, retry=None) as (_, session):

@@ -376,10 +376,11 @@ def everything_shown(error: CometError) -> str:
 @pytest.mark.parametrize("of", ["session", "call"])
 @pytest.mark.parametrize(("name", "value"), CARRIERS)
 async def test_a_secret_in_any_header_is_shown_nowhere(name: str, value: str, of: str, script: Script) -> None:
-    given = {"headers": {name: value}}
-    async with serving(retry=None, **(given if of == "session" else {})) as (server, session):
+    given: dict[str, Any] = {"headers": {name: value}}
+    unchanged: dict[str, Any] = {}
+    async with serving(retry=None, **(given if of == "session" else unchanged)) as (server, session):
         server.always(script)
-        stream = session.stream(**CHAT, **(given if of == "call" else {}))
+        stream = session.stream(**CHAT, **(given if of == "call" else unchanged))
         with pytest.raises(CometError) as caught:
             async with stream:
                 await stream.until_done()

@@ -6,7 +6,7 @@ import contextvars
 import gc
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cometstream import (
     APITimeoutError,
     AuthenticationError,
     ChatCompletion,
+    ChatStream,
     CometError,
     CometSession,
     ConfigurationError,
@@ -162,8 +163,9 @@ async def test_validate_false_sends_what_it_is_given() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             await ask(session, model="claude-opus-4-5", logprobs=True)
+        unsendable: dict[str, Any] = {**CHAT, "temperature": object()}
         with pytest.raises(InvalidRequestError, match="JSON"):
-            session.stream(**{**CHAT, "temperature": object()})
+            session.stream(**unsendable)
 
 
 # What is sent
@@ -316,7 +318,7 @@ def test_closing_with_streams_open_ends_their_readers_at_once() -> None:
     virtual_clock.run(main())
 
 
-async def _first(stream: Any) -> Any:
+async def _first(stream: ChatStream) -> AsyncIterator[str]:
     async for text in stream.text():
         yield text
         return

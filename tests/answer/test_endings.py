@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from aiohttp.http_exceptions import TransferEncodingError
 from support import virtual_clock
 from support.loops import Run, on_each_loop, turns_until
 from support.serving import CHAT, ask, serving
@@ -399,6 +400,7 @@ def test_an_error_frame_a_bad_frame_or_a_clock_is_an_error(
     stream, got, error, _ = outcome_of(arrange(reply), on_incomplete=on_incomplete)
     assert stream.outcome == "error"
     assert type(error) is cls
+    assert error is not None
     assert error.partial == stream.completion
     assert error.partial is not None
     assert error.partial.content == "Hello"
@@ -444,6 +446,7 @@ def test_an_error_before_the_first_content_comes_after_what_was_held(reply: Repl
     assert len(got) == 1
     assert type(error) is cls
     assert stream.outcome == ("unterminated" if cls is StreamUnterminatedError else "error")
+    assert error is not None
     assert error.partial == stream.completion
 
 
@@ -458,7 +461,7 @@ async def test_whatever_aiohttp_raises_ends_the_answer_and_not_the_program(monke
 
     async def breaking(self: aiohttp.StreamReader) -> bytes:
         if armed:
-            self.set_exception(aiohttp.http_exceptions.TransferEncodingError("as its parser in Python does"))
+            self.set_exception(TransferEncodingError("as its parser in Python does"))
         return await readany(self)
 
     armed: list[bool] = []

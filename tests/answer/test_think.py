@@ -208,7 +208,8 @@ def test_flush_returns_what_is_held_of_every_choice_once() -> None:
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_reasoning_that_came_as_such_is_kept_beside_the_thinking(name: str) -> None:
     accumulator = Accumulator()
-    for one in split_all(chunk("<think>b</think>c", **{name: "a"})):
+    delta: dict[str, Any] = {name: "a"}
+    for one in split_all(chunk("<think>b</think>c", **delta)):
         accumulator.add(one)
     assert (accumulator.completion.reasoning, accumulator.completion.content) == ("ab", "c")
 

@@ -832,6 +832,7 @@ async def test_rows_that_were_told_of_are_gone_though_none_was_sent() -> None:
     try:
         async with serving() as (_, session):
             seen: list[weakref.ref[BatchResult]] = []
+            result = None
             async for result in fan_out(session, ({"bad": n} for n in range(500)), model=MODEL):
                 seen.append(weakref.ref(result))
             del result
@@ -847,6 +848,7 @@ async def test_rows_that_were_sent_and_told_of_are_gone() -> None:
         async with serving() as (server, session):
             server.always(lambda recorded: echo(recorded) if int(asked(recorded)) % 2 else Reply.error(400))
             seen: list[weakref.ref[BatchResult]] = []
+            result = None
             async for result in fan_out(session, requests(50), model=MODEL):
                 seen.append(weakref.ref(result))
             del result

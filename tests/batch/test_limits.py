@@ -75,9 +75,11 @@ def test_without_limits_nothing_waits() -> None:
     limits = Limits(now=0.0)
     assert (limits.concurrency, limits.reason) == (16, "starting")
     assert limits.history[-1] == ConcurrencyChange(0.0, 16, "starting")
+    ticket = None
     for _ in range(1000):
         assert limits.wait("m", 10**6, 0.0) == 0.0
         ticket = limits.start("m", 10**6, 0.0)
+    assert ticket is not None
     assert (ticket.tokens, ticket.time) == (10**6, 0.0)
 
 
@@ -317,8 +319,9 @@ def test_thousands_of_models_are_bounded() -> None:
 def test_a_ticket_s_names_are_all_it_holds() -> None:
     ticket = Limits(now=0.0).start("m", 3, 1.5)
     assert isinstance(ticket, Ticket)
+    untyped: Any = ticket
     with pytest.raises(AttributeError):
-        ticket.foo = 1
+        untyped.foo = 1
 
 
 _HEADERS = st.dictionaries(

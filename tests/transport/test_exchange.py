@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from support.loops import Run, on_each_loop
@@ -117,7 +119,7 @@ async def resets(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize("dies", [closes, resets])
 @pytest.mark.parametrize("size", [10, 8_000_000])
 def test_a_kept_connection_that_fails_before_the_answer_is_replaced_and_nobody_counts_it(
-    run: Run, tls: bool, dies: object, size: int
+    run: Run, tls: bool, dies: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], size: int
 ) -> None:
     async def main() -> None:
         died = 0
@@ -130,7 +132,7 @@ def test_a_kept_connection_that_fails_before_the_answer_is_replaced_and_nobody_c
                 return True
             await reader.readexactly(1)  # half of the next request at most
             died += 1
-            await dies(reader, writer)  # type: ignore[operator]
+            await dies(reader, writer)
             return False
 
         async with (
@@ -138,7 +140,8 @@ def test_a_kept_connection_that_fails_before_the_answer_is_replaced_and_nobody_c
             CometSession(api_key=KEY, base_url=server.base_url, retry=None) as session,
         ):
             await asyncio.gather(*(ask(session) for _ in range(4)))
-            async with session.stream(**{**CHAT, "messages": [{"role": "user", "content": "x" * size}]}) as stream:
+            options: dict[str, Any] = {**CHAT, "messages": [{"role": "user", "content": "x" * size}]}
+            async with session.stream(**options) as stream:
                 await stream.until_done()
             assert stream.metrics.attempts == 1
             assert died == 1

@@ -88,7 +88,7 @@ def test_a_loop_that_was_closed_without_care_leaves_no_warning(elsewhere: Elsewh
             loop.close()
         asyncio.run(main())
         asyncio.run(session.aclose())
-        del loop
+        loop = None  # the name holds the last one
         gc.collect()
     assert [str(warning.message) for warning in caught] == []
 

@@ -70,7 +70,7 @@ async def test_each_connection_of_a_session_receives_less_from_its_first_answer_
 
 async def test_so_does_a_connection_of_the_callers_own_client_that_streams(room: Room) -> None:
     go_on = asyncio.Event()
-    reply = Reply([frame(chunk({"content": "Comets"})), go_on, frame(chunk(finish_reason="stop")), DONE])
+    reply = Reply((frame(chunk({"content": "Comets"})), go_on, frame(chunk(finish_reason="stop")), DONE))
     async with serving(reply) as (server, _), aiohttp.ClientSession() as client:
         async with CometSession(api_key=KEY, base_url=server.base_url, client=client) as session:
             async with session.stream(**CHAT) as stream:
@@ -83,7 +83,7 @@ async def test_so_does_a_connection_of_the_callers_own_client_that_streams(room:
 def test_an_answer_larger_than_the_room_comes_whole(run: Run) -> None:
     async def main() -> None:
         text = "x" * (5 * ROOM)
-        async with serving(Reply([frame(chunk({"content": text})), frame(chunk(finish_reason="stop")), DONE])) as (
+        async with serving(Reply((frame(chunk({"content": text})), frame(chunk(finish_reason="stop")), DONE))) as (
             _,
             session,
         ):
@@ -98,7 +98,7 @@ def test_a_connection_that_is_paused_for_a_slow_reader_goes_on_when_he_does(run:
     async def main() -> None:
         pieces = [f"{number} " for number in range(20_000)]
         reply = Reply(
-            [*(frame(chunk({"content": piece})) for piece in pieces), frame(chunk(finish_reason="stop")), DONE]
+            (*(frame(chunk({"content": piece})) for piece in pieces), frame(chunk(finish_reason="stop")), DONE)
         )
         async with serving(reply.compressed("gzip") if compressed else reply) as (_, session):
             async with session.stream(**CHAT) as stream:
@@ -134,11 +134,11 @@ async def test_a_session_reads_through_such_connections() -> None:
 
 
 def test_a_transport_that_makes_less_room_or_does_not_tell_is_left_alone() -> None:
-    small = SimpleNamespace(max_size=100)
-    receive_less(small)  # type: ignore[arg-type]
+    small: Any = SimpleNamespace(max_size=100)
+    receive_less(small)
     assert small.max_size == 100
-    other = SimpleNamespace()
-    receive_less(other)  # type: ignore[arg-type]
+    other: Any = SimpleNamespace()
+    receive_less(other)
     assert vars(other) == {}
     receive_less(None)
 
@@ -317,7 +317,8 @@ async def test_still_needed_a_kept_connection_that_is_dead_fails_as_any_other() 
 def test_still_needed_closing_under_tls_waits_for_the_peer(run: Run) -> None:
     async def main() -> None:
         async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-            writer.transport.pause_reading()  # it never says goodbye
+            transport: Any = writer.transport
+            transport.pause_reading()  # it never says goodbye
             writer.write(CHUNKED)
             await asyncio.sleep(0.5)
             return False
@@ -386,5 +387,7 @@ def test_still_needed_a_transport_whose_loop_is_closed_warns() -> None:
 
 
 async def test_still_needed_aiohttp_has_no_way_to_ask_for_a_fresh_connection() -> None:
-    assert "fresh" not in " ".join(aiohttp.ClientSession._request.__kwdefaults__)
+    keywords = aiohttp.ClientSession._request.__kwdefaults__
+    assert keywords is not None
+    assert "fresh" not in " ".join(keywords)
     assert hasattr(aiohttp.TCPConnector, "_get")  # what ours stands before
