@@ -23,7 +23,7 @@ def begun(**options: Any) -> Budget:
     """Return a budget whose first content came at 1.0, and was handed over at once."""
     budget = budget_of(**options)
     budget.wait_begins(0.0)
-    budget.wait_ends(1.0)
+    budget.read_at = 1.0
     budget.progress = True
     budget.handed_over = True
     return budget
@@ -49,21 +49,21 @@ def test_the_time_before_the_first_read_is_the_callers() -> None:
 def test_each_wait_takes_its_time_off() -> None:
     budget = budget_of()
     budget.wait_begins(100.0)
-    budget.wait_ends(103.0)
+    budget.read_at = 103.0
     assert budget.expired() is None
     assert budget.wait_begins(103.0) == 108.0
-    budget.wait_ends(107.5)
-    assert budget.has_time()
+    budget.read_at = 107.5
+    assert budget.expired() is None
     assert budget.wait_begins(107.5) == 108.0
-    budget.wait_ends(108.0)
+    budget.read_at = 108.0
     assert budget.expired() == "first_content"
-    assert not budget.has_time()
+    assert budget.expired() is not None
 
 
 def test_a_wait_that_ends_late_has_run_out_too() -> None:
     budget = budget_of()
     budget.wait_begins(0.0)
-    budget.wait_ends(50.0)
+    budget.read_at = 50.0
     assert budget.expired() == "first_content"
     assert budget.wait_begins(50.0) == 8.0  # a moment that is past: the read is a last look
 
@@ -73,7 +73,7 @@ def test_nothing_has_run_out_before_a_read_has_ended() -> None:
     assert budget.expired() is None
     assert budget.wait_begins(0.0) == -1.0
     assert budget.expired() is None
-    budget.wait_ends(0.0)
+    budget.read_at = 0.0
     assert budget.expired() == "first_content"
 
 
@@ -85,25 +85,25 @@ def test_after_content_the_next_wait_has_a_full_content_idle() -> None:
     assert budget.expired() is None
     assert budget.wait_begins(1.0) == 5.0
     assert not budget.progress
-    budget.wait_ends(5.0)
+    budget.read_at = 5.0
     assert budget.expired() == "content_idle"
 
 
 def test_content_gives_no_more_than_one_full_content_idle() -> None:
     budget = begun()
     budget.wait_begins(1.0)
-    budget.wait_ends(4.0)
+    budget.read_at = 4.0
     assert budget.wait_begins(4.0) == 5.0
 
 
 def test_content_that_came_with_the_end_of_a_late_wait_is_time_enough() -> None:
     budget = begun()
     budget.wait_begins(1.0)
-    budget.wait_ends(9.0)
+    budget.read_at = 9.0
     assert budget.expired() == "content_idle"
     budget.progress = True
     assert budget.expired() is None
-    assert budget.has_time()
+    assert budget.expired() is None
     assert budget.wait_begins(9.0) == 13.0
 
 
@@ -120,9 +120,9 @@ def test_the_time_in_which_nothing_was_handed_over_is_the_clocks() -> None:
     """To read keep-alives takes time, too: where they come without a pause it is all the time there is."""
     budget = budget_of()
     budget.wait_begins(0.0)
-    budget.wait_ends(1.0)
+    budget.read_at = 1.0
     assert budget.wait_begins(4.0) == 8.0
-    budget.wait_ends(8.0)
+    budget.read_at = 8.0
     assert budget.expired() == "first_content"
 
 
@@ -134,7 +134,7 @@ def test_a_caller_is_given_the_time_that_was_taken_for_what_was_handed_over_beyo
 ) -> None:
     budget = budget_of()
     budget.wait_begins(0.0)
-    budget.wait_ends(1.0)
+    budget.read_at = 1.0
     budget.handed_over = True  # a keep-alive
     assert budget.wait_begins(1.0 + took) == due
 
@@ -143,7 +143,7 @@ def test_the_50_ms_are_counted_from_the_end_of_the_last_read() -> None:
     budget = budget_of()
     for second in range(4):
         budget.wait_begins(float(second))
-        budget.wait_ends(float(second) + 0.5)
+        budget.read_at = float(second) + 0.5
         budget.handed_over = True
     assert budget.wait_begins(100.0) == 106.0  # four waits of half a second each, and no pause between them
 
@@ -151,11 +151,11 @@ def test_the_50_ms_are_counted_from_the_end_of_the_last_read() -> None:
 def test_handed_over_counts_for_one_pause() -> None:
     budget = budget_of()
     budget.wait_begins(0.0)
-    budget.wait_ends(1.0)
+    budget.read_at = 1.0
     budget.handed_over = True
     assert budget.wait_begins(3.0) == 10.0
     assert not budget.handed_over
-    budget.wait_ends(4.0)
+    budget.read_at = 4.0
     assert budget.wait_begins(6.0) == 10.0
 
 
@@ -167,7 +167,7 @@ def test_a_read_that_was_given_up_takes_its_time_off_and_the_pause_after_it_is_t
     budget.wait_begins(1.0)
     budget.wait_broken_off(4.0)
     assert budget.wait_begins(100.0) == 101.0
-    budget.wait_ends(101.0)
+    budget.read_at = 101.0
     assert budget.expired() == "content_idle"
 
 
@@ -179,7 +179,7 @@ def test_no_clock_has_run_out_before_another_read_looked_for_bytes() -> None:
     assert budget.expired() is None
     budget.wait_begins(30.0)
     assert budget.expired() is None
-    budget.wait_ends(30.0)
+    budget.read_at = 30.0
     assert budget.expired() == "total"
 
 
@@ -189,31 +189,31 @@ def test_no_clock_has_run_out_before_another_read_looked_for_bytes() -> None:
 def test_total_is_due_where_it_comes_first() -> None:
     budget = budget_of(total_due=106.0)
     assert budget.wait_begins(100.0) == 106.0
-    budget.wait_ends(105.5)
+    budget.read_at = 105.5
     assert budget.expired() is None
     budget.wait_begins(105.5)
-    budget.wait_ends(106.0)
+    budget.read_at = 106.0
     assert budget.expired() == "total"
 
 
 def test_total_runs_while_the_caller_is_busy_and_whatever_came() -> None:
     budget = begun(total_due=20.0)
     assert budget.wait_begins(50.0) == 20.0
-    budget.wait_ends(50.0)
+    budget.read_at = 50.0
     budget.progress = True
     assert budget.expired() == "total"
-    assert not budget.has_time()
+    assert budget.expired() is not None
 
 
 def test_total_is_told_before_another_clock_that_ran_out_with_it() -> None:
     budget = budget_of(total_due=8.0)
     budget.wait_begins(0.0)
-    budget.wait_ends(8.0)
+    budget.read_at = 8.0
     assert budget.expired() == "total"
 
 
 def test_before_total_is_due_content_is_time_enough() -> None:
-    assert begun(total_due=20.0).has_time()
+    assert begun(total_due=20.0).expired() is None
 
 
 # -- clocks that are off, and the grace behind an error frame ------------------------------------------------------------
@@ -222,9 +222,9 @@ def test_before_total_is_due_content_is_time_enough() -> None:
 def test_a_clock_that_is_off_never_runs_out() -> None:
     budget = budget_of(first_content=None, content_idle=None, waited=1e9)
     assert budget.wait_begins(0.0) == math.inf
-    budget.wait_ends(1e9)
+    budget.read_at = 1e9
     assert budget.expired() is None
-    assert budget.has_time()
+    assert budget.expired() is None
     budget.progress = True
     assert budget.wait_begins(1e9) == math.inf
 
@@ -235,7 +235,7 @@ def test_behind_an_error_frame_the_grace_is_all_the_time_there_is() -> None:
     assert not budget.progress
     assert budget.expired() is None
     assert budget.wait_begins(1.0) == 1.0 + GRACE
-    budget.wait_ends(1.0 + GRACE)
+    budget.read_at = 1.0 + GRACE
     assert budget.expired() == "grace"
 
 
@@ -243,7 +243,7 @@ def test_a_slow_caller_takes_nothing_off_the_grace_and_reads_without_content_do(
     budget = begun()
     budget.end_soon()
     assert budget.wait_begins(100.0) == 100.0 + GRACE
-    budget.wait_ends(100.125)
+    budget.read_at = 100.125
     assert budget.wait_begins(100.125) == 100.0 + GRACE
 
 
