@@ -12,6 +12,7 @@ from cometstream.batch.limits import Limits
 from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
 from cometstream.batch.source import check_requests
+from cometstream.config import checked_event_size
 from cometstream.errors import ConfigurationError, UsageError
 from cometstream.policy import NOT_GIVEN, NotGiven, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import check_defaults
@@ -126,6 +127,8 @@ def fan_out(
     max_tokens_total: int | None = None,
     price: Price | None = None,
     on_progress: Callable[[BatchProgress], object] | None = None,
+    split_think: bool = False,
+    max_event_size: int | NotGiven = NOT_GIVEN,
     **defaults: Any,
 ) -> FanOut:
     """Return a batch to enter with ``async with`` and to iterate for one ``BatchResult`` a row; nothing is sent before.
@@ -155,6 +158,8 @@ def fan_out(
         price: What a million input and a million output tokens cost, or a mapping from models to such pairs, for
             ``progress.cost`` where the server reports none.
         on_progress: Called with the ``BatchProgress`` after each row.
+        split_think: As in ``CometSession.stream``, for every row.
+        max_event_size: As the session's, for every row.
         **defaults: Wire parameters for every row that does not have them itself.
     Returns:
         The batch.
@@ -170,12 +175,15 @@ def fan_out(
     if session.closed:
         raise UsageError("this session is closed: make another CometSession")
     check_requests(requests)
-    if on_progress is not None and (not callable(on_progress) or inspect.iscoroutinefunction(on_progress)):
-        raise ConfigurationError(f"on_progress must be a function that is not async; got {shown(on_progress)}")
+    if on_progress is not None and not _takes_one(on_progress):
+        raise ConfigurationError(
+            f"on_progress must be a function of one argument that is not async; got {shown(on_progress)}"
+        )
     if not is_seconds(pace):
         raise ConfigurationError(f"pace must be a number of seconds, 0 or more; got {shown(pace)}")
-    if not isinstance(ordered, bool):
-        raise ConfigurationError(f"ordered must be True or False; got {shown(ordered)}")
+    for name, value in (("ordered", ordered), ("split_think", split_think)):
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name} must be True or False; got {shown(value)}")
     foreign = sorted(NOT_SENT & defaults.keys())
     if foreign:
         raise ConfigurationError(f"{foreign[0]}: is neither a wire parameter nor an option of a batch")
@@ -185,7 +193,9 @@ def fan_out(
         raise ConfigurationError(
             f"max_tokens_total must be a whole number of 1 or more, or None; got {shown(max_tokens_total)}"
         )
-    options: dict[str, Any] = {"pace": pace, "timeouts": timeouts, "retry": None}
+    options: dict[str, Any] = {"pace": pace, "timeouts": timeouts, "retry": None, "split_think": split_think}
+    if not isinstance(max_event_size, NotGiven):
+        options["max_event_size"] = checked_event_size(max_event_size)
     # A bad default is reported once, now, and not by every row.
     check_defaults(defaults, validate=session.validate, stacklevel=2)
     session.clocks.with_(timeouts)
@@ -215,3 +225,18 @@ def fan_out(
         )
 
     return FanOut(make_rows)
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether a function that is not async can be called with one argument, as far as that can be told."""
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        return False
+    try:
+        signature = inspect.signature(function)
+    except Exception:  # some functions that are written in C have none
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True

@@ -19,8 +19,9 @@ from cometstream.batch.buckets import TICK, Pace
 
 if TYPE_CHECKING:
     from cometstream.batch.buckets import TrailingMinute
+    from cometstream.batch.rate_trial import RateTest
 
-__all__ = ["LearnedRate", "RateTest"]
+__all__ = ["LearnedRate"]
 
 _MINUTE: Final = 60.0
 
@@ -72,12 +73,6 @@ _IN_VAIN: Final = 0.7
 _GROWN: Final = 1.02
 _MANY: Final = 12
 _FAR_TOO_HIGH: Final = 0.2
-# Times as many as chance takes between two refusals: so many in a row were not by chance. At least, and at most.
-_STREAK: Final = 6.0
-_SHORTEST_STREAK: Final = 30
-_LONGEST_STREAK: Final = 400
-# Times as many as chance takes before it refuses one: from so many on, it was not chance.
-_CLEAN: Final = 3.0
 # A block that chance explains in fewer cases than this is a limit's.
 _UNLIKELY: Final = 0.01
 # How likely chance is where the rate was confirmed: one more refusal tells.
@@ -87,51 +82,6 @@ _EXPECTED: Final = 0.15
 _REFUSAL_TAKES: Final = 0.25
 _TAKEN_AFTER: Final = 3.0
 _LONGEST_PROBE: Final = 2.0
-
-
-class RateTest:
-    """What was taken and refused at one rate."""
-
-    __slots__ = ("clean", "refused", "taken")
-
-    def __init__(self) -> None:
-        self.taken = self.refused = self.clean = 0
-
-    def count(self, *, taken: bool) -> None:
-        """Count a request."""
-        if taken:
-            self.taken += 1
-            self.clean += not self.refused
-        else:
-            self.refused += 1
-
-    @property
-    def accepted(self) -> float:
-        """The share that was taken; 1 where nothing was sent."""
-        return self.taken / (self.taken + self.refused) if self.taken or self.refused else 1.0
-
-    @property
-    def streak(self) -> int:
-        """How many must be taken in a row after it, so that chance does not explain that."""
-        if not self.refused:
-            return _LONGEST_STREAK
-        return min(max(round(_STREAK * (self.taken + self.refused) / self.refused), _SHORTEST_STREAK), _LONGEST_STREAK)
-
-    @property
-    def refused_share(self) -> float:
-        """The share that was refused; 0 where nothing was sent."""
-        return self.refused / max(self.taken + self.refused, 1)
-
-    @property
-    def passed(self) -> float | None:
-        """The share that was taken from the first refusal on; None where that is too few to tell."""
-        after = self.taken - self.clean
-        return after / (after + self.refused) if self.refused > 1 else None
-
-    @property
-    def began_clean(self) -> bool:
-        """Whether more were taken before the first refusal than chance explains."""
-        return self.refused <= 1 or self.clean * self.refused >= _CLEAN * (self.taken + self.refused)
 
 
 class LearnedRate:

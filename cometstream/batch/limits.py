@@ -38,6 +38,8 @@ MAX_CONCURRENCY: Final = 1000
 
 # Models that are remembered: a batch has a handful, but its rows are not ours.
 _MODELS: Final = 4096
+# The lowest cap a minute: one in 16 hours. The waits of much lower ones are beyond what floating point holds.
+_SLOWEST: Final = 0.001
 # How far an average moves towards each new value.
 _WEIGHT: Final = 1 / 16
 
@@ -70,17 +72,19 @@ class Limits:
         now: float,
         max_retry_after: float = 3600.0,
     ) -> None:
-        if concurrency != "auto" and not _is_count(concurrency):
+        if not _is_count(concurrency) and not (isinstance(concurrency, str) and concurrency == "auto"):
             raise ConfigurationError(
                 f"concurrency must be a whole number of 1 or more, or 'auto'; got {shown(concurrency)}"
             )
         for name, value in (("rpm", rpm), ("tpm", tpm)):
             if value is not None and not _is_rate(value):
-                raise ConfigurationError(f"{name} must be a number above 0, or None (no cap); got {shown(value)}")
+                raise ConfigurationError(
+                    f"{name} must be a number of {_SLOWEST} or more, or None (no cap); got {shown(value)}"
+                )
         self._rpm = rpm
         self._tpm = tpm
         self._concurrency = AdaptiveConcurrency(
-            fixed=None if concurrency == "auto" else concurrency, ceiling=MAX_CONCURRENCY, now=now
+            fixed=concurrency if isinstance(concurrency, int) else None, ceiling=MAX_CONCURRENCY, now=now
         )
         self._longest = max_retry_after
         self._models: dict[str, ModelLimits] = {}
@@ -239,4 +243,4 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_rate(value: Any) -> bool:
-    return is_seconds(value) and value > 0
+    return is_seconds(value) and value >= _SLOWEST

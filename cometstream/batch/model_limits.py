@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 from cometstream.batch.announced import AnnouncedLimit
 from cometstream.batch.buckets import Pace, TokenBucket, TrailingMinute
 from cometstream.batch.latency import LatencyWatch
-from cometstream.batch.learned_rate import LearnedRate, RateTest
+from cometstream.batch.learned_rate import LearnedRate
 from cometstream.batch.parallel import ParallelLimit
+from cometstream.batch.rate_trial import RateTest
 from cometstream.batch.ratelimit_headers import read_requests, read_tokens
 from cometstream.batch.refusals import RefusalWatch
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
 from cometstream.errors import ConfigurationError
+from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
     from cometstream.views.chunks import CompletionUsage
@@ -28,19 +29,25 @@ class Cost:
         price: The caller's prices; None where there are none.
 
     Raises:
-        ConfigurationError: The prices are none.
+        ConfigurationError: They are not prices.
     """
 
     def __init__(self, price: Price | None) -> None:
-        by_model = price if isinstance(price, Mapping) else {}
-        for pair in by_model.values() if isinstance(price, Mapping) else () if price is None else (price,):
+        self._by_model: dict[str, tuple[float, float]] = {}
+        self._price: tuple[float, float] | None = None
+        if isinstance(price, Mapping):
+            try:
+                self._by_model = dict(price)
+            except Exception as error:  # of a mapping of the caller's own
+                raise ConfigurationError(f"price: cannot be read ({shown(error)})") from error
+        else:
+            self._price = price
+        for pair in (*self._by_model.values(), *(() if self._price is None else (self._price,))):
             if not _is_pair(pair):
                 raise ConfigurationError(
                     "price: must be what a million input and a million output tokens cost, as in (1.25, 10), "
-                    "or a mapping from models to such pairs"
+                    f"or a mapping from models to such pairs; got {shown(pair)}"
                 )
-        self._by_model: Mapping[str, tuple[float, float]] = by_model
-        self._price = None if price is None or isinstance(price, Mapping) else price
 
     def of(self, model: str, usage: CompletionUsage) -> float | None:
         """Return what these tokens cost; None where neither the server nor the caller tells."""

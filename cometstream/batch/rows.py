@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_tokens
 from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, retry_delay
 from cometstream.batch.source import NOTHING, Source
-from cometstream.errors import CometError, InvalidRequestError, UsageError
+from cometstream.errors import CometError, ConfigurationError, InvalidRequestError, UsageError
+from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
@@ -259,8 +260,11 @@ class Rows:
             # Its frames hold the results before it, and theirs those before them.
             self._tell(row, "error", error.with_traceback(None))
             return
-        except Exception as error:  # of a mapping of the caller's own, or a warning that is to be an error
-            self._tell(row, "error", InvalidRequestError([f"request: {type(error).__name__}: {error}"]))
+        except Warning as warning:  # the caller's filters make an error of it
+            self._tell(row, "error", InvalidRequestError([f"request: {type(warning).__name__}: {warning}"]))
+            return
+        except Exception as error:  # of a mapping of the caller's own
+            self._tell(row, "error", InvalidRequestError([f"request: cannot be read ({shown(error)})"]))
             return
         if self._draining:  # it was asked for before
             self._tell(row, "cancelled", None)
@@ -284,15 +288,17 @@ class Rows:
         params.pop("custom_id", None)
         params.pop("stream", None)  # every answer is streamed, whatever its request says
         problems = [
-            f"{name}: is not a wire parameter" for name in params if not isinstance(name, str) or name in NOT_SENT
+            f"{name if isinstance(name, str) else shown(name)}: is not a wire parameter"
+            for name in params
+            if not isinstance(name, str) or name in NOT_SENT
         ]
         if problems:
             raise InvalidRequestError(problems)
         params.update(self._options)
         row.params = params
         row.stream = self._session.stream(**params)
-        extra = params.get("extra_body") or {}
-        row.model = str(extra.get("model", params["model"]))
+        extra = params.get("extra_body")
+        row.model = str(params["model"] if extra is None else extra.get("model", params["model"]))
         row.tokens = self.limits.estimate(row.model, params)
 
     def _send(self, row: Row, now: float) -> None:
@@ -395,7 +401,7 @@ class Rows:
             try:
                 self._on_progress(self.progress)
             except Exception as caught:
-                self._fail(caught)
+                self._fail(_not_callable(caught) or caught)
 
     def _fail(self, error: Exception) -> None:
         """End the batch; the reader is told once it took every result."""
@@ -436,3 +442,13 @@ class Rows:
     def _tick(self) -> None:
         self._timer = None
         self._pump()
+
+
+def _not_callable(error: Exception) -> ConfigurationError | None:
+    """Return what to raise where ``on_progress`` takes no progress; None where the error is its own."""
+    own = error.__traceback__ is None or error.__traceback__.tb_next is not None
+    if own or not isinstance(error, TypeError):
+        return None
+    told = ConfigurationError(f"on_progress cannot be called with a BatchProgress ({shown(error)})")
+    told.__cause__ = error
+    return told

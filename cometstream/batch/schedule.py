@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cometstream.errors import (
     APIConnectionError,
     APITimeoutError,
-    EmptyStreamError,
     InternalServerError,
     ProtocolError,
-    StreamServerError,
-    StreamTruncatedError,
     StreamUnterminatedError,
 )
 
@@ -189,16 +186,12 @@ def retry_delay(row: Row, error: CometError, policy: RetryPolicy, jitter: float)
             return None
         row.unterminated = True
     elif not (
-        isinstance(error, (StreamTruncatedError, ProtocolError, EmptyStreamError))
-        or (isinstance(error, StreamServerError) and error.retryable)
-        or (isinstance(error, APITimeoutError) and error.clock == "content_idle")
+        isinstance(error, ProtocolError)
         or is_out_of_files(error)  # the batch itself has too much open; by then it has less
         or policy.allows(error)
     ):
         return None
-    delay = policy.delay(row.attempts, error, jitter)
-    # A server that asks for no wait at all, or for one in the past, is not to be asked again at once.
-    return None if delay is None else max(delay, policy.backoff(row.attempts, jitter))
+    return policy.delay(row.attempts, error, jitter)
 
 
 def is_out_of_files(error: CometError) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping, Sized
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ConfigurationError, UsageError
+from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,10 +19,10 @@ NOTHING: Final = object()
 
 
 def check_requests(requests: Any) -> None:
-    """Refuse what is no list or iterator of requests.
+    """Refuse requests that are neither a list nor an iterator.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: They are neither.
     """
     if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
         raise ConfigurationError(
@@ -37,6 +38,9 @@ class Source:
         requests: The requests.
         arrived: Called when an async iterator has given the request that was asked for, or has ended.
 
+    Raises:
+        ConfigurationError: The requests cannot be read.
+
     Attributes:
         ended: No request is left.
         failure: What the iterator raised in place of its next request.
@@ -50,6 +54,7 @@ class Source:
         "_asking",
         "_came",
         "_cancelled",
+        "_is_sequence",
         "_iterator",
         "ended",
         "failure",
@@ -60,15 +65,19 @@ class Source:
     def __init__(self, requests: Iterable[Any] | AsyncIterable[Any], arrived: Callable[[], None]) -> None:
         self.ended = False
         self.failure: Exception | None = None
-        self.total = len(requests) if isinstance(requests, Sized) else None
         self._arrived = arrived
         self._asked = asyncio.Event()
         self._asking = False  # one at a time: `_came` never holds two, nor the last one once `ended`
         self._came: list[Any] = []
         self._cancelled = False
         self.task: asyncio.Task[None] | None = None
+        self._is_sequence = isinstance(requests, Sequence)
         self._iterator: Iterator[Any] | AsyncIterator[Any]
-        self._iterator = iter(requests) if isinstance(requests, Iterable) else aiter(requests)
+        try:
+            self.total = len(requests) if isinstance(requests, Sized) else None
+            self._iterator = iter(requests) if isinstance(requests, Iterable) else aiter(requests)
+        except Exception as error:
+            raise _unreadable(error) from error
 
     def pull(self, *, ask: bool) -> Any:
         """Return the next request, or ``NOTHING``: there is none, or an async iterator was asked for it and will tell.
@@ -94,6 +103,9 @@ class Source:
         except Exception as error:
             self.ended = True
             self.failure = error
+            if self._is_sequence:  # an iterator's error is the caller's own, and stays as it is
+                self.failure = _unreadable(error)
+                self.failure.__cause__ = error
         return NOTHING
 
     async def _pull_when_asked(self, iterator: AsyncIterator[Any]) -> None:
@@ -123,3 +135,7 @@ class Source:
         self.ended = self._cancelled = True
         if self.task is not None:
             self.task.cancel()
+
+
+def _unreadable(error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"requests: cannot be read ({shown(error)})")

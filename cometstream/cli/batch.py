@@ -65,8 +65,8 @@ class _Refused(click.ClickException):
     show_default=True,
     help="Requests at a time; auto grows while answers come well, and backs off.",
 )
-@click.option("--rpm", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Requests a minute, at the most.")
-@click.option("--tpm", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Tokens a minute, at the most.")
+@click.option("--rpm", type=click.FloatRange(min=0.001), metavar="N", help="Requests a minute, at the most.")
+@click.option("--tpm", type=click.FloatRange(min=0.001), metavar="N", help="Tokens a minute, at the most.")
 @click.option(
     "--max-tokens-total",
     type=click.IntRange(min=1),
@@ -105,8 +105,8 @@ def batch(
 ) -> int:
     """Send each row of IN.jsonl as a request, and write each answer as a line of OUT.jsonl.
 
-    A row is a line of OpenAI's Batch API, a request body, or {"prompt": "..."}; - reads stdin; gzip is unpacked. Ctrl-C or SIGTERM
-    lets the requests under way come to their end, a second one ends them; --resume goes on from there.
+    A row is a line of OpenAI's Batch API, a request body, or {"prompt": "..."}; - reads stdin; gzip is unpacked. Ctrl-C, SIGTERM
+    or the end of the terminal lets the requests under way come to their end, a second one ends them; --resume goes on from there.
     """
     if demo and (model is None or context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT):
         model = _DEMO_MODEL
@@ -114,6 +114,8 @@ def batch(
         raise click.UsageError("no input: name a file of rows, or - for stdin; --demo has some of its own", context)
     if output is None and not dry_run:
         raise click.UsageError("no output: name a file with -o", context)
+    if "-" in (output, errors):
+        raise click.UsageError("stdout cannot be the output, a run could not be resumed: name a file", context)
     if not dry_run:
         check_connection(base_url=base_url, demo=demo)
 
@@ -149,7 +151,7 @@ def batch(
             run.check()
             session = open_session(base_url=base_url, demo=demo)
             try:
-                run_until_signal(run.main(session), signal.SIGINT, signal.SIGTERM, drain=run.drain)
+                run_until_signal(run.main(session), *_signals(), drain=run.drain)
             except Interrupted:
                 pass  # by the second signal; what is left is told all the same
             return run.exit_code()
@@ -160,6 +162,15 @@ def batch(
         return ExitCode.OUTPUT_LOST
     except LineFileError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _signals() -> list[signal.Signals]:
+    """Return the signals that let a batch come to its end: those of Ctrl-C, of a service's end and of a terminal that is closed."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # Windows has no SIGHUP, and nohup ignores it: the batch goes on then.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 def _mode(source: str | None) -> int:

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.answer.error_body import is_unknown_model
 from cometstream.batch import fan_out
 from cometstream.batch.jsonl import InputFailed
 from cometstream.batch.line_file import LineFileError
@@ -16,7 +17,7 @@ from cometstream.cli.batch_input import FileInput
 from cometstream.cli.batch_progress import BatchView, Ending
 from cometstream.cli.exit_codes import ExitCode
 from cometstream.cli.process import Interrupted, say
-from cometstream.errors import AuthenticationError
+from cometstream.errors import APIStatusError, AuthenticationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cometstream.batch.jsonl import InputRow
     from cometstream.batch.output import BatchOutput
     from cometstream.cli.batch_input import StreamInput
+    from cometstream.errors import CometError
     from cometstream.session import CometSession
 
 __all__ = ["BadLines", "BatchRun"]
@@ -36,8 +38,11 @@ _SHOWN: Final = 20
 # Kinds of failure that are counted apart: the codes are the server's, and one that makes up ever new ones is not to fill memory.
 _CODES_KEPT: Final = 100
 
-# Refusals of the key in a row, with no answer between them, that end a batch in which it worked before.
-_KEY_REFUSED: Final = 10
+# Refusals in a row that are not the rows' fault, with no answer between them, that end a batch which had answers before.
+_REFUSED: Final = 10
+
+# Parts of the codes that say that the account has no money left.
+_NO_CREDIT: Final = ("quota", "balance", "credit", "billing")
 
 # Seconds between two looks at the progress.
 _TICK: Final = 0.25
@@ -105,10 +110,10 @@ class BatchRun:
         self._batch: FanOut | None = None
         self._draining = False
         self._all_read = False
-        self._key_works = False
-        self._refused_keys: list[BatchResult] = []  # of rows whose key was refused since the last answer
+        self._answered = False
+        self._refused: list[BatchResult] = []  # since the last answer, and not the rows' fault
         self._failure: Exception | None = None  # ends everything at once
-        self._reason: InputFailed | AuthenticationError | None = None  # told when what is under way has ended
+        self._reason: InputFailed | CometError | None = None  # told when what is under way has ended
 
     def check(self) -> None:
         """Check a file as a whole and list its bad lines; then make the output ready. Nothing is sent, or changed before that.
@@ -166,7 +171,7 @@ class BatchRun:
 
         Raises:
             Interrupted: A signal ended it before its end.
-            AuthenticationError: The key was refused.
+            CometError: The key was refused, the account has no credit left, or the model is unknown.
         """
         failed = sum(self._failures.values()) + self._bad_written + self._output.failed
         if failed:
@@ -187,14 +192,17 @@ class BatchRun:
 
     def _check_file(self, rows: FileInput) -> None:
         reader = rows.reader()
-        self._due = 0
+        self._due = good = 0
         for row in rows.read(reader):
             if row.problems:
                 self._bad.add(row)
             else:
+                good += 1
                 self._output.check_same(row)
                 self._due += not self._output.has(row)
         self._bad.sum_up()
+        if self._bad.count and not good:
+            raise InputFailed(f"{rows.name}: no line is a good row, so nothing was sent; is it a file of JSON lines?")
         self._output.check_known(reader.digests, rows.name)
         if self._strict and self._bad.count:
             raise InputFailed(f"{rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
@@ -241,25 +249,28 @@ class BatchRun:
         """Write a result."""
         if result.outcome == "cancelled":
             return
-        if isinstance(result.error, AuthenticationError):
-            self._refused_keys.append(result)
-            refused = not self._key_works or len(self._refused_keys) >= _KEY_REFUSED
-            if refused and self._reason is None:
-                # It is the key's fault and not the rows', and every further row would meet the same.
-                self._reason = result.error
+        error = result.error
+        unknown_model = is_unknown_model(error)
+        if error is not None and (unknown_model or _refuses_all(error)):
+            self._refused.append(result)
+            # The rows of another model may go well.
+            first = not self._answered and not unknown_model
+            if self._reason is None and (first or len(self._refused) >= _REFUSED):
+                # It is not the rows' fault, and every further row would meet the same.
+                self._reason = error
                 self._start_no_more()
             return
         if result.outcome == "complete":
             # One channel of a gateway may have a bad key of its own: those rows failed, the others go on.
-            self._key_works = True
+            self._answered = True
             if self._reason is None:
                 self._write_refused()
         self._write(result)
 
     def _write_refused(self) -> None:
-        """Write the rows whose key was refused while it worked for others."""
-        while self._refused_keys:
-            self._write(self._refused_keys.pop(0))
+        """Write the rows that were refused while others were answered."""
+        while self._refused:
+            self._write(self._refused.pop(0))
 
     def _write(self, result: BatchResult) -> None:
         row = self._pending.pop(result.custom_id or "")
@@ -315,3 +326,12 @@ class BatchRun:
     def _ending(self) -> Ending:
         output = self._output
         return Ending(output.path, output.answered + output.failed, self._bad.count, self._left(), self._failures)
+
+
+def _refuses_all(error: CometError) -> bool:
+    """Whether a refusal is the key's or the account's fault, so that every row would meet it."""
+    if isinstance(error, AuthenticationError):
+        return True
+    if not isinstance(error, APIStatusError) or error.retryable:
+        return False
+    return error.status == 402 or any(word in (error.code or "") for word in _NO_CREDIT)

@@ -51,7 +51,7 @@ _MEANINGS: Final = {
     ExitCode.ROWS_FAILED: "batch: every row has its line, but some lines tell of a failure",
     ExitCode.ROWS_LEFT: "batch: --max-tokens-total ended it before all rows were sent",
     ExitCode.OUTPUT_LOST: "batch: the output was deleted, replaced or emptied while it was being written; lines may be lost",
-    ExitCode.INTERRUPTED: "Ctrl-C, or SIGTERM of a batch; what came stays on stdout, or in the output file",
+    ExitCode.INTERRUPTED: "Ctrl-C, or in a batch SIGTERM or SIGHUP; what came stays on stdout, or in the output file",
     ExitCode.CLOSED_PIPE: "the reader of stdout left",
 }
 

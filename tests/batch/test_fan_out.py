@@ -876,6 +876,19 @@ async def test_the_model_that_extra_body_names_is_the_one_whose_price_holds() ->
             assert batch.progress.cost == 7
 
 
+async def test_what_a_call_may_set_for_its_answer_holds_for_every_row() -> None:
+    async with serving() as (server, session):
+        server.always(Reply.text("<think>Halley?</think>", "It is Encke."))
+        for result in await collect(session, requests(2), split_think=True):
+            assert result.completion is not None
+            assert (result.completion.reasoning, result.completion.content) == ("Halley?", "It is Encke.")
+        server.always(Reply.text("x" * 2000))
+        (result,) = await collect(session, requests(1), max_event_size=1024, retry=None)
+        assert "max_event_size" in str(result.error)
+        (result,) = await collect(session, [request("0", split_think=True)])
+        assert "split_think: is not a wire parameter" in str(result.error)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -890,6 +903,8 @@ async def test_the_model_that_extra_body_names_is_the_one_whose_price_holds() ->
         ({"price": 3}, "price"),
         ({"on_progress": 5}, "on_progress"),
         ({"on_progress": anext_of}, "on_progress"),
+        ({"split_think": 1}, "split_think"),
+        ({"max_event_size": 5}, "max_event_size"),
         ({"headers": {"a": "b"}}, "headers"),
         ({"fallback_models": ["gpt-4.1"]}, "fallback_models"),
     ],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cometstream.batch.buckets import TrailingMinute
-from cometstream.batch.learned_rate import LearnedRate, RateTest
+from cometstream.batch.learned_rate import LearnedRate
+from cometstream.batch.rate_trial import RateTest
 
 
 class _Model:

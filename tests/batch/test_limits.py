@@ -60,6 +60,7 @@ def _fail_all(limits: Limits, error: CometError, now: float) -> None:
         ({"rpm": math.inf}, "rpm must be|got inf"),
         ({"rpm": "60"}, "rpm must be|got '60'"),
         ({"tpm": 0.0}, "tpm must be|got 0.0"),
+        ({"tpm": 5e-324}, "tpm must be|got 5e-324"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named_in_one_line(options: dict[str, Any], what: str) -> None:

@@ -150,12 +150,12 @@ def test_strict_sends_nothing_where_a_line_is_bad(
 def test_only_some_of_many_bad_lines_are_shown(
     server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files.write(*[b"nope"] * 50)
+    files.write({"prompt": "Hi"}, *[b"nope"] * 50)
     assert main([*files.args, "--quiet"]) == 8
     err = capsys.readouterr().err
     assert err.count("is not valid JSON") == 20
     assert "30 more lines are bad; --dry-run lists them all" in err
-    assert len(files.lines()) == 50
+    assert len(files.lines()) == 51
 
 
 def test_a_dry_run_checks_every_line_and_sends_and_writes_nothing(
@@ -394,6 +394,59 @@ def test_a_key_that_is_refused_from_some_row_on_ends_the_batch(server: Simulated
     assert len(server.requests) < 40
 
 
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        (Reply.error(402), 1),
+        (Reply.error(403, code="insufficient_user_quota"), 3),
+        (Reply.error(429, code="insufficient_quota"), 4),
+        (Reply.error(404, "no available channel for model x", code="model_not_found"), 1),
+    ],
+    ids=["402", "403", "429", "404"],
+)
+def test_what_every_row_would_meet_ends_the_batch(
+    server: SimulatedServer, files: Files, refusal: Reply, code: int
+) -> None:
+    files.rows(200)
+    server.always(lambda request: WHOLE if len(server.requests) <= 5 else refusal)
+    assert main([*files.args, "--quiet", "--concurrency", "2"]) == code
+    assert len(files.lines()) == 5
+    assert len(server.requests) < 25
+    server.always(WHOLE)
+    assert main([*files.args, "--quiet", "--resume"]) == 0
+    assert len(files.lines()) == 200
+
+
+def test_rows_of_an_unknown_model_fail_while_those_of_another_go_on(server: SimulatedServer, files: Files) -> None:
+    files.rows(30)
+    refusal = Reply.error(404, "no available channel", code="model_not_found")
+    server.always(by_prompt(**{"Hi 0": refusal, "Hi 29": refusal}))
+    assert main([*files.args, "--quiet", "--concurrency", "1"]) == 8
+    assert [name for name, line in sorted(files.lines().items()) if line["error"]] == ["row-0", "row-29"]
+
+
+@pytest.mark.parametrize("text", ['[{"prompt": "a"}, {"prompt": "b"}]\n', "custom_id,prompt\nr0,q0\n", "[\n{\n}\n]\n"])
+def test_a_file_without_one_row_is_refused(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    files.source.write_text(text)
+    assert main([*files.args, "--quiet"]) == 2
+    assert "no line is a good row, so nothing was sent; is it a file of JSON lines?" in capsys.readouterr().err
+    assert not files.output.exists() or files.lines() == {}
+    assert not server.requests
+
+
+@pytest.mark.parametrize("flag", ["--output", "--errors"])
+def test_stdout_is_not_taken_for_a_file(
+    files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flag: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files.rows(1)
+    assert main([*files.args, flag, "-"]) == 2
+    assert "stdout cannot be the output" in capsys.readouterr().err
+    assert not (tmp_path / "-").exists()
+
+
 def test_an_output_that_is_deleted_meanwhile_ends_the_batch_with_its_own_code(
     server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -517,7 +570,7 @@ class Gate:
         self._thread.set(self._event)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_drains_and_another_run_goes_on(
     thread: ServerThread, files: Files, number: signal.Signals
 ) -> None:
@@ -541,6 +594,25 @@ def test_the_first_signal_drains_and_another_run_goes_on(
     with start(thread, *files.args, "--quiet", "--resume") as process:
         assert process.wait() == 0
     assert len(files.lines()) == len(thread.server.requests) == 40
+    thread.server.always(None)
+
+
+def test_a_batch_that_nohup_started_does_not_listen_to_the_end_of_its_terminal(
+    thread: ServerThread, files: Files
+) -> None:
+    files.rows(1)
+    thread.server.requests.clear()
+    gate = Gate(thread, 0)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a process inherits what is ignored
+    try:
+        with start(thread, *files.args, "--quiet") as process:
+            while not thread.server.requests:
+                assert process.poll() is None
+            process.send_signal(signal.SIGHUP)
+            gate.open()
+            assert process.wait() == 0
+    finally:
+        signal.signal(signal.SIGHUP, former)
     thread.server.always(None)
 
 
