@@ -458,7 +458,7 @@ def test_total_closes_the_connection_while_nobody_reads_and_what_had_arrived_is_
             async with session.stream(**CHAT, pace=pace) as stream:
                 for _ in range(read_before):
                     await stream.__anext__()
-                await server.until_unconnected()
+                await asyncio.wait_for(server.until_unconnected(), 60)
                 assert 5 <= await now() - began < 5.6
                 assert stream.outcome is None
                 await asyncio.sleep(100)
