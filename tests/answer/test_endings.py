@@ -571,6 +571,30 @@ def test_a_document_that_came_whole_is_not_lost_with_the_clock(timeouts: Timeout
     assert virtual_clock.run(main()) == "Hello"
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("timeouts", [Timeouts(content_idle=5), Timeouts(total=5)], ids=["content_idle", "total"])
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        pytest.param(b'{"choices": oops, "usage', ProtocolError, "neither an event stream nor one JSON", id="broken"),
+        pytest.param(b'{"x": 1}', ProtocolError, "neither a completion nor an error", id="another document"),
+        pytest.param(b'{"choices": [{"index": 0, "mess', APITimeoutError, "timeouts.", id="not at its end"),
+    ],
+)
+def test_a_document_that_is_broken_when_a_clock_runs_out_is_told_as_broken_and_only_one_that_is_not_whole_as_late(
+    body: bytes, error: type[CometError], words: str, timeouts: Timeouts, streamed: bool
+) -> None:
+    async def main() -> None:
+        reply = Reply(body=(body,), headers=Reply.json({}).headers, framing="chunked").stall()
+        async with serving(reply, retry=None) as (server, session):
+            with pytest.raises(error, match=words) as raised:
+                await (ask(session, timeouts=timeouts) if streamed else session.complete(**CHAT, timeouts=timeouts))
+            assert type(raised.value) is error
+            await server.until_unconnected()
+
+    virtual_clock.run(main())
+
+
 async def test_a_document_that_is_no_json_is_told_so_and_not_asked_for_again() -> None:
     async with serving(Reply.plain(b"no healthy upstream", content_type="text/plain")) as (server, session):
         with pytest.raises(ProtocolError, match="not JSON: no healthy upstream"):

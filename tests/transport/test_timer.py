@@ -325,7 +325,10 @@ def test_what_came_before_a_busy_loop_looked_at_its_clock_is_read_first(clock: s
     virtual_clock.run(main())
 
 
-def test_one_timer_a_stream_not_one_a_token() -> None:
+@pytest.mark.parametrize(("clocks", "most"), [(Timeouts(total=100), 1), (Timeouts(), 2)])
+def test_one_timer_a_stream_not_one_a_token(clocks: Timeouts, most: int) -> None:
+    """Where `total` is on a second one closes the connection; the change from first_content to content_idle sets another."""
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
         made: list[str] = []
@@ -336,23 +339,37 @@ def test_one_timer_a_stream_not_one_a_token() -> None:
             return call_at(when, callback, *args, **kwargs)
 
         loop.call_at = counted  # type: ignore[method-assign]
-        async with serving(Reply.sse(*[TEXT] * 500, STOP, DONE), retry=None) as (_, session):
-            await timed(session, timeouts=Timeouts(total=100))
-        assert len([name for name in made if "ReadClock" in name]) <= 2
+        tokens = [step for _ in range(50) for step in (TEXT, 0.1)]  # each comes in a read of its own
+        async with serving(Reply.sse(*tokens, STOP, DONE), retry=None) as (_, session):
+            stream, error, _ = await timed(session, timeouts=clocks)
+        assert error is None
+        assert stream.metrics.chunks == 51
+        assert 1 <= made.count("ReadTimer._tick") <= most
+        assert made.count("ReadTimer._close") == (1 if clocks.total == 100 else 0)
 
     virtual_clock.run(main())
 
 
-def test_no_timer_outlives_the_stream() -> None:
+def read_timers() -> list[asyncio.TimerHandle]:
+    """Return the timers of streams that may still fire."""
+    loop: Any = asyncio.get_running_loop()
+    return [timer for timer in loop._scheduled if not timer.cancelled() and "ReadTimer." in repr(timer)]
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.5])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_no_timer_outlives_the_stream(leaves: bool, pace: float) -> None:
     async def main() -> None:
-        loop: Any = asyncio.get_running_loop()
-        async with serving(WHOLE, Reply.sse(TEXT).stall(), retry=None) as (_, session):
-            for _ in range(2):
-                async with session.stream(**CHAT) as stream:
-                    async for _ in stream.text():
+        replies = (Reply.sse(ROLE, 1.0), Reply.sse(TEXT, 1.0, TEXT, STOP, DONE))  # the first attempt is repeated
+        async with serving(*replies, retry=AT_ONCE) as (_, session):
+            async with session.stream(**CHAT, timeouts=Timeouts(total=100), pace=pace) as stream:
+                async for _ in stream.text():
+                    assert read_timers()
+                    assert len(read_timers()) <= 2
+                    if leaves:
                         break
-            left = [timer for timer in loop._scheduled if not timer.cancelled() and "ReadClock" in repr(timer)]
-            assert left == []
+                assert leaves or read_timers() == []
+            assert read_timers() == []
 
     virtual_clock.run(main())
 
@@ -425,3 +442,35 @@ def test_a_slow_caller_gets_what_waits_though_total_ran_out_between_two_chunks_o
             return stream.metrics.chunks
 
     assert virtual_clock.run(main()) >= 20
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.5])
+@pytest.mark.parametrize("read_before", [0, 1])
+@pytest.mark.parametrize("ends", [False, True])
+def test_total_closes_the_connection_while_nobody_reads_and_what_had_arrived_is_handed_over(
+    ends: bool, read_before: int, pace: float
+) -> None:
+    async def main() -> None:
+        steps = [TEXT, 1.0, TEXT, TEXT, *([STOP] if ends else [])]
+        reply = Reply.sse(*steps).forever(PING, 0.5)
+        async with serving(reply, retry=None, timeouts=Timeouts(total=5)) as (server, session):
+            began = await now()
+            async with session.stream(**CHAT, pace=pace) as stream:
+                for _ in range(read_before):
+                    await stream.__anext__()
+                await asyncio.wait_for(server.until_unconnected(), 60)
+                assert 5 <= await now() - began < 5.6
+                assert stream.outcome is None
+                await asyncio.sleep(100)
+                error = None
+                try:
+                    await stream.until_done()
+                except APITimeoutError as raised:
+                    error = raised
+            assert stream.metrics.chunks == 3 + ends
+            assert stream.completion.content == "Hello" * 3
+            assert stream.outcome == ("complete" if ends else "error")
+            assert (error is None) is ends
+            assert error is None or (error.clock, error.partial) == ("total", stream.completion)
+
+    virtual_clock.run(main())
