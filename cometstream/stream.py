@@ -237,8 +237,8 @@ class ChatStream:
             while True:
                 await self._pull()
                 # Nobody wants to see the chunks: what has arrived is added up at once.
-                if self._state == "open" and self._answer is not None:
-                    self._answer.skim()
+                assert self._answer is not None  # it gave the chunk
+                self._answer.skim()
         except StopAsyncIteration:
             return self.completion
 
