@@ -240,7 +240,7 @@ class StreamServerError(StreamError):
     """The server reported an error inside the stream.
 
     Attributes:
-        status: The HTTP status that the frame's code stands for; None if it stands for none.
+        status: The HTTP status that the frame's code stands for; None if it stands for no status.
         code: The frame's code; None if it has none.
         type: The frame's type; None if it has none.
         body: The frame as it came.

@@ -103,7 +103,7 @@ class RetryPolicy:
     Attributes:
         max_retries: Attempts after the first; for each model, where fallbacks are given.
         initial_delay: The longest first wait in seconds; each further wait may be twice as long.
-        max_delay: The longest wait in seconds, where the server asks for none.
+        max_delay: The longest wait in seconds, if the server asks for no wait.
         max_retry_after: The longest ``Retry-After`` in seconds that is obeyed; where the server asks for more, the error is raised
             at once.
         statuses: HTTP statuses to retry. A status that you add is always retried, one that you take out never is; for all others

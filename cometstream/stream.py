@@ -1,7 +1,7 @@
 """One answer as it streams: enter, read, leave. What the bytes mean is ``answer/machine.py``'s to say.
 
-A token's way through this file: ``_pull`` asks the machine for the next chunk, and waits for bytes where it has none. No task,
-queue or generator stands in between.
+A token's way through this file: ``_pull`` asks the machine for the next chunk, and waits for bytes when it has none. There is no
+task, queue or generator in between.
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ class ChatStream:
             answer.ended(error, now)
 
     async def _finish(self, answer: Answer) -> None:
-        """The answer is over: settle the outcome, or repeat an attempt of which nobody has seen anything."""
+        """The answer is over: settle the outcome, or repeat an attempt if nobody has seen anything of it."""
         failure = self._failure = self._refusal or answer.failure
         if failure is not None:
             if failure.request_id is None:

@@ -27,7 +27,7 @@ from cometstream.views.view import int_or_none
 
 __all__ = ["Accumulator", "ChoiceState", "ToolCallState"]
 
-# Fields of a chunk that are no part of the completion: `obfuscation` is padding against eavesdroppers who count bytes.
+# Fields of a chunk that are not part of the completion: `obfuscation` is padding against eavesdroppers who count bytes.
 # The usage is kept apart.
 _NOT_KEPT: Final = ("choices", "object", "obfuscation", "usage")
 
@@ -49,7 +49,7 @@ class Accumulator:
     Attributes:
         choices: The state of each choice, by its index.
         normalizations: What was normalised so far, each kind with its count.
-        errored: A choice ended with ``finish_reason: "error"``, or holds an error: that is no end.
+        errored: A choice ended with ``finish_reason: "error"``, or holds an error: that does not end it.
         went_on: A choice that had its finish_reason brought more; whoever looks at it sets it to False.
         built: The completion as it was last built; None where something was added since.
     """

@@ -39,10 +39,10 @@ _LABELS: Final = frozenset(
     }
 )
 
-# Fields of which the first that says something is kept: it is what a program has logged, and asks for later.
+# Of these fields the first value that says something is kept: a program has logged it, and asks for it later.
 _IDS: Final = frozenset({"id", "call_id", "tool_call_id"})
 
-# Fields that come in pieces of which two may be the same: "ha" and "ha" are "haha".
+# Fields that come in pieces. Two pieces may be the same: "ha" and "ha" are "haha".
 _TEXTS: Final = frozenset({"content", "reasoning", "summary", "text", "thinking", "transcript"})
 
 # Of these, a piece this long that says all that came before it is the text said once more, and no piece.
@@ -74,7 +74,7 @@ class _Pieces(list[str]):
 
 
 class _Block:
-    """One item of a list, of which more may come; what came in one piece is kept as it came."""
+    """One item of a list; more of it may come. What came in one piece is kept as it came."""
 
     __slots__ = ("fields", "index", "kind", "level", "restates")
 

@@ -54,7 +54,7 @@ class BodyReader:
         max_size: Bytes that a line, an event or a JSON document may have.
 
     Attributes:
-        kind: ``"sse"``, ``"json"`` or ``"html"``; None before the first byte that is no white space.
+        kind: ``"sse"``, ``"json"`` or ``"html"``; None before the first byte that is not white space.
         document: Set by ``end`` where the body is JSON: the parsed value.
         cut: Set by ``end``: the body ended inside an event or a JSON document.
         head: The first bytes of the body, for messages.
@@ -129,7 +129,7 @@ class BodyReader:
         """Take the end of the body and return the unfinished event, if what came of it is whole JSON.
 
         Raises:
-            ProtocolError: The document is no JSON, or a page.
+            ProtocolError: The document is not JSON, or is an HTML page.
         """
         if self.kind == "sse":
             return [item for item in self.parser.end() if self._is_whole(item)]

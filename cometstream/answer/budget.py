@@ -109,7 +109,7 @@ class Budget:
         self.progress = False
 
     def expired(self) -> str | None:
-        """Return the clock that had run out when the last read ended, unless content came with it; None where none has."""
+        """Return the clock that had run out when the last read ended, unless content came with it; None if no clock has."""
         if self.read_at >= self._total_due:
             return "total"
         if self.progress or self.read_at < self._began:

@@ -156,7 +156,7 @@ class ErrorBody:
         code: Its own code as text; None if it gave none.
         type: Its own type; None if it gave none.
         param: The parameter that it names; None if it names none.
-        status: The HTTP status that its code stands for; None if it stands for none.
+        status: The HTTP status that its code stands for; None if it stands for no status.
         retry_after: Seconds that it asks to wait; None if it asks for nothing.
         raw: The body as it came: parsed JSON, or text.
     """
@@ -310,7 +310,7 @@ def _without_unseen(page: str) -> str:
             end = small.find(f"</{name}", begin)
             if end < 0:
                 break
-            if small[begin + len(name) + 1 : begin + len(name) + 2].isalpha():  # <header> is no <head>
+            if small[begin + len(name) + 1 : begin + len(name) + 2].isalpha():  # <header> is not <head>
                 shown.append(rest[start : begin + 1])
                 start = begin + 1
                 continue

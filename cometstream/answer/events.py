@@ -13,7 +13,7 @@
 A delta tells what is new and is never empty, but for a tool call's first, which tells that the call begins. A done tells that no
 more is expected: of reasoning when another delta or a call begins, of texts and their log probabilities when a call begins, of a
 call when the next begins, of everything when the choice has its ``finish_reason``. Where a gateway sends more after a done,
-further deltas follow, and another done at the next such moment; so the last done has it all. A done is no proof that
+further deltas follow, and another done at the next such moment; so the last done has it all. A done does not prove that
 an answer or a call came whole: the stream's outcome and ``ToolCall.executable`` are.
 """
 

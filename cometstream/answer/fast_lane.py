@@ -53,7 +53,7 @@ class FastLane:
         accumulator: Where the chunks are added.
         patience: Which of the chunks that did not fit is the first to cut a frame from; then that of twice the number, and so on.
             A stream that repeats nothing costs a few vain tries, one that goes from reasoning to text to tool calls a few
-            chunks that are parsed whole. Plain chunks, of which that costs little, are tried earlier. None turns the lane off:
+            chunks that are parsed whole. Plain chunks are tried earlier: that costs little. None turns the lane off:
             every chunk is parsed and added whole.
         max_size: Bytes that a line may have; a longer one is left to the parser, which refuses it.
     """
@@ -93,7 +93,7 @@ class FastLane:
         return self._read_piece(piece) if len(data) - len(piece) == self._size else None
 
     def read_alone(self, event: bytes) -> ChatCompletionChunk | None:
-        """Return the chunk of an event of which no other bytes came before or behind, and add it; None as `read`.
+        """Return the chunk of an event that arrived alone, and add it; None as `read`.
 
         Most tokens come so, and most of their parsing is to find out that they did.
 

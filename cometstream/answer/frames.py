@@ -59,7 +59,7 @@ def read_frame(
         note: Called with the kind of each normalisation, as ``Accumulator.note``.
         halves: Where the answer's halves of surrogate pairs wait for one another; None replaces each half.
     Raises:
-        ProtocolError: The data is no JSON object; ``raw`` holds it.
+        ProtocolError: The data is not a JSON object; ``raw`` holds it.
     """
     data = event.data
     if data == b"[DONE]":
@@ -84,7 +84,7 @@ def read_frame(
 
 
 def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | None:
-    """Read JSON that is no plain chunk: an error, null, a chunk without choices, or an event with a name."""
+    """Read JSON that is not a plain chunk: an error, null, a chunk without choices, or an event with a name."""
     if raw is None:
         note("data_null")
         return None
@@ -93,7 +93,7 @@ def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatComplet
     if event.event == "error" or (isinstance(raw, dict) and _is_error(raw)):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if not isinstance(raw, dict):
-        raise ProtocolError(f"an event's data is JSON but no object: {_shown(event.data)}", raw=event.data)
+        raise ProtocolError(f"an event's data is JSON but not an object: {_shown(event.data)}", raw=event.data)
     return ChatCompletionChunk(raw)
 
 
@@ -160,7 +160,7 @@ def _irregular(
         if event.bare:  # "Otherwise: the field is ignored."
             note("json_without_data")
             return None
-        raise ProtocolError(f"an event's data is no JSON: {_shown(event.data)}", raw=event.data) from None
+        raise ProtocolError(f"an event's data is not JSON: {_shown(event.data)}", raw=event.data) from None
     note("json_lenient")
     return _unusual(event, raw, note)
 

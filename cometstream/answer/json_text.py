@@ -27,7 +27,7 @@ def parse_json(data: bytes | str) -> Any:
     """Parse one JSON text.
 
     Raises:
-        ValueError: It is no JSON, or too deep. Strict JSON's own ``orjson.JSONDecodeError`` tells where it fails.
+        ValueError: It is not JSON, or too deep. Strict JSON's own ``orjson.JSONDecodeError`` tells where it fails.
     """
     try:
         value = orjson.loads(data)
@@ -51,7 +51,7 @@ def parse_lenient(data: bytes | str, halves: Halves | None = None) -> Any:
         halves: Joins halves with those of the texts before; None replaces each.
 
     Raises:
-        ValueError: It is no JSON all the same, or too deep.
+        ValueError: It is not JSON for a lenient reader either, or too deep.
     """
     octets = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     # A function of ours for each number costs ten times as much.

@@ -1,7 +1,7 @@
 """One answer as a machine: bytes and endings in, chunks and comments out, and the truth about how it ended. No I/O, no clock.
 
-The answer is always in one of the states below. What was handed over moves it along the upper rows' columns on the left; what ends
-it, along those on the right. A dot is what cannot happen there. `TABLE` is this table, and nothing else changes the state.
+The answer is always in one of the states below. The three columns on the left are what is handed
+over, the others are what ends it. A dot: it cannot happen there. `TABLE` is this table, and nothing else changes the state.
 
 ::
 
@@ -129,7 +129,7 @@ class Answer:
         choices: Choices that were asked for: the request's ``n``.
         split_think: Read ``<think>`` at the beginning of a choice's text as reasoning.
         max_event_size: Bytes that a line, an event or a JSON document may have.
-        backlog: What the answers of a session hold of unfinished events; None where there are no others.
+        backlog: What the answers of a session hold of unfinished events; None if there are no others.
         fast: Read chunks that repeat one another without parsing them whole. The results are the same without.
 
     Attributes:
@@ -254,7 +254,7 @@ class Answer:
         return Event(event[6:-2]) if isinstance(event, bytes) else event
 
     def receive(self, data: bytes, now: float) -> None:
-        """Take the next bytes; none say that a wait ended without any.
+        """Take the next bytes; empty bytes say that a wait ended without any.
 
         Args:
             data: Bytes cut anywhere.

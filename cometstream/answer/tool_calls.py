@@ -202,7 +202,7 @@ class ToolCallState:
 
 
 def _merged(extra: dict[str, Any], key: str, value: Any) -> bool:
-    """Fold a provider's own field, which is no piece of a text; return whether it says anything that was not known."""
+    """Fold a provider's own field, which is not a piece of a text; return whether it says anything new."""
     if key in extra and (not value or extra[key] == value):
         return False
     if isinstance(value, dict):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnnouncedLimit"]
 
-# A reset further away than this belongs to a limit of hours or a day, of which the header may tell only when it is full again
+# A reset further away than this belongs to a limit of hours or a day: the header may tell only when it is full again
 # (Groq's requests): one request a minute asks whether there is more already.
 _LONGEST: Final = 60.0
 _SHORTEST: Final = 0.001
@@ -56,7 +56,7 @@ class AnnouncedLimit:
         self._period = 0.0
         self._allowed = 0  # requests that may still go against the headers
         self._round = 1
-        self._out = 0  # of which so many have no answer yet
+        self._out = 0  # so many of them have no answer yet
         self._proved = 0
         self._doubted_at: float | None = None  # when the next test begins
         self._trust = 0.0  # seconds until the next test may begin

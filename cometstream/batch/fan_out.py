@@ -148,8 +148,8 @@ def fan_out(
             by, are obeyed in any case.
         tpm: Tokens a minute, likewise: estimated before, corrected by the reported usage.
         pace: Seconds that arrivals of a stream may gather between two reads; a row's end may be late by as much.
-        retry: A ``RetryPolicy``, a number of retries, or None for none. By default five, waiting up to a minute each, and as long
-            as the server asks for up to an hour; attempts that find nobody there do not count for ten minutes since the last
+        retry: A ``RetryPolicy``, a number of retries, or None (no retries). By default five, waiting up to a minute each, and as
+            long as the server asks for up to an hour; attempts that find nobody there do not count for ten minutes since the last
             answer, or one where there was none yet.
         timeouts: Clocks as those of a stream, for each attempt; those not given are the session's.
         ordered: Yield results in the order of the requests instead of that of their ends; rows that are done before their turn

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InputFailed", "InputRow", "RowReader", "open_input", "read_lines", "unpacked"]
 
-# A line holds a conversation and its images. OpenAI takes batch files of 200 MB; a single line as long is no row but a mistake.
+# A line holds a conversation and its images. OpenAI takes batch files of 200 MB; a single line as long is a mistake, not a row.
 _LINE_LIMIT: Final = 128 * 2**20
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -59,7 +59,7 @@ def open_input(path: str) -> Iterator[io.BufferedIOBase]:
     """Open a file of JSON lines, compressed or not.
 
     Raises:
-        InputFailed: It cannot be opened, or is no UTF-8 text.
+        InputFailed: It cannot be opened, or is not UTF-8 text.
     """
     try:
         raw = open(path, "rb")  # noqa: SIM115 - closed below

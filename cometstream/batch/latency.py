@@ -35,7 +35,7 @@ class LatencyWatch:
         self._times.clear()
         before, self._before = self._before, None
         if self._best is None or now < self._best:
-            # Half-way, since one lucky batch is no measure.
+            # Half-way: one lucky batch proves little.
             self._best = now if self._best is None else (self._best + now) / 2
             return False
         if now <= self._best * _FACTOR + _GRACE:

@@ -67,7 +67,7 @@ _SEARCH_GROWTH: Final = math.log(2) / 6
 _AGREE: Final = 0.15
 
 # The rate is doubted when it was lowered so many times in a row, and to such a share, and requests are refused all the same. A
-# refusal above so many times the rate is no surprise.
+# refusal above so many times the rate is expected.
 _STRIKES: Final = 3
 _IN_VAIN: Final = 0.7
 _GROWN: Final = 1.02
@@ -325,7 +325,7 @@ class LearnedRate:
         self._resting = True
         self._probe_until = None
         self._rest_began = now
-        # A wish of nothing, or of a time that has passed, is none.
+        # To ask for no wait, or for a time that has passed, asks for nothing.
         obeyed = retry_after is not None and retry_after >= _FIRST_REST and self._is_blocked
         self._until = now + (retry_after if retry_after is not None and obeyed else self._rest)
 

@@ -68,7 +68,7 @@ class Ticket:
         tests: The announced limits that it goes against.
         was_taken: Whether the server took it; None while that is not known.
         in_flight: Requests of its model that were on their way, with it.
-        is_over: It is no more on its way.
+        is_over: It has ended.
         is_judged: It was counted as taken or refused.
         wish: The seconds that its refusal asked for.
     """
@@ -106,8 +106,8 @@ class ModelLimits:
 
     Args:
         name: The model's.
-        rpm: The caller's cap of requests a minute; None for none.
-        tpm: The caller's cap of tokens a minute; None for none.
+        rpm: The caller's cap of requests a minute; None for no cap.
+        tpm: The caller's cap of tokens a minute; None for no cap.
         now: Seconds on the caller's clock.
 
     Attributes:

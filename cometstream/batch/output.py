@@ -215,7 +215,7 @@ class BatchOutput:
         """Learn which rows a file has lines of.
 
         Raises:
-            OutputRefused: It is no output of a batch.
+            OutputRefused: It is not the output of a batch.
         """
         torn = file.torn()
         try:

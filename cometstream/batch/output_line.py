@@ -88,7 +88,7 @@ def read_output_line(line: bytes) -> OutputLine:
     """Return what a line says; also a line of OpenAI's own.
 
     Raises:
-        ValueError: It is no line of a batch's output.
+        ValueError: It is not a line of a batch's output.
     """
     value = orjson.loads(line)
     if not isinstance(value, dict) or not isinstance(value.get("custom_id"), str):

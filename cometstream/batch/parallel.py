@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["ParallelLimit"]
 
 # A limit of this kind refuses only while about as many run as ever did, and after its first refusal no more ever do. It is
-# believed after so many refusals in a row of which that is true, each so many seconds after the one before.
+# believed after so many such refusals in a row, each so many seconds after the one before.
 _NEARLY: Final = 0.95
 _MORE: Final = 1.03
 _HITS: Final = 4

@@ -26,7 +26,7 @@ class Cost:
     """Tells what one answer cost.
 
     Args:
-        price: The caller's prices; None where there are none.
+        price: The caller's prices; None if there are no prices.
 
     Raises:
         ConfigurationError: They are not prices.

@@ -74,7 +74,7 @@ def _read(headers: Mapping[str, str], remaining: str, limit: str | None, reset: 
 
 
 def seconds_until(reset: str, date: str | None) -> float | None:
-    """Return the seconds that a reset is away; None where it is no time.
+    """Return the seconds that a reset is away; None if it is not a time.
 
     Args:
         reset: A duration (``"6m0s"``), seconds, a Unix time in seconds or milliseconds, an ISO or an HTTP date.

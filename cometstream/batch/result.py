@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchProgress", "BatchResult", "Tally", "total_tokens"]
 
-# More than any context holds; a report beyond it is none, and would hold a batch up for days.
+# More than any context holds. A report beyond it is wrong, and would hold a batch up for days.
 _MOST_TOKENS: Final = 20_000_000
 
 

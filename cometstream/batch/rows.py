@@ -46,14 +46,14 @@ NOT_SENT: Final = frozenset(
         "max_event_size",
     }
 )
-"""Arguments of ``CometSession.stream`` that are no parameters of the wire: a row has none of its own."""
+"""Arguments of ``CometSession.stream`` that are not parameters of the wire: a row cannot set them."""
 
 # Rows that may be in hand beside a few for each place: those that wait for another attempt hold no place, and a handful of bad
 # ones is not to keep the good ones from starting.
 _IN_HAND: Final = 256
 
 # Seconds for which attempts that found nobody there are not counted against their rows while no row is answered: a gateway that
-# is down for minutes is no fault of theirs. Where none ever was, the address may be wrong, and nobody wants to wait so long.
+# is down for minutes is not their fault. If none was ever answered, the address may be wrong, and nobody wants to wait so long.
 _OUTAGE: Final = 600.0
 _NEVER_UP: Final = 60.0
 
@@ -146,7 +146,7 @@ class Rows:
             if self._reader is not None and not self._reader.done():
                 raise UsageError("another task is reading this batch: one reader at a time")
             self._reader = self._loop.create_future()
-            await self._reader  # a read that is cancelled cancels it, and is none any more
+            await self._reader  # a read that is cancelled cancels it, and no longer reads
         self._yielded += 1
         result = self._ready.popleft()
         self._pump()

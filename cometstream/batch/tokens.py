@@ -63,7 +63,7 @@ def estimate_output(body: Mapping[str, Any], typical: float | None) -> int:
 
 
 def _media(part: Mapping[Any, Any]) -> int | None:
-    """Return the tokens of a part that is no text; None for all else."""
+    """Return the tokens of a part that is not text; None for anything else."""
     kind = part.get("type")
     if kind == "image_url":
         image = part.get("image_url")

@@ -78,7 +78,7 @@ def ask(
 ) -> None:
     """Stream the answer to PROMPT to stdout; all else goes to stderr.
 
-    Stdin, where it is no terminal, is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt.
+    If stdin is not a terminal, it is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt.
     """
     if demo and context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT:
         model = _DEFAULT_MODEL

@@ -55,7 +55,7 @@ class Stdout:
         if file is None:
             raise OutputFailed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
         if isinstance(file, io.TextIOWrapper):
-            # A character that the terminal does not know is no reason to lose the rest of the answer.
+            # One character that the terminal does not know must not lose the rest of the answer.
             file.reconfigure(encoding=encoding, errors="replace")
         self._file = file
         self._terminal = file.isatty()

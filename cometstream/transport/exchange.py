@@ -75,7 +75,7 @@ class Endpoint:
         self.traced = pool.traced
         self._pool = pool
         self.url = url
-        # Its names are those that aiohttp would make of texts, for each request anew.
+        # aiohttp would make these names of texts again for each request.
         self.headers = CIMultiDict(headers)
         self.proxy = proxy
         self.context = context
@@ -167,7 +167,7 @@ class Endpoint:
         Raises:
             APIConnectionError: The connection was cut.
             APITimeoutError: No byte came for ``content_idle`` seconds, or ``total`` ran out.
-            ProtocolError: The body is no JSON.
+            ProtocolError: The body is not JSON.
         """
         loop = asyncio.get_running_loop()
         idle = math.inf if clocks.content_idle is None else clocks.content_idle

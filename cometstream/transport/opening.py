@@ -32,7 +32,7 @@ class OpeningClock:
     It is entered with ``with`` as soon as it is made; a clock that fires ends the block, and the error is made by `error`.
 
     ``connect`` is aiohttp's own, where no request ever waits for a place in the pool, which that would count. Of a pool with a
-    limit the clock is told, through `opening_trace`, what it is doing. In a caller's own client, of which neither is known,
+    limit the clock is told, through `opening_trace`, what it is doing. In a caller's own client, where neither is known,
     ``first_content`` runs from the beginning and ``connect`` is left to ``sock_connect``, which counts neither the look-up of
     the name nor a proxy's answer.
 
@@ -117,7 +117,7 @@ class OpeningClock:
 
 @cache
 def _scope_class() -> type[anyio.CancelScope]:
-    """Return the class of asyncio's cancel scopes: ``anyio.CancelScope()`` looks for it anew each time, for half of its cost."""
+    """Return the class of asyncio's cancel scopes: ``anyio.CancelScope()`` looks for it each time, which is half of its cost."""
     return type(anyio.CancelScope())
 
 

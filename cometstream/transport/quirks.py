@@ -40,7 +40,7 @@ __all__ = [
     "watch_connection",
 ]
 
-# The versions of aiohttp of which it is known that nothing waits to be resumed but what was paused.
+# In these versions of aiohttp only what was paused waits to be resumed.
 _KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 
 # Below the 128 KiB from which glibc's malloc turns to the kernel, and still some 200 events.

@@ -32,7 +32,7 @@ def arguments_text(value: object) -> str | None:
 def said_once(pieces: Sequence[str]) -> tuple[str, str | None]:
     """Join the pieces of a call's arguments, without what says them a second time.
 
-    Only text that is no JSON is looked at, and only a whole JSON object is taken for it: ``{}`` before the object
+    Only text that is not JSON is looked at, and only a whole JSON object is taken for it: ``{}`` before the object
     (Claude's routes), a last piece that says all the pieces before it once more (vLLM), the object twice in one text.
 
     Returns:

@@ -60,7 +60,7 @@ def usage_beside(raw: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def index_of(choice: dict[str, Any]) -> int:
-    """Return which of the ``n`` choices this is; 0 where the gateway left it out or wrote what is no number."""
+    """Return which of the ``n`` choices this is; 0 if the gateway left it out, or wrote something that is not a number."""
     index = int_or_none(choice.get("index")) or 0
     return index if -(1 << 63) <= index < 1 << 64 else 0  # what 64 bits do not hold cannot be written as JSON
 
@@ -231,7 +231,7 @@ class ChoiceDelta(View):
 
     @property
     def tool_calls(self) -> list[ChoiceDeltaToolCall] | None:
-        """Fragments of tool calls; None where there are none, as in OpenAI's client."""
+        """Fragments of tool calls; None if there are none, as in OpenAI's client."""
         calls = self._raw.get("tool_calls")
         if type(calls) is list and len(calls) == 1 and type(calls[0]) is dict:
             return [ChoiceDeltaToolCall(calls[0])]
@@ -335,7 +335,7 @@ class ChatCompletionChunk(View):
     def has_content(self) -> bool:
         """Whether the chunk carries content: whatever a model produced, in any field that is not known bookkeeping.
 
-        A role, an id, an empty text or a usage report is none. The clocks ``first_content`` and ``content_idle`` go by this.
+        A role, an id, an empty text or a usage report is not content. The clocks ``first_content`` and ``content_idle`` go by this.
         """
         for choice in list_of_dicts(self._raw.get("choices")):  # noqa: SIM110 - a generator takes half as long again
             if is_content(delta_of(choice)) or choice_says_more(choice):

@@ -119,7 +119,7 @@ class ToolCall(View):
         """Return the arguments as a dict; a tool without arguments (``""`` or null on the wire) gives ``{}``.
 
         Raises:
-            ProtocolError: The call was cut, or its arguments are no JSON object. Do not execute it.
+            ProtocolError: The call was cut, or its arguments are not a JSON object. Do not execute it.
         """
         name, arguments = self.function.name, said_once([self.function.arguments])[0]
         raw = arguments.encode("utf-8", "replace")
@@ -135,12 +135,14 @@ class ToolCall(View):
             parsed = orjson.loads(arguments) if arguments.strip() else {}
         except orjson.JSONDecodeError as error:
             raise ProtocolError(
-                f"tool call {name!r} has arguments that are no JSON ({error}): do not execute it", raw=raw
+                f"tool call {name!r} has arguments that are not JSON ({error}): do not execute it", raw=raw
             ) from None
         if parsed is None:
             return {}
         if not isinstance(parsed, dict):
-            raise ProtocolError(f"tool call {name!r} has arguments that are no JSON object: do not execute it", raw=raw)
+            raise ProtocolError(
+                f"tool call {name!r} has arguments that are not a JSON object: do not execute it", raw=raw
+            )
         return parsed
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -215,7 +217,7 @@ class ChatCompletionMessage(View):
 
     @property
     def tool_calls(self) -> list[ToolCall] | None:
-        """The tool calls in order; None where there are none, as in OpenAI's client."""
+        """The tool calls in order; None if there are none, as in OpenAI's client."""
         calls = self._raw.get("tool_calls")
         if not calls:
             return None
@@ -400,7 +402,7 @@ class ChatCompletion(View):
 
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """The first choice's tool calls; empty where there are none."""
+        """The first choice's tool calls; empty if there are none."""
         message = self.message
         return (message.tool_calls or []) if message else []
 

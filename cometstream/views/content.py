@@ -24,7 +24,7 @@ __all__ = [
     "split_parts",
 ]
 
-# The names of the reasoning's text, the first of which counts: gateways that send two of them send one text twice.
+# The names of the reasoning's text. The first one counts: gateways that send two of them send one text twice.
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "reasoning_text")
 
 # Names and numbers that tell one item from another; none of them is what a model said.
@@ -178,7 +178,7 @@ def function_says(function: dict[str, Any]) -> bool:
 
 
 def audio_says(audio: dict[str, Any]) -> bool:
-    """Whether a piece of audio brings sound or words; its id and the time it expires are none."""
+    """Whether a piece of audio brings sound or words; its id and the time when it expires are neither."""
     return any(
         value
         and (

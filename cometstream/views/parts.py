@@ -56,12 +56,12 @@ class ChoiceLogprobs(View):
 
     @property
     def content(self) -> list[ChatCompletionTokenLogprob] | None:
-        """Of the text's tokens; None where there are none."""
+        """Those of the text's tokens; None if none came."""
         return self._tokens("content")
 
     @property
     def refusal(self) -> list[ChatCompletionTokenLogprob] | None:
-        """Of the refusal's tokens; None where there are none."""
+        """Those of the refusal's tokens; None if none came."""
         return self._tokens("refusal")
 
     def _tokens(self, name: str) -> list[ChatCompletionTokenLogprob] | None:

@@ -26,7 +26,7 @@ def dict_or_empty(value: object) -> dict[str, Any]:
 
 
 def list_of_dicts(value: object) -> list[dict[str, Any]]:
-    """Return the dicts of a list; of anything that is no list, none."""
+    """Return the dicts of a list; an empty list for anything that is not a list."""
     if type(value) is list and len(value) == 1 and type(value[0]) is dict:
         return [value[0]]
     return [item for item in value if isinstance(item, dict)] if value and isinstance(value, list) else []
@@ -104,7 +104,7 @@ class View:
         return orjson.dumps(self.model_dump(exclude_none=exclude_none), option=option).decode()
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only for what is no declared field. Dunder lookups of copy and pickle must not find wire fields.
+        # Reached only for a name that is not a declared field. Dunder lookups of copy and pickle must not find wire fields.
         if name == "_raw":
             raw = self._raw = self._made_raw()
             return raw
