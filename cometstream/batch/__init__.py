@@ -1,13 +1,13 @@
-"""Batch: many requests through one session, each answer streamed, nothing lost.
+"""Batch: many requests through one session. Each answer is streamed, and no row is lost.
 
 ::
 
     fan_out.py     fan_out(), and the batch that a caller reads
-    rows.py        the rows of a running batch: started, sent again, told of
+    rows.py        the rows of a running batch: started, sent again, handed over
     schedule.py    which row is next
     source.py      pulls the requests from whatever they come from
     limits.py      what may start, and when
-    result.py      what is told of a row, and of the whole
+    result.py      what is reported of a row and of the batch
     price.py       what a row cost
 
     jsonl.py       rows from JSON lines

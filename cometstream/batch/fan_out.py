@@ -1,4 +1,4 @@
-"""``fan_out``: many requests through one session, each answer streamed, read whole, and retried whole where it broke off."""
+"""``fan_out``: many requests through one session. Each answer is read whole; one that broke off is asked for again."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 __all__ = ["FanOut", "fan_out"]
 
-# Nobody watches the tokens of a batch: waking twice a second for each stream costs a quarter of waking for each token.
+# No user watches the tokens of a batch. Waking twice a second for each stream costs a quarter of waking for each token.
 _PACE: Final = 0.5
 
-# A batch runs for hours and may lose nothing: it waits longer than one who watches would, and for whatever the server asks.
+# A batch runs for hours and may lose no row: it waits longer than a user would, and up to an hour if the server asks for it.
 _RETRY: Final = RetryPolicy(max_retries=5, initial_delay=1.0, max_delay=60.0, max_retry_after=3600.0)
 
 
 class FanOut:
-    """A batch that runs: iterate it for one ``BatchResult`` a row; made by ``fan_out``.
+    """A running batch, made by ``fan_out``. Iterating it gives one ``BatchResult`` for each row.
 
-    Leaving its ``async with`` block ends every request that is on its way. Without such a block the first read starts it,
-    and dropping it before its end warns.
+    Leaving its ``async with`` block ends all requests under way. Without such a block, the first read starts the batch, and
+    dropping it before its end gives a ResourceWarning.
     """
 
     def __init__(self, make_rows: Callable[[], Rows]) -> None:
         self._make_rows = make_rows
-        self._rows: Rows | None = None  # the tasks know of it, and not of this object: dropping this one is noticed
+        self._rows: Rows | None = None  # the tasks hold it and not this object, so that a dropped batch is noticed
 
     async def __aenter__(self) -> Self:
         rows = self._made()
@@ -69,21 +69,22 @@ class FanOut:
 
         Raises:
             UsageError: The session was closed, or another task is reading.
-            Exception: What the iterator of the requests raised, after the rows that it gave.
+            ConfigurationError: The requests cannot be read, or ``on_progress`` cannot be called.
+            Exception: What ``on_progress`` or the iterator of the requests raised, after the results of the rows before.
         Cancellation:
-            Safe; no result is lost, and the rows go on.
+            Safe; the rows go on, and no result is lost.
         """
         return await self._made().result()
 
     def drain(self) -> None:
-        """Start nothing more: requests on their way go on to their end, rows that wait come back as ``cancelled``."""
+        """Start no more rows. Requests under way come to their end; rows that wait come back as ``cancelled``."""
         self._made().drain()
 
     async def aclose(self) -> None:
-        """End the batch, also from another task: every request is ended, a reader's loop ends quietly.
+        """End the batch and all its requests. It may be called from another task; the reader's loop then ends without an error.
 
         Cancellation:
-            The requests are ended all the same.
+            The requests are still ended.
         """
         await self._made().aclose()
 
@@ -94,7 +95,7 @@ class FanOut:
 
     @property
     def history(self) -> Sequence[ConcurrencyChange]:
-        """How many requests might run at a time, since when, and why; the newest last."""
+        """How the number of requests at a time changed, when and why; the newest change is the last."""
         return self._made().limits.history
 
     def _made(self) -> Rows:
@@ -131,36 +132,38 @@ def fan_out(
     max_event_size: int | NotGiven = NOT_GIVEN,
     **defaults: Any,
 ) -> FanOut:
-    """Return a batch to enter with ``async with`` and to iterate for one ``BatchResult`` a row; nothing is sent before.
+    """Return a batch. Enter it with ``async with``, then iterate it: each row gives one ``BatchResult``. Nothing is sent before.
 
-    Every answer is streamed, so that no proxy cuts it for being silent and a stall shows early. Since nobody has seen its
-    content, a row whose answer was cut, stalled or malformed is sent again whole; one that ended without a finish_reason once.
+    Every answer is streamed, so that no proxy cuts a silent connection and a stall shows early. A row whose answer was cut,
+    stalled or malformed is sent again, since you have not seen its content yet. A row whose answer had no finish_reason is sent
+    once more.
 
     Args:
         session: The session whose pool and key are used.
-        requests: A list, an iterator or an async iterator, also an endless one, of dicts of wire parameters, each optionally with
-            a ``custom_id`` (a text) and ``extra_body``. They are pulled one by one as they can be started (where there are several
-            models, up to 256 more are looked at for one that need not wait); an iterator that is not async is read in the
-            event loop's thread. What was pulled must not be changed until its row is told of.
-        concurrency: Requests at a time; ``"auto"`` grows while answers come well, up to 1,000, and backs off by refusals, errors
+        requests: Dicts of wire parameters, each optionally with a ``custom_id`` (a string) and ``extra_body``: a list, an iterator
+            or an async iterator, which may be endless. A request is pulled when it can be started. If the requests are for
+            several models, up to 256 more are pulled, to find one that need not wait. An iterator that is not async is read in
+            the event loop's thread. Do not change a request before you have its result.
+        concurrency: Requests at a time. ``"auto"`` grows up to 1,000 while answers come well, and shrinks after refusals, errors
             and slow answers.
-        rpm: Requests a minute that each model gets at the most; None for no cap. Limits that the server tells of, or refuses
-            by, are obeyed in any case.
-        tpm: Tokens a minute, likewise: estimated before, corrected by the reported usage.
-        pace: Seconds that arrivals of a stream may gather between two reads; a row's end may be late by as much.
-        retry: A ``RetryPolicy``, a number of retries, or None (no retries). By default five, waiting up to a minute each, and as
-            long as the server asks for up to an hour; attempts that find nobody there do not count for ten minutes since the last
-            answer, or one where there was none yet.
-        timeouts: Clocks as those of a stream, for each attempt; those not given are the session's.
-        ordered: Yield results in the order of the requests instead of that of their ends; rows that are done before their turn
-            are kept, up to 256 and four for each place.
-        max_tokens_total: Start no row once this many tokens were used, or are expected of what is on its way; None for no end.
-        price: What a million input and a million output tokens cost, or a mapping from models to such pairs, for
-            ``progress.cost`` where the server reports none.
-        on_progress: Called with the ``BatchProgress`` after each row.
+        rpm: The most requests a minute for each model, 0.001 or more; None for no cap. Limits that the server announces or
+            enforces are obeyed as well.
+        tpm: The most tokens a minute for each model, 0.001 or more; None for no cap. Tokens are estimated first, and corrected
+            by the reported usage.
+        pace: Seconds that arrivals of a stream may gather between two reads. The end of a row may be noticed that much later.
+        retry: A ``RetryPolicy``, a number of retries, or None (no retries). The default is five retries with waits of up to a
+            minute, or up to an hour if the server asks for it. With the default, attempts that reach no server are not counted
+            for ten minutes after the last answer, or for the first minute if there was no answer yet.
+        timeouts: The clocks for each attempt; clocks that are not given are the session's.
+        ordered: Yield results in the order of the requests; otherwise as the rows end. Rows that are done before their turn are
+            kept: up to 256, and four more for each request at a time.
+        max_tokens_total: Start no more rows once so many tokens are used or expected from requests under way; None for no limit.
+        price: The cost of a million input and a million output tokens, as a pair, or a mapping from models to such pairs. It is
+            used for ``progress.cost`` if the server reports no cost.
+        on_progress: A function that is not async; called with the ``BatchProgress`` after each row.
         split_think: As in ``CometSession.stream``, for every row.
         max_event_size: As the session's, for every row.
-        **defaults: Wire parameters for every row that does not have them itself.
+        **defaults: Wire parameters for all rows; a row's own parameters replace them.
     Returns:
         The batch.
     Raises:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_CONCURRENCY", "ConcurrencyChange", "Limits", "Ticket"]
 
-# What "auto" never exceeds: a thousand sockets are near the usual limit of open files (1,024), and no key is known that takes more.
+# The most that "auto" reaches: a thousand sockets are near the usual limit of open files (1,024), and no known key allows more.
 MAX_CONCURRENCY: Final = 1000
 
-# Models that are remembered: a batch has a handful, but its rows are not ours.
+# Models that are remembered. A batch has a few, but its rows may name any number.
 _MODELS: Final = 4096
 # The lowest cap a minute: one in 16 hours. The waits of much lower ones are beyond what floating point holds.
 _SLOWEST: Final = 0.001
@@ -47,20 +47,21 @@ _WEIGHT: Final = 1 / 16
 class Limits:
     """What a batch may send, and when.
 
-    Ask ``wait`` before each request, ``start`` it when that is 0.0 and fewer than ``concurrency`` are on their way, and tell how it
-    went on. A wait may become shorter or longer with each answer, so ask again after one, and after each wait.
+    Call ``wait`` before each request. Call ``start`` when the wait is 0.0 and fewer than ``concurrency`` requests run. Then report
+    how the request went on. Each answer may change the waits, so ask again after an answer and after each wait.
 
     Args:
-        concurrency: Requests that may be on their way at a time, over all models; ``"auto"`` starts at 16, doubles until the first
-            sign of congestion, and then adapts.
-        rpm: Requests a minute that no model may exceed; None for no cap. They are spaced evenly, a twentieth of a second's worth at
-            once at most: a burst of more breaks a server's own window.
-        tpm: Tokens a minute, likewise; a second's worth at once.
+        concurrency: Requests that may run at a time, all models together. ``"auto"`` starts at 16, doubles until the first sign of
+            congestion, and then adapts.
+        rpm: The most requests a minute for each model; None for no cap. They are spaced evenly, with at most 0.05 seconds' worth at
+            once: a larger burst would exceed the server's own window.
+        tpm: The most tokens a minute for each model; None for no cap. At most one second's worth may start at once.
         now: Seconds on the caller's clock.
-        max_retry_after: Seconds of ``Retry-After`` that are obeyed; where more is asked for, a request looks after so many.
+        max_retry_after: The longest ``Retry-After`` in seconds that is obeyed. If the server asks for more, one request tries again
+            after this time.
 
     Raises:
-        ConfigurationError: One of them cannot be used.
+        ConfigurationError: One of these options cannot be used.
     """
 
     def __init__(
@@ -91,17 +92,17 @@ class Limits:
 
     @property
     def concurrency(self) -> int:
-        """Requests that may be on their way at a time, all models together."""
+        """Requests that may run at a time, all models together."""
         return self._concurrency.limit
 
     @property
     def reason(self) -> str:
-        """Why it is so many, as one short phrase."""
+        """The reason for this number, as one short phrase."""
         return self._concurrency.reason
 
     @property
     def history(self) -> Sequence[ConcurrencyChange]:
-        """How the concurrency has changed, oldest first; the latest 1,000 changes."""
+        """The latest 1,000 changes of the concurrency, the oldest first."""
         return self._concurrency.history
 
     def estimate(self, model: str, body: Mapping[str, Any]) -> int:
@@ -123,7 +124,7 @@ class Limits:
         return 0.0 if known.free else known.wait(tokens, now)
 
     def start(self, model: str, tokens: int, now: float) -> Ticket:
-        """Take what a request needs, whether or not it is there, and return its ticket."""
+        """Count what a request needs, even if it is more than there is, and return the request's ticket."""
         self._concurrency.started(now)
         return self._model(model, now).start(tokens, now)
 
@@ -211,7 +212,7 @@ class Limits:
         return known
 
     def _forget_one(self) -> None:
-        """Forget the model that was met first, of those that have nothing on its way and were refused nothing."""
+        """Forget the oldest model without requests under way, preferably one that has had no refusals."""
         idle = [name for name, model in self._models.items() if not model.in_flight]
         unrefused = [name for name in idle if not self._models[name].was_refused]
         for name in (unrefused or idle)[:1]:
@@ -219,7 +220,7 @@ class Limits:
 
 
 def _congestion(error: CometError, status: int | None) -> str | None:
-    """Return how a failure reads that too much load explains; None where it says nothing of that."""
+    """Return the reason to show if too much load may explain a failure; None if load does not explain it."""
     if isinstance(error, APITimeoutError):
         return None if error.clock == "total" else "timeouts"
     if isinstance(error, APIConnectionError):
@@ -234,7 +235,7 @@ def _congestion(error: CometError, status: int | None) -> str | None:
 
 
 def _is_quota(error: CometError) -> bool:
-    # A code that says what is wrong for good ("insufficient_quota") makes the error one that no wait mends.
+    # Waiting does not help against some codes ("insufficient_quota"); they make the error not retryable.
     return error.code is not None and not error.retryable
 
 

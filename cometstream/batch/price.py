@@ -1,4 +1,4 @@
-"""What a row cost: as the server reported it, or by the caller's own prices; never guessed."""
+"""What a row cost: as the server reported it, or by the caller's prices. It is never guessed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST: Final = 1e9
 
 
 class Cost:
-    """Tells what one answer cost.
+    """Computes the cost of one answer.
 
     Args:
         price: The caller's prices; None if there are no prices.
@@ -50,7 +50,7 @@ class Cost:
                 )
 
     def of(self, model: str, usage: CompletionUsage) -> float | None:
-        """Return what these tokens cost; None where neither the server nor the caller tells."""
+        """Return the cost of these tokens; None if neither the server nor the caller says."""
         reported = usage.to_dict().get("cost")
         if _is_amount(reported):
             return float(reported)

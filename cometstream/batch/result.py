@@ -1,4 +1,4 @@
-"""What a batch tells: one result a row, and how far it has come."""
+"""What a batch reports: one result for each row, and its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchProgress", "BatchResult", "Tally", "total_tokens"]
 
-# More than any context holds. A report beyond it is wrong, and would hold a batch up for days.
+# More than any context holds. A larger number is nonsense, and would stop a batch for days: it is ignored.
 _MOST_TOKENS: Final = 20_000_000
 
 
@@ -25,14 +25,14 @@ class BatchResult:
 
     Attributes:
         index: The row's place among the requests, from 0.
-        custom_id: The caller's own name for it; None where the request has none.
+        custom_id: The request's ``custom_id``; None if it has none.
         request: The request as the caller gave it.
-        completion: The answer; of one that broke off, what came in the last attempt. None where nothing did.
-        error: What the last attempt died of, or why none was made; None where the answer is whole.
-        outcome: As a stream's: ``complete``, ``unterminated``, ``truncated``, ``error``; ``cancelled`` for a row that was not run
-            to its end because the batch was ended before, so that it is worth running again.
+        completion: The answer. If it broke off, what came in the last attempt; None if nothing came.
+        error: The error of the last attempt, or the reason why there was no attempt; None if the answer is whole.
+        outcome: As a stream's: ``complete``, ``unterminated``, ``truncated`` or ``error``. ``cancelled`` if the batch ended before
+            the row did: run such a row again.
         attempts: Requests sent.
-        metrics: The last attempt's; None where none was made.
+        metrics: The metrics of the last attempt; None if there was no attempt.
     """
 
     index: int
@@ -47,21 +47,21 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """How far a batch has come; counts of rows, unless told otherwise.
+    """How far a batch has come. The numbers count rows, unless the text says otherwise.
 
     Attributes:
         done: Rows that ended with outcome ``complete``.
-        failed: Rows that ended otherwise, but for the cancelled.
-        running: Requests on their way.
-        waiting: Rows that were read and wait for a place, a rate limit or their next attempt.
+        failed: Rows that ended otherwise, without the cancelled ones.
+        running: Requests under way.
+        waiting: Rows that were pulled and wait: for other requests to end, for a rate limit, or for their next attempt.
         retries: Attempts beyond the first of each row.
         prompt_tokens: Input tokens that the server reported.
         completion_tokens: Output tokens that the server reported.
-        cost: Money spent, from a reported ``usage.cost`` or the caller's ``price``; None where neither told of any row.
-        concurrency: Requests that may be on their way at a time now.
-        concurrency_reason: Why it is what it is.
-        elapsed: Seconds since the first row was read.
-        total: How many rows there are; None where the requests have no length.
+        cost: Money spent, from the reported ``usage.cost`` or the caller's ``price``; None if neither is known.
+        concurrency: Requests that may run at a time now.
+        concurrency_reason: Why the concurrency has this value.
+        elapsed: Seconds since the batch was started.
+        total: How many rows there are; None if the requests have no length.
     """
 
     done: int
@@ -79,7 +79,7 @@ class BatchProgress:
 
 
 def total_tokens(usage: CompletionUsage | None) -> int | None:
-    """Return what an answer took, input and output together; None where the server does not tell, or tells nonsense."""
+    """Return the tokens of an answer, input and output together; None if the server reports nothing, or nonsense."""
     if usage is None:
         return None
     return _sane(usage.total_tokens) or _sane(usage.prompt_tokens) + _sane(usage.completion_tokens) or None
@@ -97,12 +97,12 @@ class Tally:
 
     Attributes:
         done: Rows that ended with outcome ``complete``.
-        failed: Rows that ended otherwise, but for the cancelled.
+        failed: Rows that ended otherwise, without the cancelled ones.
         retries: Attempts beyond the first of each row.
         prompt_tokens: Input tokens that the server reported.
         completion_tokens: Output tokens that the server reported.
-        tokens: Tokens of all attempts, as reported; of whole answers without a report, as expected.
-        cost: Money spent; None where nobody told of any row.
+        tokens: Tokens of all attempts: as reported, or as expected if the server reported nothing.
+        cost: Money spent; None if it is not known.
     """
 
     __slots__ = ("_cost_of", "completion_tokens", "cost", "done", "failed", "prompt_tokens", "retries", "tokens")

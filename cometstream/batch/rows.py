@@ -1,7 +1,7 @@
-"""The rows of a running batch: started as the limits allow, sent again where it helps, told of one by one.
+"""The rows of a running batch: started as the limits allow, sent again if that may help, and handed over one by one.
 
-There is no task that watches: whatever changes what may start (a row's end, a result that was taken, a request that arrived, a
-timer) calls `_pump`, which starts what it can and sets the timer for what it cannot yet.
+No task watches the rows. Each event that may let a row start (another row ended, a result was taken, a request arrived, a timer
+fired) calls `_pump`. It starts what it can, and sets a timer for the rest.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ NOT_SENT: Final = frozenset(
         "max_event_size",
     }
 )
-"""Arguments of ``CometSession.stream`` that are not parameters of the wire: a row cannot set them."""
+"""Arguments of ``CometSession.stream`` that are not wire parameters: a row cannot have them."""
 
-# Rows that may be in hand beside a few for each place: those that wait for another attempt hold no place, and a handful of bad
-# ones is not to keep the good ones from starting.
+# Rows that may be in hand beside a few for each request at a time. Rows that wait for another attempt are among them, and a few
+# bad rows must not keep the good ones from starting.
 _IN_HAND: Final = 256
 
-# Seconds for which attempts that found nobody there are not counted against their rows while no row is answered: a gateway that
-# is down for minutes is not their fault. If none was ever answered, the address may be wrong, and nobody wants to wait so long.
+# Seconds after the last answer in which attempts that reached no server are not counted: a gateway that is down for minutes is not
+# the row's fault. If there was no answer yet, the address may be wrong, and the user should learn that soon.
 _OUTAGE: Final = 600.0
 _NEVER_UP: Final = 60.0
 
-# Requests that are started in one turn of the event loop: a thousand would keep it from everything else for a tenth of a second.
+# Requests that are started in one turn of the event loop. A thousand would block it for a tenth of a second.
 _A_TURN: Final = 64
 
 # The shortest time to wait for a limit, so that rounding does not make the loop spin.
@@ -136,7 +136,7 @@ class Rows:
         """Return the next result; see ``FanOut.__anext__``."""
         self.start()
         if not self._yielded % _A_TURN and self._yielded:
-            # Where every request is a bad one there is never a need to wait, and nothing else would run.
+            # If all requests are bad, nothing here ever waits, and no other task would run.
             await asyncio.sleep(0)
         while not self._ready:
             if self.ended:
@@ -146,7 +146,7 @@ class Rows:
             if self._reader is not None and not self._reader.done():
                 raise UsageError("another task is reading this batch: one reader at a time")
             self._reader = self._loop.create_future()
-            await self._reader  # a read that is cancelled cancels it, and no longer reads
+            await self._reader  # if the read is cancelled, so is the future, and another task may read
         self._yielded += 1
         result = self._ready.popleft()
         self._pump()
@@ -199,13 +199,13 @@ class Rows:
         )
 
     def _pump(self) -> None:
-        """Start what may start now, and see to it that the rest will be."""
+        """Start what may start now, and set a timer for the rest."""
         if self.ended or self._pumping or self._began is None:
             return
         self._pumping = True
         try:
             self._start_rows(self._loop.time())
-        except Exception as error:  # of the caller's own: in on_progress, or a warning that is to be an error
+        except Exception as error:  # the caller's: of on_progress, or a warning that the filters turn into an error
             self._fail(error)
         finally:
             self._pumping = False
@@ -248,7 +248,7 @@ class Rows:
         )
 
     def _take(self, request: Any) -> None:
-        """Make a row of a request; one that cannot be sent is told of at once."""
+        """Make a row of a request. If it cannot be sent, its result is ready at once."""
         row = Row(self._pulled, None, request)
         self._pulled += 1
         try:
@@ -331,12 +331,12 @@ class Rows:
             error = None if task.cancelled() else task.result()
             if not self.ended:
                 self._learn(row, ticket, error)
-        except Exception as caught:  # whatever it is, the reader must not wait for ever
+        except Exception as caught:  # the reader must not wait for ever
             self._fail(caught)
         self._pump()
 
     def _learn(self, row: Row, ticket: Ticket, error: CometError | None) -> None:
-        """Learn from an attempt, and tell of its row or have it sent again."""
+        """Learn from an attempt. Then hand its row's result over, or send the row again."""
         now = self._loop.time()
         stream, row.stream = row.stream, None
         if isinstance(error, UsageError):  # as in `_take`
@@ -355,7 +355,7 @@ class Rows:
         elif error is None:
             self.limits.cancelled(ticket, now)
             self._tell(row, "cancelled", row.error, None, metrics)
-            self._start_no_more()  # whoever cancels tasks that are not his is ending the event loop
+            self._start_no_more()  # something cancelled our task: the event loop is shutting down
         else:
             self.limits.failed(ticket, error, now)
             row.error = error

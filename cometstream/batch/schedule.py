@@ -37,8 +37,8 @@ class Row:
         model: Whose limits apply.
         tokens: How many tokens it is expected to take.
         attempts: Attempts made.
-        charged: Those of them that count against the retries.
-        error: What the last attempt died of.
+        charged: The attempts that count against the retries.
+        error: The error of the last attempt.
         unterminated: An attempt ended without a finish_reason.
         stream: The next attempt, ready to be entered, or the last one.
     """
@@ -125,7 +125,7 @@ class Schedule:
         heapq.heappush(self._backing_off, (due, row.index, row))
 
     def may_look_ahead(self, rows: int) -> bool:
-        """Whether another row is of use: none waits for its first attempt, or a row of another model might not have to wait.
+        """Whether to pull another row: no row waits for its first attempt, or a row for another model may not have to wait.
 
         Args:
             rows: How many may wait then.
@@ -133,7 +133,7 @@ class Schedule:
         return not self._first or (len(self._models) > 1 and self._first < rows)
 
     def next(self, now: float) -> Row | None:
-        """Return a row that may start now, and forget it; None where there is none."""
+        """Remove and return a row that may start now; None if there is no such row."""
         backing_off = self._backing_off
         while backing_off and backing_off[0][0] <= now:
             row = heapq.heappop(backing_off)[2]
@@ -150,7 +150,7 @@ class Schedule:
         return None
 
     def due(self, now: float) -> float:
-        """Return when a row may start, as far as can be told; infinity where none waits."""
+        """Return the earliest time at which a row may start; infinity if no row waits."""
         due = self._backing_off[0][0] if self._backing_off else math.inf
         for model, queue in self._queues.items():
             due = min(due, now + self._wait(model, queue.head().tokens, now))
@@ -168,13 +168,13 @@ class Schedule:
 
 
 def retry_delay(row: Row, error: CometError, policy: RetryPolicy, jitter: float) -> float | None:
-    """Return the seconds after which a row is to be sent again; None where that does not help, or not any more.
+    """Return the seconds after which to send a row again; None if that cannot help, or if no retries are left.
 
-    Nobody has seen what came of it, so that an answer which broke off is asked for again whole.
+    The caller has not seen the content of an answer that broke off, so the request may be sent again.
 
     Args:
-        row: The row; that it ended without a finish_reason is noted in it.
-        error: What its last attempt died of.
+        row: The row. It is marked if the answer had no finish_reason.
+        error: The error of its last attempt.
         policy: How often, and how long to wait.
         jitter: A random number from 0 to 1.
     """
@@ -200,7 +200,7 @@ def is_out_of_files(error: CometError) -> bool:
 
 
 def is_nobody_there(error: CometError) -> bool:
-    """Whether no server took the request up: it could not be reached, or only what stands before it answered."""
+    """Whether the request reached no server: there was no connection, or only a proxy in front of it answered."""
     if isinstance(error, APITimeoutError):
         return error.clock == "connect"
     return error.retryable and isinstance(error, (APIConnectionError, InternalServerError))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["NOTHING", "Source", "check_requests"]
 
 NOTHING: Final = object()
-"""What `Source.pull` returns where there is no request now."""
+"""What `Source.pull` returns if there is no request now."""
 
 
 def check_requests(requests: Any) -> None:
@@ -44,8 +44,8 @@ class Source:
     Attributes:
         ended: No request is left.
         failure: What the iterator raised in place of its next request.
-        task: What pulls from an async iterator; None where nothing does.
-        total: How many requests there are; None where that is not known.
+        task: The task that pulls from an async iterator; None if there is no such task.
+        total: How many requests there are; None if that is not known.
     """
 
     __slots__ = (
@@ -80,10 +80,10 @@ class Source:
             raise _unreadable(error) from error
 
     def pull(self, *, ask: bool) -> Any:
-        """Return the next request, or ``NOTHING``: there is none, or an async iterator was asked for it and will tell.
+        """Return the next request, or ``NOTHING`` if there is none yet: an async iterator calls `arrived` when it has one.
 
         Args:
-            ask: Whether to ask for one; else only what was asked for before is returned.
+            ask: Whether to ask for a request. If not, only a request that was asked for before is returned.
         """
         if self._came:
             return self._came.pop()

@@ -75,7 +75,7 @@ class _Refused(click.ClickException):
 )
 @clock_options(total="for each attempt")
 @retries_option(
-    "Further attempts of a row whose answer broke off or did not come.  [default: 5, and while nobody is there, more]",
+    "Further attempts of a row whose answer broke off or did not come.  [default: 5; more while no server can be reached]",
     default=None,
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no table.")

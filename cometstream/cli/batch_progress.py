@@ -46,7 +46,7 @@ class Ending:
         output: Where the lines are.
         earlier: Rows that had a line before.
         bad: Rows that could not be sent.
-        left: Rows that have no line; None where nobody knows how many there are.
+        left: Rows that have no line; None if their number is not known.
         failures: How often a row failed of what.
     """
 
@@ -61,7 +61,7 @@ class BatchView:
     """Shows a batch, for ``with``.
 
     Args:
-        rows: How many rows are to be run; None where nobody knows.
+        rows: How many rows are to be run; None if that is not known.
         quiet: Show nothing.
         clock: Seconds, on a clock that only goes forward.
         console: Where to show it; None is stderr.
@@ -122,7 +122,7 @@ class BatchView:
         self._try(lambda: self._console.print(title, table, sep="\n", soft_wrap=True))
 
     def _try(self, show: Callable[[], object]) -> None:
-        """Show something, or nothing more where nobody can read it: the batch is not the poorer for it."""
+        """Show something. If stderr cannot be written, show nothing from then on: the batch does not need it."""
         try:
             show()
         except OSError:
@@ -158,7 +158,7 @@ class BatchView:
 
 
 def _parts(progress: BatchProgress, rates: tuple[float, float] | None) -> list[str]:
-    """Return what is to be told, the concurrency last."""
+    """Return the parts of the progress line, the concurrency last."""
     parts = [f"{progress.done:,} done", f"{progress.failed:,} failed", f"{progress.running:,} running"]
     if rates is not None:
         parts.append(f"{rates[0]:,.1f} rows/s")

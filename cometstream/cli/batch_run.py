@@ -1,4 +1,4 @@
-"""One run of a batch: rows go in as the engine asks for them, results are written as they come, and every end is told."""
+"""One run of a batch: gives rows to the engine as it asks for them, writes results as they come, and says how it ended."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["BadLines", "BatchRun"]
 # Bad lines that are shown; all are counted, and have their line in the output.
 _SHOWN: Final = 20
 
-# Kinds of failure that are counted apart: the codes are the server's, and one that makes up ever new ones is not to fill memory.
+# Kinds of failure that are counted one by one. The codes are the server's, which may invent new ones without end.
 _CODES_KEPT: Final = 100
 
 # Refusals in a row that are not the rows' fault, with no answer between them, that end a batch which had answers before.
@@ -49,7 +49,7 @@ _TICK: Final = 0.25
 
 
 class BadLines:
-    """Tells of bad lines on stderr.
+    """Shows bad lines on stderr.
 
     Args:
         name: The input's name.
@@ -208,7 +208,7 @@ class BatchRun:
             raise InputFailed(f"{rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
 
     def _end_stream(self, rows: StreamInput) -> None:
-        """Tell what only the end of a stream can tell."""
+        """Say what is only known at the end of a stream."""
         self._bad.sum_up()
         if self._all_read:
             try:
@@ -318,7 +318,7 @@ class BatchRun:
             self._batch.drain()
 
     def _left(self) -> int | None:
-        """Return how many rows have no line; None for some, where nobody knows how many."""
+        """Return how many rows have no line; None if there are some, but their number is not known."""
         if self._due is not None:
             return self._due - self._written
         return len(self._pending) if self._all_read else None

@@ -1,4 +1,4 @@
-"""How an answer is shown: as plain text or as JSON lines on stdout; what else is to be told, on stderr."""
+"""How an answer is shown: as plain text or as JSON lines on stdout, and everything else on stderr."""
 
 from __future__ import annotations
 
