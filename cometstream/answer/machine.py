@@ -446,7 +446,8 @@ class Answer:
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
             self.done = True
-            self._then("done", self._incomplete("done"))
+            has_evidence = self.state in ("finished", "refinished") and self._splitter is None
+            self._then("done", None if has_evidence else self._incomplete("done"))
         elif self.state == "failed":
             self._take_behind_error(event, frame)
         elif isinstance(frame, ChatCompletionChunk):
