@@ -200,13 +200,13 @@ TABLE = (
     Row("endless comments",  "before content", ALL,   APITimeoutError,       True,  3,     "",      "first_content", "error",     "closed"),
     Row("endless comments",  "mid-stream",     SSE,   APITimeoutError,       True,  1,     "Hello", "content_idle",  "error",     "closed"),
     Row("endless comments",  "mid-stream",     BATCH, APITimeoutError,       True,  3,     "Hello", "content_idle",  "error",     "closed"),
-    Row("endless comments",  "mid-stream",     JSON,  APITimeoutError,       False, 1,     "",      "total",         None,        "closed"),
+    Row("endless comments",  "mid-stream",     JSON,  APITimeoutError,       True,  1,     "",      "content_idle",  None,        "closed"),
     Row("endless comments",  "after finish",   ALL,   None,                  None,  1,     "Hello", None,            "complete",  "closed"),
     Row("endless comments",  "after [DONE]",   LIVE,  None,                  None,  1,     "Hello", None,            "complete",  "closed"),
 
     Row("endless reasoning", "before content", LIVE,  APITimeoutError,       False, 1,     "",      "total",         "error",     "closed"),
     Row("endless reasoning", "mid-stream",     LIVE,  APITimeoutError,       False, 1,     "Hello", "total",         "error",     "closed"),
-    Row("endless reasoning", "after finish",   LIVE,  None,                  None,  1,     "Hello", None,            "complete",  "closed"),
+    Row("endless reasoning", "after finish",   LIVE,  APITimeoutError,       False, 1,     "Hello", "total",         "error",     "closed"),
     Row("endless reasoning", "after [DONE]",   LIVE,  None,                  None,  1,     "Hello", None,            "complete",  "closed"),
 
     Row("endless 103",       "before headers", ALL,   APITimeoutError,       True,  3,     None,    "first_content", "error",     "closed"),
