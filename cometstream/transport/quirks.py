@@ -14,6 +14,7 @@ import re
 import select
 import socket
 import ssl
+import sys
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -225,6 +226,10 @@ def _read_result(closed: asyncio.Future[None]) -> None:
     _ = closed.cancelled() or closed.exception()
 
 
+# CPython 3.10's TLS transports warn of a connection that the peer closed, as if we had forgotten it.
+_WARNS_OF_LOST: Final = sys.version_info < (3, 11)
+
+
 class _Handler(ResponseHandler):
     """A connection of a session's own pool.
 
@@ -355,7 +360,10 @@ class _Handler(ResponseHandler):
 
     def _tell_loss(self) -> None:
         if self._loss:
+            transport = self.transport
             super().connection_lost(self._loss.pop())
+            if transport is not None and _WARNS_OF_LOST:
+                transport.abort()
             if self._body is not None:
                 _fail(self._body)
                 self._body = None
