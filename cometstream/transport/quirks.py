@@ -360,10 +360,10 @@ class _Handler(ResponseHandler):
 
     def _tell_loss(self) -> None:
         if self._loss:
-            transport = self.transport
+            transport: Any = self.transport
             super().connection_lost(self._loss.pop())
-            if transport is not None and _WARNS_OF_LOST:
-                transport.abort()
+            if _WARNS_OF_LOST and hasattr(transport, "_ssl_protocol"):
+                transport._closed = True  # its own abort() would touch the loop, which may be a parent process's
             if self._body is not None:
                 _fail(self._body)
                 self._body = None
