@@ -144,6 +144,16 @@ class CometSession:
             self._on_close.pop()()
         await self._pool.aclose()
 
+    def close_soon(self) -> None:
+        """Close the pool and all open streams without waiting: each event loop closes its own connections when it runs next.
+
+        For finalizers and programs that are not asynchronous; a second call does nothing.
+        """
+        self._closed = True
+        while self._on_close:
+            self._on_close.pop()()
+        self._pool.close_soon()
+
     @property
     def closed(self) -> bool:
         """Whether `aclose` was called. A closed session sends nothing."""
@@ -274,6 +284,7 @@ class CometSession:
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
+        query: str = "",
         fallback_models: Sequence[str] = (),
     ) -> ChatStream:
         """Return a request that another client wrote as a stream: its bytes are sent as they are, unchecked.
@@ -286,6 +297,7 @@ class CometSession:
             timeouts: As ``stream``.
             retry: As ``stream``.
             headers: As ``stream``.
+            query: What stands behind ``?`` in the URL, as it is written there.
             fallback_models: As ``stream``.
         Raises:
             InvalidRequestError: The body is not a JSON object.
@@ -303,6 +315,7 @@ class CometSession:
             timeouts=timeouts,
             retry=retry,
             headers=headers,
+            query=query,
             fallback_models=fallback_models,
         )
 
@@ -360,6 +373,7 @@ class CometSession:
         timeouts: Timeouts | NotGiven | None,
         retry: RetryPolicy | int | NotGiven | None,
         headers: Mapping[str, str] | None,
+        query: str = "",
         pace: float = 0.0,
         on_incomplete: Literal["raise", "return"] = "raise",
         fallback_models: Sequence[str],
@@ -377,7 +391,8 @@ class CometSession:
             max_event_size = self.max_event_size
         fallbacks = checked_fallbacks(fallback_models)
         streamed = request.streamed
-        endpoint = self._endpoint("/chat/completions", _STREAM if streamed else _COMPLETE, headers)
+        route = f"/chat/completions?{query}" if query else "/chat/completions"
+        endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
         attempts = Attempts(
             endpoint,
             request,

@@ -220,12 +220,17 @@ class SimulatedServer:
             return Reply.error(401, request_id=request.id)
         route = (request.method, request.path.partition("?")[0])
         if route == ("GET", "/v1/models"):
-            listed = [{"id": id_, "object": "model", "created": CREATED, "owned_by": "cometapi"} for id_ in self.models]
-            return Reply.json({"object": "list", "data": listed})
+            return Reply.json({"object": "list", "data": [_model(id_) for id_ in self.models]})
+        if route[0] == "GET" and route[1].removeprefix("/v1/models/") in self.models:
+            return Reply.json(_model(route[1].removeprefix("/v1/models/")))
         if route != ("POST", "/v1/chat/completions"):
             return Reply.error(404, f"invalid URL ({route[0]} {route[1]})", request_id=request.id)
         refused = refusal(request.json, self.models, request.id)
         return refused or answer(request.json, request.id, self._token_rate)
+
+
+def _model(id_: str) -> dict[str, Any]:
+    return {"id": id_, "object": "model", "created": CREATED, "owned_by": "cometapi"}
 
 
 async def serve(
