@@ -97,6 +97,18 @@ BARS = (
         10,
         True,
     ),
+    Bar(
+        "openai over our transport / over its own, drip",
+        _ratio("transport", "openai transport", "openai create"),
+        0.8,
+        0.7,
+    ),
+    Bar(
+        "openai over our transport / over its own, burst",
+        _ratio("transport-burst", "openai transport", "openai create"),
+        0.8,
+        0.6,
+    ),
     Bar("a short answer / aiohttp post + read", _ratio("short", "cometstream", "post + read"), 1.4, 1.2),
     Bar("a short answer, openai create / cometstream", _ratio("short", "openai create", "cometstream"), 5, 7, True),
     Bar("memory of an open stream / hand-written", _ratio("open5000", "cometstream", "hand-written"), 1.35, 1.15),

@@ -145,6 +145,20 @@ def scenarios(*, small: bool) -> list[Scenario]:
             _peers(_BATCH, drip, 10 * streams),
         ),
         Scenario(
+            "transport",
+            f"openai's client over its own transport and over ours: {streams // 4} streams as in drip",
+            "token",
+            "openai create",
+            _peers(("openai create", "openai transport"), drip, streams // 4),
+        ),
+        Scenario(
+            "transport-burst",
+            f"the same with the {burst.chunks} tokens of each stream in one write",
+            "token",
+            "openai create",
+            _peers(("openai create", "openai transport"), burst, streams),
+        ),
+        Scenario(
             "short",
             "answers of 3 tokens, 20 at a time on connections that are kept",
             "request",

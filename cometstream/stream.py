@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cometstream.answer.machine import Answer, Outcome
-    from cometstream.answer.sse import Comment
+    from cometstream.answer.sse import Comment, Event
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
@@ -225,13 +225,16 @@ class ChatStream:
             partial(self._pull, comments=True), lambda: self._answer, lambda: (self._outcome, self._failure)
         )
 
-    def frames(self) -> FrameReader:
-        """Iterate the server's own events: each step gives a list of all that have come, each event beside its chunk.
+    def frames(self, write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes]) -> FrameReader:
+        """Iterate the server's own events as bytes: all that have come at a time, each written by a function.
 
-        For whoever passes them on: ``[(event, chunk), ...]``, where a keep-alive comment has None in the place of its chunk. An
-        event's ``data`` is the server's bytes. ``[DONE]`` is not among them, nor an error frame, which raises.
+        For whoever passes them on. ``[DONE]`` is not among them, nor an error frame, which raises.
+
+        Args:
+            write: Is given an event and its chunk, or a keep-alive comment and None, and returns the bytes to pass on. An event's
+                ``data`` is the server's bytes.
         """
-        return FrameReader(partial(self._pull, comments=True), lambda: self._answer)
+        return FrameReader(partial(self._pull, comments=True), lambda: self._answer, write)
 
     async def until_done(self) -> ChatCompletion:
         """Read to the end and return the completion.
