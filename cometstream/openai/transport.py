@@ -42,9 +42,13 @@ if not _INSTALLED:
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
-    _AsyncTransport = httpx.AsyncBaseTransport
-    _SyncTransport = httpx.BaseTransport
+    class _AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: Any) -> Any: ...
+
+    class _SyncTransport(httpx.BaseTransport, httpx2.BaseTransport):
+        def handle_request(self, request: Any) -> Any: ...
 else:
     _AsyncTransport = type("_AsyncTransport", tuple(module.AsyncBaseTransport for module in _INSTALLED), {})
     _SyncTransport = type("_SyncTransport", tuple(module.BaseTransport for module in _INSTALLED), {})
