@@ -274,7 +274,10 @@ class ChatParams(TypedDict, total=False):
     modalities: Sequence[Literal["text", "audio"] | str] | None
     parallel_tool_calls: bool | None
     prediction: PredictionParam | Mapping[str, object] | None
+    moderation: Mapping[str, object] | None
     prompt_cache_key: str | None
+    prompt_cache_options: Mapping[str, object] | None
+    prompt_cache_retention: Literal["in_memory", "24h"] | str | None
     safety_identifier: str | None
     seed: int | None
     store: bool | None
