@@ -30,6 +30,7 @@ from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
 from cometstream.transport.pool import Pool
+from cometstream.views.completion import ChatCompletion
 from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from cometstream.request.params import ChatParams, MessageParam
     from cometstream.transport.pool import Client
-    from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+    from cometstream.views.completion import ChatCompletionMessage
 
 __all__ = ["CometSession"]
 
@@ -182,6 +183,7 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
+        query: str = "",
         **params: Unpack[ChatParams],
     ) -> ChatStream:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
@@ -202,6 +204,7 @@ class CometSession:
             split_think: Take text between ``<think>`` and ``</think>`` at the beginning of the answer for reasoning: it reads as
                 ``reasoning``, and ``content`` begins after it. For servers that do not separate the two themselves.
             max_event_size: As the session's, for this call.
+            query: What to add to the URL behind ``?``, as it is written there: ``"api-version=1"``.
             **params: The wire's parameters by their names; None means not given.
         Returns:
             The stream.
@@ -224,6 +227,7 @@ class CometSession:
             fallback_models=fallback_models,
             split_think=split_think,
             max_event_size=max_event_size,
+            query=query,
         )
 
     async def complete(
@@ -238,6 +242,7 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
+        query: str = "",
         **params: Unpack[ChatParams],
     ) -> ChatCompletion:
         """Send one request in the route's synchronous form and return the completion.
@@ -255,6 +260,7 @@ class CometSession:
             extra_body: As ``stream``.
             split_think: As ``stream``.
             max_event_size: As the session's, for this call.
+            query: As ``stream``.
             **params: As ``stream``.
         Returns:
             The completion, as the server wrote it.
@@ -274,8 +280,10 @@ class CometSession:
             fallback_models=fallback_models,
             split_think=split_think,
             max_event_size=max_event_size,
+            query=query,
         ) as stream:
-            return await stream.until_done()
+            completion = await stream.until_done()
+            return ChatCompletion(completion.raw, completion.normalizations, stream.response.request_id)
 
     def forward(
         self,
@@ -325,6 +333,7 @@ class CometSession:
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
+        query: str = "",
     ) -> list[Model]:
         """Return the models that the endpoint serves.
 
@@ -332,6 +341,7 @@ class CometSession:
             timeouts: As ``stream``.
             retry: As ``stream``.
             headers: As ``stream``.
+            query: As ``stream``.
         Raises:
             APIStatusError: The server answered with a status other than 2xx.
             APIConnectionError: There was no answer.
@@ -343,7 +353,7 @@ class CometSession:
         """
         if self._closed:
             raise UsageError(_CLOSED)
-        endpoint = self._endpoint("/models", {}, headers)
+        endpoint = self._endpoint(_route("/models", query), {}, headers)
         attempts = Attempts(
             endpoint,
             None,
@@ -391,7 +401,7 @@ class CometSession:
             max_event_size = self.max_event_size
         fallbacks = checked_fallbacks(fallback_models)
         streamed = request.streamed
-        route = f"/chat/completions?{query}" if query else "/chat/completions"
+        route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
         attempts = Attempts(
             endpoint,
@@ -434,6 +444,19 @@ class CometSession:
             proxy=self._proxy,
             context=context,
         )
-        if not own:
+        if not own and "?" not in route:
             self._endpoints[key] = endpoint
         return endpoint
+
+
+def _route(path: str, query: object) -> str:
+    """Return a route with a caller's query.
+
+    Raises:
+        ConfigurationError: It cannot stand in a URL.
+    """
+    if not isinstance(query, str) or not query.isascii() or not query.isprintable() or " " in query or "#" in query:
+        raise ConfigurationError(
+            f"query must be as it is written in a URL, such as 'api-version=1'; got {shown(query)}"
+        )
+    return f"{path}?{query}" if query else path

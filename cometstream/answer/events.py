@@ -122,6 +122,7 @@ class ContentDeltaEvent(_TextDeltaEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["content.delta"]] = "content.delta"
+    parsed: ClassVar[None] = None  # OpenAI's events have it; who parses gives events of his own
 
 
 class RefusalDeltaEvent(_TextDeltaEvent):
@@ -193,6 +194,7 @@ class ContentDoneEvent(_DoneEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["content.done"]] = "content.done"
+    parsed: ClassVar[None] = None
     __match_args__ = ("content", "choice_index")
 
     @property
@@ -255,6 +257,8 @@ class LogprobsRefusalDoneEvent(_DoneEvent):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, match_args=False)
 class _ToolCallEvent(_Event):
+    parsed_arguments: ClassVar[None] = None
+
     index: int
     id: str | None
     choice_index: int

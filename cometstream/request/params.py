@@ -17,12 +17,14 @@ __all__ = [
     "AudioParam",
     "ChatParams",
     "ContentPartParam",
+    "DeveloperMessageParam",
     "FilePartParam",
     "FunctionParam",
     "FunctionToolParam",
     "ImagePartParam",
     "InputAudioPartParam",
     "MessageParam",
+    "NamedToolChoice",
     "PredictionParam",
     "ResponseFormatParam",
     "StreamOptionsParam",
@@ -32,6 +34,7 @@ __all__ = [
     "ToolChoiceParam",
     "ToolMessageParam",
     "ToolParam",
+    "UnformattedParams",
     "UserMessageParam",
     "WebSearchOptionsParam",
 ]
@@ -93,10 +96,18 @@ ContentPartParam: TypeAlias = (
 """One part of a message's content; part types of a provider's own go as plain mappings."""
 
 
+class DeveloperMessageParam(TypedDict):
+    """The same as ``SystemMessageParam``, under the role that newer models know."""
+
+    role: Literal["developer"]
+    content: str | Sequence[ContentPartParam]
+    name: NotRequired[str]
+
+
 class SystemMessageParam(TypedDict):
     """Instructions that the model follows whatever the user says."""
 
-    role: Literal["system", "developer"]
+    role: Literal["system"]
     content: str | Sequence[ContentPartParam]
     name: NotRequired[str]
 
@@ -146,7 +157,12 @@ class ToolMessageParam(TypedDict):
 
 
 MessageParam: TypeAlias = (
-    SystemMessageParam | UserMessageParam | AssistantMessageParam | ToolMessageParam | Mapping[str, object]
+    SystemMessageParam
+    | DeveloperMessageParam
+    | UserMessageParam
+    | AssistantMessageParam
+    | ToolMessageParam
+    | Mapping[str, object]
 )
 """One message of the conversation: a dict literal, another library's TypedDict, or what ``message.to_dict()`` gave."""
 
@@ -242,8 +258,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class ChatParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages` and `stream`.
+class UnformattedParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream` and `response_format`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -261,7 +277,6 @@ class ChatParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     user: str | None
-    response_format: ResponseFormatParam | None
     tools: Sequence[ToolParam] | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
@@ -283,3 +298,9 @@ class ChatParams(TypedDict, total=False):
     store: bool | None
     verbosity: Literal["low", "medium", "high"] | str | None
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+
+
+class ChatParams(UnformattedParams, total=False):
+    """Every parameter of the request body but `model`, `messages` and `stream`."""
+
+    response_format: ResponseFormatParam | None

@@ -314,13 +314,25 @@ class ChatCompletion(View):
     Args:
         raw: The ``chat.completion`` object.
         normalizations: What was bent into the documented shape, each kind with its count.
+        request_id: The gateway's id of the request, from the answer's headers.
     """
 
-    __slots__ = ("_normalizations",)
+    __slots__ = ("_normalizations", "_request_id")
 
-    def __init__(self, raw: dict[str, Any], normalizations: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        raw: dict[str, Any],
+        normalizations: Mapping[str, int] | None = None,
+        request_id: str | None = None,
+    ) -> None:
         self._raw = raw
         self._normalizations = dict(normalizations) if normalizations else {}
+        self._request_id = request_id
+
+    @property
+    def request_id(self) -> str | None:
+        """The gateway's id of the request, where the completion was not streamed; a stream has its own."""
+        return self._request_id or text_or_none(self._raw.get("request_id"))
 
     @property
     def id(self) -> str | None:
@@ -419,7 +431,7 @@ class ChatCompletion(View):
         return choices[0].logprobs if choices else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self._normalizations)
+        return type(self), (self._raw, self._normalizations, self._request_id)
 
 
 def completion_as_chunk(raw: dict[str, Any]) -> dict[str, Any]:

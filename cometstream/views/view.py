@@ -168,8 +168,8 @@ class View:
 
 def _refuse_change(view: View, _value: object) -> None:
     raise AttributeError(
-        f"{type(view)._reads_as.__name__} is read-only: change the dict of its to_dict(). A program that changes answers in place keeps "
-        "OpenAI's own client, over cometstream.openai.transport.CometTransport"
+        f"{type(view)._reads_as.__name__} is read-only: change the dict of its to_dict(), or use OpenAI's own client over "
+        "cometstream.openai.transport.CometTransport"
     )
 
 

@@ -35,7 +35,9 @@ class Program:
 
     async def structured(self) -> City:
         with dspy.context(lm=self.model, adapter=dspy.JSONAdapter()):
-            return (await dspy.Predict("question -> city: City", custom_types={"City": City}).acall(question=PROMPT)).city
+            return (
+                await dspy.Predict("question -> city: City", custom_types={"City": City}).acall(question=PROMPT)
+            ).city
 
 
 make = Program

@@ -26,13 +26,23 @@ class Program:
         return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
 
     async def tools(self) -> str:
-        tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}
+        tool = {
+            "type": "function",
+            "function": {
+                "name": "weather",
+                "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+            },
+        }
         first = await self.client.chat.completions.create(
             model=MODEL, messages=MESSAGES, response_model=None, tools=[tool], max_retries=0
         )
         message = first.choices[0].message
         call = message.tool_calls[0]
-        answered = [*MESSAGES, message.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": weather("Oslo")}]
+        answered = [
+            *MESSAGES,
+            message.model_dump(),
+            {"role": "tool", "tool_call_id": call.id, "content": weather("Oslo")},
+        ]
         second = await self.client.chat.completions.create(
             model=MODEL, messages=answered, response_model=None, tools=[tool], max_retries=0
         )

@@ -1,0 +1,102 @@
+"""What OpenAI's client has and the light one has not, by name; each fails at the first touch, with a line that says where it is."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from cometstream.errors import ConfigurationError
+
+__all__ = ["ARGUMENTS", "NAMES", "RESOURCES", "DefaultAsyncHttpxClient", "DefaultHttpxClient", "missing", "where"]
+
+_WHERE: Final = (
+    "is not in this light client: use OpenAI's own over cometstream.openai.transport.CometTransport (http_client="
+    "httpx.AsyncClient(transport=CometTransport()))"
+)
+
+RESOURCES: Final = frozenset(
+    {
+        "admin",
+        "audio",
+        "batches",
+        "completions",
+        "containers",
+        "content_provenance_checks",
+        "conversations",
+        "decisions",
+        "embeddings",
+        "evals",
+        "files",
+        "fine_tuning",
+        "images",
+        "live",
+        "moderations",
+        "realtime",
+        "responses",
+        "safety",
+        "skills",
+        "uploads",
+        "vector_stores",
+        "videos",
+        "webhooks",
+    }
+)
+"""Attributes of the client: the routes beside chat completions and models."""
+
+ARGUMENTS: Final = frozenset(
+    {
+        "admin_api_key",
+        "data_residency",
+        "http_client",
+        "provider",
+        "webhook_secret",
+        "websocket_base_url",
+        "workload_identity",
+    }
+)
+"""Arguments of the client's constructor and of ``with_options``."""
+
+NAMES: Final = frozenset(
+    {
+        "custom_auth",
+        "delete",
+        "get",
+        "list",
+        "messages",
+        "patch",
+        "post",
+        "put",
+        "request",
+        "retrieve",
+        "update",
+        "with_raw_response",
+        "with_streaming_response",
+    }
+)
+"""Other attributes of the client and of its resources: raw responses, bare requests, stored completions."""
+
+
+def where(name: str) -> str:
+    """Return the line that says where something is."""
+    return f"{name} {_WHERE}"
+
+
+def missing(owner: str, name: str) -> AttributeError:
+    """Return the error for an attribute that is not there."""
+    if name in RESOURCES or name in NAMES:
+        return AttributeError(where(f"{owner}.{name}"))
+    return AttributeError(f"{owner} has no attribute {name!r}")
+
+
+class DefaultAsyncHttpxClient:
+    """Importable, as in OpenAI's package; making one fails: there is no httpx below the light client."""
+
+    def __init__(self, **_options: object) -> None:
+        _refuse(type(self).__name__)
+
+
+class DefaultHttpxClient(DefaultAsyncHttpxClient):
+    """As ``DefaultAsyncHttpxClient``."""
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ConfigurationError(where(name))
