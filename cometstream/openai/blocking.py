@@ -8,7 +8,7 @@ from cometstream.answer.events import StreamEvent
 from cometstream.openai.calls import NOT_GIVEN
 from cometstream.openai.chat import Completions as AsyncCompletions
 from cometstream.openai.client import Client
-from cometstream.openai.left_out import missing
+from cometstream.openai.left_out import LeftOutCompletions, missing, openais_class
 from cometstream.openai.models import Models as AsyncModels
 from cometstream.openai.portal import run
 
@@ -320,11 +320,17 @@ class OpenAI(Client):
             }
         )
 
+    @property  # type: ignore[misc] # read, never set
+    def __class__(self) -> Any:
+        # As AsyncOpenAI's.
+        return openais_class("OpenAI") or OpenAI
+
     def _bind(self) -> None:
         super()._bind()
         self.chat = Chat(self._calls)
-        self.beta = Beta(self.chat)
+        self.beta = Beta(Chat(self._calls))  # its own, as wrappers wrap each
         self.models = Models(self._calls)
+        self.completions = LeftOutCompletions()
 
     def __enter__(self) -> Self:
         return self

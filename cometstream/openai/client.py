@@ -9,7 +9,7 @@ from cometstream.config import checked_headers, find_key, merge_headers
 from cometstream.errors import ConfigurationError
 from cometstream.openai.calls import NOT_GIVEN, Calls, is_given, to_query, to_timeouts
 from cometstream.openai.chat import Beta, Chat
-from cometstream.openai.left_out import ARGUMENTS, missing, where
+from cometstream.openai.left_out import ARGUMENTS, LeftOutCompletions, missing, openais_class, where
 from cometstream.openai.models import Models
 from cometstream.session import CometSession
 
@@ -218,11 +218,17 @@ class AsyncOpenAI(Client):
             }
         )
 
+    @property  # type: ignore[misc] # read, never set
+    def __class__(self) -> Any:
+        # What wraps OpenAI's client asks whether it is one. The type stays ours; what is not there says so when it is touched.
+        return openais_class("AsyncOpenAI") or AsyncOpenAI
+
     def _bind(self) -> None:
         super()._bind()
         self.chat = Chat(self._calls)
-        self.beta = Beta(self.chat)
+        self.beta = Beta(Chat(self._calls))  # its own, as wrappers wrap each
         self.models = Models(self._calls)
+        self.completions = LeftOutCompletions()
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+import sys
+from typing import Any, Final, NoReturn
 
 from cometstream.errors import ConfigurationError
 
-__all__ = ["ARGUMENTS", "NAMES", "RESOURCES", "DefaultAsyncHttpxClient", "DefaultHttpxClient", "missing", "where"]
+__all__ = [
+    "ARGUMENTS",
+    "NAMES",
+    "RESOURCES",
+    "DefaultAsyncHttpxClient",
+    "DefaultHttpxClient",
+    "LeftOutCompletions",
+    "missing",
+    "openais_class",
+    "table",
+    "where",
+]
 
 _WHERE: Final = (
     "is not in this light client: use OpenAI's own over cometstream.openai.transport.CometTransport (http_client="
@@ -18,7 +30,6 @@ RESOURCES: Final = frozenset(
         "admin",
         "audio",
         "batches",
-        "completions",
         "containers",
         "content_provenance_checks",
         "conversations",
@@ -75,6 +86,21 @@ NAMES: Final = frozenset(
 """Other attributes of the client and of its resources: raw responses, bare requests, stored completions."""
 
 
+def table() -> str:
+    """Return the README's table of what is left out."""
+    rows = (
+        ("arguments of the client", [f"{name}=" for name in ARGUMENTS]),
+        ("routes", [f"client.{name}" for name in RESOURCES]),
+        ("methods and properties", [*NAMES, "client.completions.create"]),
+        ("objects", ["answers that can be changed in place", "DefaultAsyncHttpxClient()", "DefaultHttpxClient()"]),
+    )
+    lines = [
+        f"| {what} | {', '.join(name if ' ' in name else f'`{name}`' for name in sorted(names))} |"
+        for what, names in rows
+    ]
+    return "\n".join(["| left out | |", "|---|---|", *lines]) + "\n"
+
+
 def where(name: str) -> str:
     """Return the line that says where something is."""
     return f"{name} {_WHERE}"
@@ -85,6 +111,19 @@ def missing(owner: str, name: str) -> AttributeError:
     if name in RESOURCES or name in NAMES:
         return AttributeError(where(f"{owner}.{name}"))
     return AttributeError(f"{owner} has no attribute {name!r}")
+
+
+class LeftOutCompletions:
+    """``client.completions``: wrappers of OpenAI's client read it; calling it fails."""
+
+    def create(self, **_params: object) -> NoReturn:
+        """Raise ``AttributeError``: the route is not in this client."""
+        raise AttributeError(where("client.completions.create"))
+
+
+def openais_class(name: str) -> Any:
+    """Return a class of OpenAI's package, if the program has imported it."""
+    return getattr(sys.modules.get("openai"), name, None)
 
 
 class DefaultAsyncHttpxClient:

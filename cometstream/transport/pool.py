@@ -76,6 +76,7 @@ class Pool:
                 ResourceWarning,
                 stacklevel=2,
             )
+            self.close_soon()
 
     def client(self) -> Client:
         """Return the client for the event loop that runs.
@@ -117,7 +118,7 @@ class Pool:
         if self._process != os.getpid():
             self._forked()
         for loop, client in self._taken():
-            client.close_from_elsewhere(loop)
+            client.drop(loop)
 
     def _make(self, loop: asyncio.AbstractEventLoop) -> Client:
         if loop in self._parents_loops:
@@ -181,6 +182,21 @@ class _LoopClient:
         except RuntimeError:  # the loop is closed
             self.leave()
 
+    def drop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close it without waiting: at once in its loop's thread, or where its loop stands still."""
+        if loop.is_closed():
+            self.leave()
+        elif loop.is_running() and loop is not _running_loop():
+            loop.call_soon_threadsafe(self._drop)
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        self.ended.append(True)
+        self._connector.drop()
+        self.http.detach()
+        _run_at_once(self._end.aclose())
+
     def leave(self) -> None:
         """Let go of it without its loop."""
         self._connector.leave()
@@ -223,3 +239,10 @@ def _trusting(_file: str | None, _folder: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()  # reads both variables
     context.set_alpn_protocols(("http/1.1",))
     return context
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
