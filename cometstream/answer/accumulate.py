@@ -161,11 +161,10 @@ class Accumulator:
     @property
     def finished(self) -> bool:
         """Whether a choice came and every choice that came has a finish reason."""
-        return (
-            bool(self.choices)
-            and not self.errored
-            and all(state.finish_reason is not None or state.audio_ended for state in self.choices.values())
-        )
+        for state in self.choices.values():
+            if state.finish_reason is None and not state.audio_ended:
+                return False
+        return bool(self.choices) and not self.errored
 
     @property
     def completion(self) -> ChatCompletion:

@@ -308,9 +308,12 @@ class Answer:
                 # An event with a name may be an error, whatever its data looks like.
                 chunk = self._lane.read(item.data) if type(item) is Event else None
                 if chunk is None:
-                    self._flows = False
-                    self._take(item)
-                    break
+                    chunk = self._take(item)
+                    if chunk is None:
+                        break
+                    self._hand_over(item, chunk)
+                    self._flows = self._pending is None and self.state not in _STILL
+                    return chunk
                 self._event = item
             elif self._unread:
                 chunk = self._lane.read_alone(self._unread) if self._parser.between else None
@@ -436,13 +439,15 @@ class Answer:
                 f"{backlog.limit} bytes together (8 times max_event_size)"
             )
 
-    def _take(self, event: Event) -> None:
-        """Hold the chunk that an event brings, to be handed over, or note what else happens with it."""
+    def _take(self, event: Event) -> ChatCompletionChunk | None:
+        """Return the chunk that an event brings if it can be handed over as it came; else hold it, or note what happens with it."""
         try:
             frame = read_frame(event, self.accumulator.note, self._halves)
         except ProtocolError as error:
             self._then("bad_frame", self._context.redact_error(error))
-            return
+            return None
+        if isinstance(frame, ChatCompletionChunk) and self._flows and self._splitter is None:
+            return frame
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
             self.done = True
@@ -454,6 +459,7 @@ class Answer:
             self._hold(event, frame)
         elif isinstance(frame, ErrorBody):
             self._take_error(event, frame)
+        return None
 
     def _take_error(self, event: Event, body: ErrorBody) -> None:
         beside = chunk_beside(body)
