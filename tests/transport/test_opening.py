@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+from cometstream import APITimeoutError
 from cometstream.policy import Clocks
 from cometstream.transport.opening import OpeningClock
 
@@ -12,8 +13,11 @@ async def test_a_clock_that_has_fired_is_the_one_that_is_named_whatever_comes_in
     clock = OpeningClock(Clocks(connect=1.0, first_content=None), math.inf, traced=True)
     with clock:
         clock.connecting()
-        clock.scope.cancel()  # as its timer does
+        assert clock._scope is not None
+        clock._scope.cancel()  # as its timer does
         clock.connected()
         clock.sending()
         await asyncio.sleep(0)
-    assert clock.error("https://api.cometapi.com/v1").clock == "connect"
+    error = clock.error("https://api.cometapi.com/v1")
+    assert isinstance(error, APITimeoutError)
+    assert error.clock == "connect"
