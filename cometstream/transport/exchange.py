@@ -49,7 +49,7 @@ _MAX_ERROR_BODY: Final = 65536
 _ERROR_BODY_WAIT: Final = 5.0
 
 # Names under which gateways send their request id.
-_REQUEST_ID_HEADERS: Final = ("x-request-id", "x-oneapi-request-id", "request-id")
+_REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
 
 
 class Endpoint:
