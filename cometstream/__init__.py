@@ -57,6 +57,7 @@ from cometstream.views.models import Model
 
 if TYPE_CHECKING:
     from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
+    from cometstream.conversation import Conversation
 
 __all__ = [
     "APIConnectionError",
@@ -79,6 +80,7 @@ __all__ = [
     "CompletionUsage",
     "ConcurrencyChange",
     "ConfigurationError",
+    "Conversation",
     "EmptyStreamError",
     "FanOut",
     "InternalServerError",
@@ -114,4 +116,8 @@ def __getattr__(name: str) -> object:
         import cometstream.batch
 
         return getattr(cometstream.batch, name)
+    if name == "Conversation":
+        import cometstream.conversation
+
+        return cometstream.conversation.Conversation
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

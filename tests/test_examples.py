@@ -22,6 +22,7 @@ PRINTED = {
     "tool_calls.py": ['get_weather{"city"', "celsius"],
     "batch.py": ["comets: A comet", "nebulae: ", "8 done, 0 failed"],
     "stop_button.py": ["cancelled after"],
+    "conversation.py": ["A comet is a small world", "I would rather talk about comets", "5 messages kept"],
 }
 RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]
 
