@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
-from cometstream.answer.sse import Comment, encode_event
+from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, StreamServerError
 from cometstream.views.chunks import ChatCompletionChunk
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cometstream.answer.events import StreamEvent
     from cometstream.answer.machine import Answer
 
-__all__ = ["EventReader", "RelayReader", "TextReader"]
+__all__ = ["EventReader", "FrameReader", "RelayReader", "TextReader"]
 
 # A word with the space before it: what a reader's eye takes in at once.
 _PIECES: Final = re.compile(r"\s*\S{1,12}|\s+")
@@ -142,6 +142,33 @@ class RelayReader:
         assert answer is not None  # the item came from it
         event = answer.event
         return encode_event(event.data, event=event.event, id=event.id)
+
+
+class FrameReader:
+    """Yields the server's events, each with its chunk, all that have come at a time."""
+
+    __slots__ = ("_answer", "_next")
+
+    def __init__(
+        self,
+        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
+        answer: Callable[[], Answer | None],
+    ) -> None:
+        self._next = next_item
+        self._answer = answer
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[tuple[Event | Comment, ChatCompletionChunk | None]]:
+        item: ChatCompletionChunk | Comment | None = await self._next()
+        answer = self._answer()
+        assert answer is not None  # the item came from it
+        frames: list[tuple[Event | Comment, ChatCompletionChunk | None]] = []
+        while item is not None:
+            frames.append((item, None) if isinstance(item, Comment) else (answer.event, item))
+            item = answer.next()
+        return frames
 
 
 def error_frame(error: CometError | None, outcome: str | None) -> bytes:

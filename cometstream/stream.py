@@ -17,7 +17,7 @@ from cometstream.answer.budget import Budget
 from cometstream.errors import CometError, ConfigurationError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
 from cometstream.policy import is_seconds
-from cometstream.readers import EventReader, RelayReader, TextReader
+from cometstream.readers import EventReader, FrameReader, RelayReader, TextReader
 from cometstream.request.describe import shown
 from cometstream.transport.incoming import Interrupted
 from cometstream.transport.timer import ReadTimer
@@ -224,6 +224,14 @@ class ChatStream:
         return RelayReader(
             partial(self._pull, comments=True), lambda: self._answer, lambda: (self._outcome, self._failure)
         )
+
+    def frames(self) -> FrameReader:
+        """Iterate the server's own events: each step gives a list of all that have come, each event beside its chunk.
+
+        For whoever passes them on: ``[(event, chunk), ...]``, where a keep-alive comment has None in the place of its chunk. An
+        event's ``data`` is the server's bytes. ``[DONE]`` is not among them, nor an error frame, which raises.
+        """
+        return FrameReader(partial(self._pull, comments=True), lambda: self._answer)
 
     async def until_done(self) -> ChatCompletion:
         """Read to the end and return the completion.

@@ -578,7 +578,8 @@ class Answer:
                 chunk = ChatCompletionChunk(completion_as_chunk(document))
             if self._streamed:
                 self.accumulator.note("json_body")
-            self._hold(Event(chunk.to_json().encode()), chunk)
+            # Where a document was asked for it is the event, as the server wrote it.
+            self._hold(Event(chunk.to_json().encode() if self._streamed else self._body.raw), chunk)
             return
         body = read_error(document)
         if body is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,7 +14,7 @@ from cometstream.request.encode import encode_body, is_json_list
 from cometstream.request.providers import warn_parameters
 from cometstream.views.view import View
 
-__all__ = ["ChatRequest", "chat_request", "check_defaults", "checked_fallbacks"]
+__all__ = ["ChatRequest", "chat_request", "check_defaults", "checked_fallbacks", "encoded_request"]
 
 # What an assistant message may have in place of its content. A message that has none of them gets the empty text: providers
 # refuse a content that is null.
@@ -31,6 +32,7 @@ class ChatRequest:
     Args:
         body: The whole body, ready to be encoded. It is kept, not copied.
         added_options: Whether ``stream_options`` is the library's own addition.
+        payload: The body as JSON, where it is encoded already.
 
     Attributes:
         payload: The body as JSON.
@@ -41,11 +43,16 @@ class ChatRequest:
 
     __slots__ = ("_added_options", "_body", "payload")
 
-    def __init__(self, body: dict[str, Any], *, added_options: bool = False) -> None:
+    def __init__(self, body: dict[str, Any], *, added_options: bool = False, payload: bytes | None = None) -> None:
         self._body = body
         self._added_options = added_options
         # orjson returns bytes in the buffer that it wrote to, which is much larger: copy them.
-        self.payload = bytes(memoryview(encode_body(body)))
+        self.payload = bytes(memoryview(encode_body(body))) if payload is None else payload
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it asks for an event stream."""
+        return self._body.get("stream") is True
 
     @property
     def choices(self) -> int:
@@ -93,6 +100,23 @@ def chat_request(
         raise
     except Exception as error:  # raised by a mapping or sequence of the caller's own while it was read
         raise InvalidRequestError([f"request: cannot be read ({shown(error)})"]) from error
+
+
+def encoded_request(payload: bytes) -> ChatRequest:
+    """Return the request for a body that another client wrote: it is sent as it is, and not checked.
+
+    Raises:
+        InvalidRequestError: It is not a JSON object.
+    """
+    if not isinstance(payload, bytes):
+        raise InvalidRequestError([f"body: is {kind(payload)}; it must be the bytes of a JSON object"])
+    try:
+        body = json.loads(payload)  # not orjson, which refuses NaN and long numbers: that is the server's to do
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError([f"body: is not JSON ({error})"]) from None
+    if not isinstance(body, dict):
+        raise InvalidRequestError([f"body: is {kind(body)}; it must be a JSON object"])
+    return ChatRequest(body, payload=payload)
 
 
 def check_defaults(defaults: Mapping[str, Any], *, validate: bool = True, stacklevel: int = 1) -> None:
