@@ -25,7 +25,7 @@ from cometstream.config import (
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
-from cometstream.request.chat import chat_request, checked_fallbacks
+from cometstream.request.chat import asks_for_usage, chat_request, checked_fallbacks
 from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
@@ -358,7 +358,14 @@ class CometSession:
             max_event_size=checked_event_size(max_event_size),
             backlog=self._backlog,
         )
-        return ChatStream(attempts, make_answer, clocks=clocks, on_incomplete=on_incomplete, pace=pace)
+        return ChatStream(
+            attempts,
+            make_answer,
+            clocks=clocks,
+            on_incomplete=on_incomplete,
+            pace=pace,
+            usage_asked=asks_for_usage(params, extra_body),
+        )
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

@@ -13,7 +13,7 @@ from cometstream.request.encode import encode_body, is_json_list
 from cometstream.request.providers import warn_parameters
 from cometstream.views.view import View
 
-__all__ = ["ChatRequest", "chat_request", "check_defaults", "checked_fallbacks"]
+__all__ = ["ChatRequest", "asks_for_usage", "chat_request", "check_defaults", "checked_fallbacks"]
 
 # What an assistant message may have in place of its content. A message that has none of them gets the empty text: providers
 # refuse a content that is null.
@@ -108,6 +108,12 @@ def check_defaults(defaults: Mapping[str, Any], *, validate: bool = True, stackl
     """
     params = {**_ROW, "stream": True, **defaults}
     chat_request(params, extra_body=params.pop("extra_body", None), validate=validate, stacklevel=stacklevel + 1)
+
+
+def asks_for_usage(params: Mapping[str, Any], extra_body: Mapping[str, Any] | None) -> bool:
+    """Whether the caller asked for the usage; else only the library did, for its own accounts."""
+    options = params.get("stream_options")
+    return (isinstance(options, Mapping) and "include_usage" in options) or "stream_options" in (extra_body or {})
 
 
 def checked_fallbacks(fallback_models: object) -> tuple[str, ...]:
