@@ -411,7 +411,14 @@ class CometSession:
             max_event_size=checked_event_size(max_event_size),
             backlog=self._backlog,
         )
-        return ChatStream(attempts, make_answer, clocks=clocks, on_incomplete=on_incomplete, pace=pace)
+        return ChatStream(
+            attempts,
+            make_answer,
+            clocks=clocks,
+            on_incomplete=on_incomplete,
+            pace=pace,
+            usage_asked=request.usage_asked,
+        )
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

@@ -39,6 +39,11 @@ __all__ = ["ChatStream"]
 # Bytes that are read before other tasks get a turn, where a read never has to wait: a compressed answer unpacks to many.
 _A_TURN: Final = 256 * 1024
 
+_LEFT: Final = (
+    "this stream was closed when its `async with` block was left: read it inside the block. A web framework reads a response after "
+    "the handler has returned; cometstream.relay has responses that enter the stream themselves"
+)
+
 _TWO_READERS: Final = "another task is reading or opening this stream: one reader at a time"
 
 
@@ -54,6 +59,7 @@ class ChatStream:
         clocks: The four clocks.
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
+        usage_asked: The caller asked for the usage, so that it is relayed, too.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -85,6 +91,7 @@ class ChatStream:
         "_time",
         "_timer",
         "_total_due",
+        "_usage_asked",
         "_waiting",
     )
 
@@ -96,13 +103,16 @@ class ChatStream:
         clocks: Clocks,
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
+        usage_asked: bool = True,
     ) -> None:
         self._connect = connect
         self._make_answer = make_answer
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
-        self._state: Literal["new", "open", "ended", "closed"] = "new"
+        self._usage_asked = usage_asked
+        # "left" is closed by the end of its block; "closed" is everything else that closed it, the stop button above all.
+        self._state: Literal["new", "open", "ended", "left", "closed"] = "new"
         self._outcome: Outcome | None = None
         self._waiting = False  # for bytes, or for an attempt to open
         self._in_a_turn = 0
@@ -143,7 +153,10 @@ class ChatStream:
                     self._loop.call_soon_threadsafe(end)
 
     async def __aexit__(self, *exc_info: object) -> None:
+        was_read = self._waiting or self._state == "closed"
         self._close("cancelled")
+        if not was_read:
+            self._state = "left"
 
     async def aclose(self) -> None:
         """End the stream, also from another task: a reader's loop ends quietly, the connection is closed at once.
@@ -166,6 +179,11 @@ class ChatStream:
         ``truncated``: cut before. ``error``: an error frame, a bad frame or a clock. ``cancelled``: you left.
         """
         return self._outcome
+
+    @property
+    def error(self) -> CometError | None:
+        """Why the answer did not end well; None while it runs, where it is complete, and where you left."""
+        return self._failure if self._outcome in ("error", "truncated", "unterminated") else None
 
     @property
     def response(self) -> StreamResponse:
@@ -216,13 +234,28 @@ class ChatStream:
         """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
         return EventReader(partial(self._pull, comments=True), self._accumulator)
 
-    def relay(self) -> RelayReader:
+    def relay(self, *, heartbeat: float | None = None) -> RelayReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
 
-        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised.
+        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised. The chunk
+        with the usage is left out unless you asked for it by ``stream_options``: a page that reads ``choices[0]`` breaks on it.
+        ``cometstream.relay`` does more: other protocols, the wait for the answer's head, and statuses for errors.
+
+        Args:
+            heartbeat: Seconds of silence after which a comment is sent, so that proxies keep the connection; None for no comments.
+        Raises:
+            ConfigurationError: `heartbeat` is not a time above 0.
         """
+        if heartbeat is not None and not (is_seconds(heartbeat) and heartbeat > 0):
+            raise ConfigurationError(
+                f"heartbeat must be a number of seconds above 0, or None for none; got {shown(heartbeat)}"
+            )
         return RelayReader(
-            partial(self._pull, comments=True), lambda: self._answer, lambda: (self._outcome, self._failure)
+            partial(self._pull, comments=True),
+            lambda: self._answer,
+            lambda: (self._outcome, self._failure),
+            heartbeat,
+            self._usage_asked,
         )
 
     def frames(self) -> FrameReader:
@@ -347,6 +380,8 @@ class ChatStream:
             raise UsageError("enter the stream with `async with` before reading it")
         if self._state == "open":
             raise UsageError(_TWO_READERS)  # the other one is still entering
+        if self._state == "left" and self._outcome == "cancelled":
+            raise UsageError(_LEFT)
         if self._failure is not None and self._state == "ended":
             quiet = self._on_incomplete == "return" and self._outcome in ("truncated", "unterminated")
             if not quiet:
@@ -385,7 +420,7 @@ class ChatStream:
             answer.ended(None, now)
 
     def _close(self, outcome: Outcome) -> None:
-        if self._state == "closed":
+        if self._state in ("left", "closed"):
             return
         self._state = "closed"
         answer = self._answer

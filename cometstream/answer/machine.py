@@ -39,7 +39,7 @@ from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, rea
 from cometstream.answer.fast_lane import FastLane
 from cometstream.answer.frames import Done, chunk_beside, read_frame
 from cometstream.answer.json_text import Halves
-from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
     CometError,
@@ -252,6 +252,14 @@ class Answer:
         """The event that brought the chunk handed over last."""
         event = self._event
         return Event(event[6:-2]) if isinstance(event, bytes) else event
+
+    @property
+    def wire(self) -> bytes:
+        """The same event as bytes, for whoever passes it on."""
+        event = self._event
+        if isinstance(event, bytes):
+            return event
+        return encode_event(event.data, event=event.event, id=event.id)
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the next bytes; empty bytes say that a wait ended without any.

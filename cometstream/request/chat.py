@@ -14,7 +14,13 @@ from cometstream.request.encode import encode_body, is_json_list
 from cometstream.request.providers import warn_parameters
 from cometstream.views.view import View
 
-__all__ = ["ChatRequest", "chat_request", "check_defaults", "checked_fallbacks", "encoded_request"]
+__all__ = [
+    "ChatRequest",
+    "chat_request",
+    "check_defaults",
+    "checked_fallbacks",
+    "encoded_request",
+]
 
 # What an assistant message may have in place of its content. A message that has none of them gets the empty text: providers
 # refuse a content that is null.
@@ -33,18 +39,28 @@ class ChatRequest:
         body: The whole body, ready to be encoded. It is kept, not copied.
         added_options: Whether ``stream_options`` is the library's own addition.
         payload: The body as JSON, where it is encoded already.
+        usage_asked: Whether the caller asked for the usage; else only the library did, for its own accounts.
 
     Attributes:
         payload: The body as JSON.
+        usage_asked: As given.
 
     Raises:
         InvalidRequestError: The body holds what JSON cannot.
     """
 
-    __slots__ = ("_added_options", "_body", "payload")
+    __slots__ = ("_added_options", "_body", "payload", "usage_asked")
 
-    def __init__(self, body: dict[str, Any], *, added_options: bool = False, payload: bytes | None = None) -> None:
+    def __init__(
+        self,
+        body: dict[str, Any],
+        *,
+        added_options: bool = False,
+        payload: bytes | None = None,
+        usage_asked: bool = True,
+    ) -> None:
         self._body = body
+        self.usage_asked = usage_asked
         self._added_options = added_options
         # orjson returns bytes in the buffer that it wrote to, which is much larger: copy them.
         self.payload = bytes(memoryview(encode_body(body))) if payload is None else payload
@@ -62,7 +78,8 @@ class ChatRequest:
 
     def with_model(self, model: str) -> ChatRequest:
         """Return the same request to another model."""
-        return ChatRequest({**self._body, "model": model}, added_options=self._added_options)
+        body = {**self._body, "model": model}
+        return ChatRequest(body, added_options=self._added_options, usage_asked=self.usage_asked)
 
     def without_addition(self, error: CometError) -> ChatRequest | None:
         """Return the request without the ``stream_options`` that the library added, where a server's error names them.
@@ -163,16 +180,17 @@ def _request(
     if validate:
         check_request(body)
         warn_parameters(body, stacklevel=stacklevel)
-    added = False
+    added, usage_asked = False, True
     if body.get("stream") is True:
         # Gateways report usage only where it is asked for, and billing needs it.
         options = body.get("stream_options", {})
         if isinstance(options, Mapping):
             body["stream_options"] = {"include_usage": True, **options}
-            added = not options and (extra_body is None or "stream_options" not in extra_body)
+            overridden = extra_body is not None and "stream_options" in extra_body
+            added, usage_asked = not options and not overridden, "include_usage" in options or overridden
     if extra_body is not None:
         body.update(extra_body)
-    return ChatRequest(body, added_options=added)
+    return ChatRequest(body, added_options=added, usage_asked=usage_asked)
 
 
 def _message(message: Any) -> Any:
