@@ -11,12 +11,14 @@ import uvicorn
 from fastapi import FastAPI, Request
 
 from cometstream import CometSession
+from cometstream.relay import EndingRelays
 from cometstream.relay.starlette import RelayResponse
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with CometSession() as session:
+    # After SIGTERM open answers have these seconds to end; then the browser is told in band that they were cut.
+    async with CometSession() as session, EndingRelays(grace=3.0):
         app.state.session = session
         yield
 
@@ -31,11 +33,4 @@ async def chat(request: Request, prompt: str) -> RelayResponse:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=int(os.environ.get("PORT", "8000")),
-        log_level="warning",
-        # After SIGTERM open answers have these seconds to end; then the browser is told in band that they were cut.
-        timeout_graceful_shutdown=3,
-    )
+    uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), log_level="warning")

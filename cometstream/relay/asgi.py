@@ -61,6 +61,8 @@ class ASGIRelay:
                 await outlet.close()
             finally:
                 watch.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait({watch})
 
 
 async def _watch(receive: Callable[[], Awaitable[Any]], outlet: _Response, scope: anyio.CancelScope) -> None:

@@ -110,7 +110,9 @@ class Relay:
     def __del__(self) -> None:
         # A server that drops its response does not always close what it read from.
         task = getattr(self, "_task", None)
-        if task is not None and not task.done() and not task.get_loop().is_closed():
+        if task is None or task.done() or self._slot.gone:
+            return
+        if not task.get_loop().is_closed():
             self._slot.gone = True
             task.get_loop().call_soon_threadsafe(task.cancel)
 

@@ -17,7 +17,7 @@ from cometstream.relay.options import RelayOptions, make_encoder
 from cometstream.relay.told import LOG, SHUTDOWN, Told, tell, tell_crash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from cometstream.relay.line import Outlet
     from cometstream.views.completion import ChatCompletion
@@ -29,6 +29,9 @@ _FAREWELL: Final = 0.5
 
 # The relays that are open, so that a server that stops can end them.
 _OPEN: Final[WeakSet[Engine]] = WeakSet()
+
+# Calls of `on_end` that are running: an event loop keeps no task alive.
+_REPORTS: Final[set[asyncio.Future[None]]] = set()
 
 
 class Source(Protocol):
@@ -115,8 +118,6 @@ class Engine:
         try:
             await self._relay(line)
             await self._tell_ending(line)
-        except CometError:
-            raise
         except OSError:
             pass  # the browser has left
         except asyncio.CancelledError:
@@ -131,7 +132,8 @@ class Engine:
             raise
         finally:
             _OPEN.discard(self)
-            await self._source.aclose()
+            with anyio.CancelScope(shield=True):
+                await self._source.aclose()
             await line.close()
             self._ended.set()
             await self._report()
@@ -214,12 +216,27 @@ class Engine:
         source = self._source
         end = RelayEnd(source.completion, source.outcome, self._error or source.error)
         try:
-            with anyio.CancelScope(shield=True):
-                waited = self._on_end(end)
-                if inspect.isawaitable(waited):
-                    await waited
+            waited = self._on_end(end)
         except Exception as error:
-            LOG.error("on_end of a relay raised %s", type(error).__name__, exc_info=error)
+            _log_failed_report(error)
+            return
+        if inspect.isawaitable(waited):
+            # A task of its own: whoever cancels this one twice does not cancel the bill.
+            report = asyncio.ensure_future(_finish_report(waited))
+            _REPORTS.add(report)
+            report.add_done_callback(_REPORTS.discard)
+            await asyncio.shield(report)
+
+
+async def _finish_report(waited: Awaitable[None]) -> None:
+    try:
+        await waited
+    except Exception as error:
+        _log_failed_report(error)
+
+
+def _log_failed_report(error: Exception) -> None:
+    LOG.error("on_end of a relay raised %s", type(error).__name__, exc_info=error)
 
 
 def is_new(source: Any) -> bool:

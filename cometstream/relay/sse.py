@@ -27,7 +27,8 @@ def json_bytes(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         # Halves of surrogate pairs, and numbers beyond 64 bits, which a model may write.
-        return json.dumps(value, default=str).encode()
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def event(value: Any) -> bytes:
