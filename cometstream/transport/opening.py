@@ -103,9 +103,6 @@ class OpeningClock:
         timer = None if due == math.inf else self._loop.call_at(due, self._end)
         try:
             return await coming
-        except asyncio.CancelledError:
-            _ = coming.cancelled() or coming.exception()  # asyncio logs one that nobody reads
-            raise
         finally:
             self._head = None
             if timer is not None:
