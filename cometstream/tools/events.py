@@ -119,12 +119,12 @@ class RoundFinishedEvent:
 
     Attributes:
         round: Which one, from 1.
-        completion: The answer.
+        completion: The answer; None where it came to an earlier process, and this one went on with its calls.
     """
 
     type: ClassVar[Literal["round.finished"]] = "round.finished"
     round: int
-    completion: ChatCompletion
+    completion: ChatCompletion | None
 
 
 RunEvent: TypeAlias = (

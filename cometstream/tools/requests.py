@@ -43,7 +43,7 @@ class RoundRequests:
         self._tools = tools
         self._options = dict(options)
         n = self.params.get("n", 1)
-        if isinstance(n, bool) or n != 1:
+        if type(n) is not int or n != 1:
             raise ConfigurationError(f"n must be 1 where tools are run: each choice would call them; got {shown(n)}")
         for name in ("functions", "function_call", "stream", "on_incomplete"):
             if name in self.params:

@@ -498,8 +498,7 @@ class ToolRun:
         if self._failure is not None:
             self._end("error")
             return
-        assert round_ is not None
-        assert self.completion is not None  # the round had an answer
+        assert round_ is not None  # a round without an answer has failed
         if round_.number > progress.rounds:
             progress.rounds = round_.number
         if self._withheld:
