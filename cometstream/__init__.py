@@ -37,6 +37,9 @@ from cometstream.errors import (
     StreamServerError,
     StreamTruncatedError,
     StreamUnterminatedError,
+    ToolCallError,
+    ToolError,
+    ToolStateError,
     UsageError,
 )
 from cometstream.metrics import StreamMetrics, StreamResponse
@@ -58,6 +61,7 @@ from cometstream.views.models import Model
 if TYPE_CHECKING:
     from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
     from cometstream.conversation import Conversation
+    from cometstream.tools import Tool, ToolRun, resume_tools, run_tools, tool
 
 __all__ = [
     "APIConnectionError",
@@ -100,24 +104,32 @@ __all__ = [
     "StreamTruncatedError",
     "StreamUnterminatedError",
     "Timeouts",
+    "Tool",
     "ToolCall",
+    "ToolCallError",
+    "ToolError",
+    "ToolRun",
+    "ToolStateError",
     "UsageError",
     "__version__",
     "encode_event",
     "fan_out",
+    "resume_tools",
+    "run_tools",
+    "tool",
 ]
 
-_OF_BATCH = frozenset({"BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"})
+# Programs that send one request at a time do not wait for the import of what runs many, or of what runs tools.
+_LATE = {
+    **dict.fromkeys(("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"), "cometstream.batch"),
+    "Conversation": "cometstream.conversation",
+    **dict.fromkeys(("Tool", "ToolRun", "resume_tools", "run_tools", "tool"), "cometstream.tools"),
+}
 
 
 def __getattr__(name: str) -> object:
-    # Programs that send one request at a time do not wait for the import of what runs many.
-    if name in _OF_BATCH:
-        import cometstream.batch
+    if name in _LATE:
+        import importlib
 
-        return getattr(cometstream.batch, name)
-    if name == "Conversation":
-        import cometstream.conversation
-
-        return cometstream.conversation.Conversation
+        return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

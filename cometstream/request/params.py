@@ -25,6 +25,7 @@ __all__ = [
     "MessageParam",
     "PredictionParam",
     "ResponseFormatParam",
+    "RunParams",
     "StreamOptionsParam",
     "SystemMessageParam",
     "TextPartParam",
@@ -242,8 +243,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class ChatParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages` and `stream`.
+class RunParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream` and `tools`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -262,7 +263,6 @@ class ChatParams(TypedDict, total=False):
     top_logprobs: int | None
     user: str | None
     response_format: ResponseFormatParam | None
-    tools: Sequence[ToolParam] | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
     stream_options: StreamOptionsParam | Mapping[str, object] | None
@@ -280,3 +280,9 @@ class ChatParams(TypedDict, total=False):
     store: bool | None
     verbosity: Literal["low", "medium", "high"] | str | None
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+
+
+class ChatParams(RunParams, total=False):
+    """Every parameter of the request body but `model`, `messages` and `stream`."""
+
+    tools: Sequence[ToolParam] | None
