@@ -30,6 +30,10 @@ from cometstream.errors import (
     InternalServerError,
     InvalidRequestError,
     NotFoundError,
+    OutputCutError,
+    OutputError,
+    OutputInvalidError,
+    OutputRefusedError,
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
@@ -56,7 +60,10 @@ from cometstream.views.completion import ChatCompletion, ChatCompletionMessage, 
 from cometstream.views.models import Model
 
 if TYPE_CHECKING:
+    from cometstream.answer.partial_json import PartialJSON
     from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
+    from cometstream.partials import Part
+    from cometstream.structured import Schema
 
 __all__ = [
     "APIConnectionError",
@@ -85,12 +92,19 @@ __all__ = [
     "InvalidRequestError",
     "Model",
     "NotFoundError",
+    "OutputCutError",
+    "OutputError",
+    "OutputInvalidError",
+    "OutputRefusedError",
     "ParameterWarning",
+    "Part",
+    "PartialJSON",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
     "RetryPolicy",
     "SSEParser",
+    "Schema",
     "StreamError",
     "StreamMetrics",
     "StreamResponse",
@@ -105,13 +119,18 @@ __all__ = [
     "fan_out",
 ]
 
-_OF_BATCH = frozenset({"BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"})
+# Programs that send one request at a time do not wait for the import of what runs many, and so on.
+_LAZY = {
+    **dict.fromkeys(("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"), "cometstream.batch"),
+    "Part": "cometstream.partials",
+    "PartialJSON": "cometstream.answer.partial_json",
+    "Schema": "cometstream.structured",
+}
 
 
 def __getattr__(name: str) -> object:
-    # Programs that send one request at a time do not wait for the import of what runs many.
-    if name in _OF_BATCH:
-        import cometstream.batch
+    if name in _LAZY:
+        from importlib import import_module
 
-        return getattr(cometstream.batch, name)
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
@@ -37,13 +37,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Required, Self, Unpack
 
-    from cometstream.request.params import ChatParams, MessageParam
+    from cometstream.request.params import MessageParam, OtherChatParams, ResponseFormatParam
+    from cometstream.structured import Schema
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 
+    class CallParams(OtherChatParams, total=False):
+        """What `complete` takes beside `response_format`."""
+
+        model: Required[str]
+        messages: Required[Sequence[MessageParam | ChatCompletionMessage]]
+        timeouts: Timeouts | NotGiven | None
+        retry: RetryPolicy | int | NotGiven | None
+        headers: Mapping[str, str] | None
+        fallback_models: Sequence[str]
+        extra_body: Mapping[str, Any] | None
+        split_think: bool
+        max_event_size: int | NotGiven
+
+    class StreamCallParams(CallParams, total=False):
+        """What `stream` takes beside `response_format`."""
+
+        pace: float
+        on_incomplete: Literal["raise", "return"]
+
+
 __all__ = ["CometSession"]
+
+T = TypeVar("T")
 
 # What the two forms of the route add to the session's headers. A compressor would hold an event stream back.
 _STREAM: Final = {
@@ -158,6 +181,14 @@ class CometSession:
         self._on_close.add(callback)
         return lambda: self._on_close.discard(callback)
 
+    @overload
+    def stream(self, *, response_format: type[T] | Schema[T], **call: Unpack[StreamCallParams]) -> ChatStream[T]: ...
+
+    @overload
+    def stream(
+        self, *, response_format: ResponseFormatParam | None = None, **call: Unpack[StreamCallParams]
+    ) -> ChatStream[Any]: ...
+
     def stream(
         self,
         *,
@@ -172,8 +203,9 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        **params: Unpack[ChatParams],
-    ) -> ChatStream:
+        response_format: type[T] | Schema[T] | ResponseFormatParam | None = None,
+        **params: Unpack[OtherChatParams],
+    ) -> ChatStream[Any]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
 
         Args:
@@ -192,6 +224,9 @@ class CometSession:
             split_think: Take text between ``<think>`` and ``</think>`` at the beginning of the answer for reasoning: it reads as
                 ``reasoning``, and ``content`` begins after it. For servers that do not separate the two themselves.
             max_event_size: As the session's, for this call.
+            response_format: A pydantic model, a dataclass, a TypedDict, or any type that pydantic's TypeAdapter takes: the answer
+                is JSON of that type, ``partials()`` yields it as it grows, and ``completion.parsed`` is the checked value. A
+                ``Schema`` of one says more. Or the wire's own form.
             **params: The wire's parameters by their names; None means not given.
         Returns:
             The stream.
@@ -207,6 +242,7 @@ class CometSession:
         return self._chat(
             {"model": model, "messages": messages, "stream": True, **params},
             extra_body,
+            response_format=response_format,
             timeouts=timeouts,
             retry=retry,
             headers=headers,
@@ -216,6 +252,16 @@ class CometSession:
             split_think=split_think,
             max_event_size=max_event_size,
         )
+
+    @overload
+    async def complete(
+        self, *, response_format: type[T] | Schema[T], **call: Unpack[CallParams]
+    ) -> ChatCompletion[T]: ...
+
+    @overload
+    async def complete(
+        self, *, response_format: ResponseFormatParam | None = None, **call: Unpack[CallParams]
+    ) -> ChatCompletion[Any]: ...
 
     async def complete(
         self,
@@ -229,8 +275,9 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        **params: Unpack[ChatParams],
-    ) -> ChatCompletion:
+        response_format: type[T] | Schema[T] | ResponseFormatParam | None = None,
+        **params: Unpack[OtherChatParams],
+    ) -> ChatCompletion[Any]:
         """Send one request in the route's synchronous form and return the completion.
 
         A proxy may cut an answer that is silent for long. ``stream(...)`` with ``until_done()`` returns the same completion and
@@ -246,6 +293,7 @@ class CometSession:
             extra_body: As ``stream``.
             split_think: As ``stream``.
             max_event_size: As the session's, for this call.
+            response_format: As ``stream``.
             **params: As ``stream``.
         Returns:
             The completion, as the server wrote it.
@@ -260,6 +308,7 @@ class CometSession:
         async with self._chat(
             body,
             extra_body,
+            response_format=response_format,
             timeouts=timeouts,
             retry=retry,
             headers=headers,
@@ -316,6 +365,7 @@ class CometSession:
         params: dict[str, Any],
         extra_body: Mapping[str, Any] | None,
         *,
+        response_format: object,
         timeouts: Timeouts | NotGiven | None,
         retry: RetryPolicy | int | NotGiven | None,
         headers: Mapping[str, str] | None,
@@ -324,7 +374,7 @@ class CometSession:
         fallback_models: Sequence[str],
         split_think: bool,
         max_event_size: int | NotGiven,
-    ) -> ChatStream:
+    ) -> ChatStream[Any]:
         if self._closed:
             raise UsageError(_CLOSED)
         clocks, policy = self.clocks.with_(timeouts), self._policy(retry)
@@ -337,7 +387,14 @@ class CometSession:
         if isinstance(max_event_size, NotGiven):
             max_event_size = self.max_event_size
         fallbacks = checked_fallbacks(fallback_models)
-        request = chat_request(params, extra_body=extra_body, validate=self.validate, stacklevel=3)
+        output = None
+        problems: Sequence[str] = ()
+        if response_format is not None:
+            # Programs that want text do not wait for the import.
+            from cometstream.structured import read_response_format
+
+            params["response_format"], output, problems = read_response_format(response_format)
+        request = chat_request(params, extra_body=extra_body, validate=self.validate, stacklevel=3, problems=problems)
         streamed = params.get("stream") is True
         endpoint = self._endpoint("/chat/completions", _STREAM if streamed else _COMPLETE, headers)
         attempts = Attempts(
@@ -358,7 +415,7 @@ class CometSession:
             max_event_size=checked_event_size(max_event_size),
             backlog=self._backlog,
         )
-        return ChatStream(attempts, make_answer, clocks=clocks, on_incomplete=on_incomplete, pace=pace)
+        return ChatStream(attempts, make_answer, clocks=clocks, on_incomplete=on_incomplete, pace=pace, output=output)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

@@ -23,6 +23,7 @@ __all__ = [
     "ImagePartParam",
     "InputAudioPartParam",
     "MessageParam",
+    "OtherChatParams",
     "PredictionParam",
     "ResponseFormatParam",
     "StreamOptionsParam",
@@ -242,8 +243,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class ChatParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages` and `stream`.
+class OtherChatParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream` and `response_format`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -261,7 +262,6 @@ class ChatParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     user: str | None
-    response_format: ResponseFormatParam | None
     tools: Sequence[ToolParam] | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
@@ -280,3 +280,9 @@ class ChatParams(TypedDict, total=False):
     store: bool | None
     verbosity: Literal["low", "medium", "high"] | str | None
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+
+
+class ChatParams(OtherChatParams, total=False):
+    """Every parameter of the request body but `model`, `messages` and `stream`."""
+
+    response_format: ResponseFormatParam | None
