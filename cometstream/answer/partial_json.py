@@ -341,7 +341,7 @@ class PartialJSON:
             self._shown = self._frame.grows(self._key)
             if self._shown:
                 self._frame.put(self._key, "")
-        elif _SCALAR.match(char):
+        elif _SCALAR.fullmatch(char):
             self._read = self._number_or_word
             return at
         else:

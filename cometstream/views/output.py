@@ -75,7 +75,7 @@ def read_output(
     text = message.content or ""
     error: OutputError
     if message.refusal:
-        error = OutputRefusedError(f"the model refused: {message.refusal}")
+        error = OutputRefusedError("the model refused to answer; `refusal` has its words")
         error.refusal = message.refusal
     elif not whole:
         error = OutputCutError(_cut(finish_reason))
