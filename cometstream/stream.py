@@ -22,6 +22,7 @@ from cometstream.request.describe import shown
 from cometstream.transport.incoming import Interrupted
 from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
+from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from cometstream.answer.machine import Answer, Outcome
     from cometstream.answer.sse import Comment
+    from cometstream.partials import GrowingOutput, Part, PartialReader
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
@@ -47,7 +49,7 @@ _LEFT: Final = (
 _TWO_READERS: Final = "another task is reading or opening this stream: one reader at a time"
 
 
-class ChatStream:
+class ChatStream(Parsed[ParsedT_co]):
     """One streamed answer: enter it with ``async with``, then iterate.
 
     ``async for chunk in stream`` yields ``ChatCompletionChunk`` objects. ``text()``, ``events()`` and ``relay()`` are other ways to
@@ -60,6 +62,7 @@ class ChatStream:
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
         usage_asked: The caller asked for the usage, so that it is relayed, too.
+        output: What ``response_format`` asked for, where that is JSON.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -85,6 +88,7 @@ class ChatStream:
         "_make_answer",
         "_on_incomplete",
         "_outcome",
+        "_output",
         "_pace",
         "_refusal",
         "_state",
@@ -104,8 +108,10 @@ class ChatStream:
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
         usage_asked: bool = True,
+        output: GrowingOutput[ParsedT_co] | None = None,
     ) -> None:
         self._connect = connect
+        self._output = output
         self._make_answer = make_answer
         self._clocks = clocks
         self._on_incomplete = on_incomplete
@@ -167,9 +173,10 @@ class ChatStream:
         self._close("cancelled")
 
     @property
-    def completion(self) -> ChatCompletion:
+    def completion(self) -> ChatCompletion[ParsedT_co]:
         """The completion as far as its chunks were handed over."""
-        return self._accumulator().completion if self._answer is None else self._answer.completion
+        completion = self._accumulator().completion if self._answer is None else self._answer.completion
+        return completion if self._output is None else completion.asking_for(self._output)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -266,7 +273,41 @@ class ChatStream:
         """
         return FrameReader(partial(self._pull, comments=True), lambda: self._answer)
 
-    async def until_done(self) -> ChatCompletion:
+    def partials(
+        self, *, on_part: Callable[[Part], object] | None = None, stop_on_invalid: bool = False
+    ) -> PartialReader[ParsedT_co]:
+        """Iterate the value that ``response_format`` asked for, as it grows: once for each piece of the first choice's text.
+
+        It is the same object each time, and grows: copy what you keep. A field that has not come is None, a text is there as far as
+        it came, all else once it is finished, in the form that its type asks for; what is not valid stays as JSON has it.
+
+        Args:
+            on_part: A function that is not async; called with each ``Part`` that is finished, those within it first.
+            stop_on_invalid: End the stream, and stop paying, as soon as a part is not valid.
+        Raises:
+            UsageError: The request has no ``response_format``, or one that is text.
+            ConfigurationError: An option cannot be used.
+        """
+        from cometstream.partials import PartialReader
+
+        if self._output is None:
+            raise UsageError("partials() needs a response_format: a type, or {'type': 'json_object'}")
+        if on_part is not None and not callable(on_part):
+            raise ConfigurationError(f"on_part must be a function of one argument; got {shown(on_part)}")
+        if not isinstance(stop_on_invalid, bool):
+            raise ConfigurationError(f"stop_on_invalid must be True or False; got {shown(stop_on_invalid)}")
+        return PartialReader(
+            self._pull,
+            self._accumulator,
+            self._output,
+            completion=lambda: self.completion,
+            is_complete=lambda: self._outcome == "complete",
+            close=self.aclose,
+            on_part=on_part,
+            stop_on_invalid=stop_on_invalid,
+        )
+
+    async def until_done(self) -> ChatCompletion[ParsedT_co]:
         """Read to the end and return the completion.
 
         Raises:
@@ -366,7 +407,7 @@ class ChatStream:
                     self._refusal = None if error is failure else error
                     answer.give_up()
                 return
-            failure.partial = answer.completion
+            failure.partial = self.completion
         self._outcome = answer.outcome if self._refusal is None else "error"
         self._state = "ended"
         try:

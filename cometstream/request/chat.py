@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, InvalidRequestError, StreamServerError
@@ -97,6 +97,7 @@ def chat_request(
     extra_body: Mapping[str, Any] | None = None,
     validate: bool = True,
     stacklevel: int = 1,
+    problems: Sequence[str] = (),
 ) -> ChatRequest:
     """Return the request for a call's arguments.
 
@@ -105,6 +106,7 @@ def chat_request(
         extra_body: A provider's own parameters. They are not checked, and replace others of the same name.
         validate: Check the parameters against the specification, and warn of those that the model's provider does not take.
         stacklevel: Where those warnings point to, as in `warnings.warn`: 1 is the line that calls this function.
+        problems: What else is wrong with the parameters, to be told together with what is found here.
 
     Raises:
         InvalidRequestError: The request does not match the specification, or cannot be written as JSON.
@@ -112,7 +114,7 @@ def chat_request(
     if extra_body is not None and not isinstance(extra_body, Mapping):
         raise InvalidRequestError([f"extra_body: is {kind(extra_body)}; it must be an object"])
     try:
-        return _request(params, extra_body, validate, stacklevel + 2)
+        return _request(params, extra_body, validate, stacklevel + 2, problems)
     except (CometError, Warning):  # a warning: the caller's filters make an error of it
         raise
     except Exception as error:  # raised by a mapping or sequence of the caller's own while it was read
@@ -167,7 +169,11 @@ def checked_fallbacks(fallback_models: object) -> tuple[str, ...]:
 
 
 def _request(
-    params: Mapping[str, Any], extra_body: Mapping[str, Any] | None, validate: bool, stacklevel: int
+    params: Mapping[str, Any],
+    extra_body: Mapping[str, Any] | None,
+    validate: bool,
+    stacklevel: int,
+    problems: Sequence[str],
 ) -> ChatRequest:
     body = {name: value for name, value in params.items() if value is not None or name in ("model", "messages")}
     messages = body.get("messages")
@@ -178,7 +184,7 @@ def _request(
             for message in messages
         ]
     if validate:
-        check_request(body)
+        check_request(body, problems)
         warn_parameters(body, stacklevel=stacklevel)
     added, usage_asked = False, True
     if body.get("stream") is True:
