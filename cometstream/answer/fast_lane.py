@@ -228,6 +228,10 @@ def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Re
         head, found, tail = after.partition(_PADDING_NAME + b":" + orjson.dumps(padding))
         if found:
             between, after = head + _PADDING_NAME + b":", tail
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None  # it was read leniently, which is noted of each chunk
     start = len(before) + len(name)
     return data[:start], between, after, Repeats(raw, key)
 

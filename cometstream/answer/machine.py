@@ -40,7 +40,7 @@ from cometstream.answer.fast_lane import FastLane
 from cometstream.answer.frames import Done, MessageChunk, chunk_beside, read_frame
 from cometstream.answer.json_text import Halves
 from cometstream.answer.restated import without_said
-from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
     CometError,
@@ -251,6 +251,14 @@ class Answer:
         """The event that brought the chunk handed over last."""
         event = self._event
         return Event(event[6:-2]) if isinstance(event, bytes) else event
+
+    @property
+    def wire(self) -> bytes:
+        """The same event as bytes, for whoever passes it on."""
+        event = self._event
+        if isinstance(event, bytes):
+            return event
+        return encode_event(event.data, event=event.event, id=event.id)
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the next bytes; empty bytes say that a wait ended without any.
@@ -585,7 +593,8 @@ class Answer:
                 chunk = ChatCompletionChunk(completion_as_chunk(document))
             if self._streamed:
                 self.accumulator.note("json_body")
-            self._hold(Event(chunk.to_json().encode()), chunk)
+            # Where a document was asked for it is the event, as the server wrote it.
+            self._hold(Event(chunk.to_json().encode() if self._streamed else self._body.raw), chunk)
             return
         body = read_error(document)
         if body is not None:

@@ -596,6 +596,8 @@ SECOND = filled(frame(call('"id":"call_b","type":"function","function":{"name":"
         pytest.param([CALL, *run("arguments among nulls", "{}")] * 4, id="an id again for each piece"),
         pytest.param([CALL, *run("a call's name", "{"), *run("arguments", "1}")] * 4, id="a name again for each piece"),
         pytest.param([*run("nulls and a role"), *run("parts"), *run("nulls and a role")], id="parts come between"),
+        pytest.param([filled(frame('"content":@', end=',"x":1e400'), '"a"')] * 20, id="JSON that is read leniently"),
+        pytest.param([filled(frame('"content":@', top='"x":NaN,'), '"a"')] * 20, id="not a number"),
     ],
 )
 def test_the_lane_is_not_to_be_seen(datas: list[bytes], strict: bool) -> None:

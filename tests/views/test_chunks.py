@@ -311,3 +311,10 @@ def test_the_type_of_a_part_decides_what_it_is(part: Any, text: str, reasoning: 
 )
 def test_a_finish_reason_may_say_that_the_answer_failed(reason: str | None, failed: bool) -> None:
     assert is_error_reason(reason) is failed
+
+
+def test_a_fragment_of_a_custom_tools_call_reads_name_and_text() -> None:
+    call = ChoiceDeltaToolCall({"index": 0, "custom": {"name": "sql", "input": "sel"}})
+    assert call.custom is not None
+    assert (call.custom.name, call.custom.input) == ("sql", "sel")
+    assert ChoiceDeltaToolCall({"index": 0}).custom is None
