@@ -7,6 +7,7 @@ task, queue or generator in between.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import warnings
 from functools import partial
@@ -251,8 +252,10 @@ class ChatStream(Parsed[ParsedT_co]):
 
         if self._output is None:
             raise UsageError("partials() needs a response_format: a type, or {'type': 'json_object'}")
-        if on_part is not None and not callable(on_part):
-            raise ConfigurationError(f"on_part must be a function of one argument; got {shown(on_part)}")
+        if on_part is not None and (not callable(on_part) or inspect.iscoroutinefunction(on_part)):
+            raise ConfigurationError(
+                f"on_part must be a function of one argument that is not async; got {shown(on_part)}"
+            )
         if not isinstance(stop_on_invalid, bool):
             raise ConfigurationError(f"stop_on_invalid must be True or False; got {shown(stop_on_invalid)}")
         return PartialReader(

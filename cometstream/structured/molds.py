@@ -124,7 +124,7 @@ class Mold:
             arguments = get_args(shape)
             return _Names({}, self._molds.of(arguments[1]) if len(arguments) == 2 else _ANY, None, self._molds, depth)
         fields = self._fields(origin)
-        if fields is None:
+        if fields is None or origin is None:
             return _Names({}, _ANY, self, self._molds, depth)
         if is_typeddict(origin):
             return _Names(fields, _ANY, None, self._molds, depth)

@@ -326,6 +326,7 @@ def test_what_cannot_be_made_in_part_is_plain_until_it_ends() -> None:
         name: str
         next: Local | None
 
+    type_: Any
     for type_ in (Local, Linked):
         parser, parts = read(type_, '{"name": "a", "next": {"name": "b", "next": nu')
         assert parser.complete is False
