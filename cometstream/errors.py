@@ -5,7 +5,10 @@
     CometError                        the root; picklable and copyable
     ├── InvalidRequestError           also ValueError; the request does not match the specification, nothing was sent
     ├── ConfigurationError            also ValueError; a key, base URL, header or option cannot be used, nothing was sent
+    │   └── ToolStateError            a saved state of a run with tools was changed, or another version wrote it
     ├── UsageError                    also RuntimeError; a closed session, two readers at once, a stream not entered
+    ├── ToolError                     raised by a tool: its message is what the model is told
+    ├── ToolCallError                 the model's tool calls cannot be run, and it was corrected often enough
     ├── APIConnectionError            also ConnectionError; there was no answer
     │   └── APITimeoutError           also TimeoutError; one of the four clocks, named by .clock
     ├── APIStatusError                an HTTP status other than 2xx; itself for 3xx, 402, 408, 409, 413, 422 ...
@@ -59,6 +62,9 @@ __all__ = [
     "StreamServerError",
     "StreamTruncatedError",
     "StreamUnterminatedError",
+    "ToolCallError",
+    "ToolError",
+    "ToolStateError",
     "UsageError",
 ]
 
@@ -128,6 +134,21 @@ class InvalidRequestError(CometError, ValueError):
 
 class ConfigurationError(CometError, ValueError):
     """A key, base URL, header, proxy or option cannot be used as it was given; nothing was sent."""
+
+
+class ToolStateError(ConfigurationError):
+    """A saved state of a run with tools was changed since it was made, or another version wrote it; nothing was run."""
+
+
+class ToolError(CometError):
+    """Raised by a tool of yours: the message is what the model is told in place of a result.
+
+    Every other exception of a tool is told to the model without its words.
+    """
+
+
+class ToolCallError(CometError):
+    """The model called tools that do not exist, or with arguments that do not validate, more often than was allowed."""
 
 
 class UsageError(CometError, RuntimeError):

@@ -7,23 +7,18 @@ task, queue or generator in between.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
-from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.budget import Budget
-from cometstream.errors import CometError, ConfigurationError, UsageError
+from cometstream.errors import CometError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
-from cometstream.policy import is_seconds
-from cometstream.readers import EventReader, RelayReader, TextReader
-from cometstream.request.describe import shown
+from cometstream.readable import Readable
 from cometstream.transport.incoming import Interrupted
 from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
-from cometstream.views.output import Parsed, ParsedT_co
+from cometstream.views.output import ParsedT_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +27,7 @@ if TYPE_CHECKING:
 
     from cometstream.answer.machine import Answer, Outcome
     from cometstream.answer.sse import Comment
-    from cometstream.partials import GrowingOutput, Part, PartialReader
+    from cometstream.partials import GrowingOutput
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
@@ -42,10 +37,15 @@ __all__ = ["ChatStream"]
 # Bytes that are read before other tasks get a turn, where a read never has to wait: a compressed answer unpacks to many.
 _A_TURN: Final = 256 * 1024
 
+_LEFT: Final = (
+    "this stream was closed when its `async with` block was left: read it inside the block. A web framework reads a response after "
+    "the handler has returned; cometstream.relay has responses that enter the stream themselves"
+)
+
 _TWO_READERS: Final = "another task is reading or opening this stream: one reader at a time"
 
 
-class ChatStream(Parsed[ParsedT_co]):
+class ChatStream(Readable[ParsedT_co]):
     """One streamed answer: enter it with ``async with``, then iterate.
 
     ``async for chunk in stream`` yields ``ChatCompletionChunk`` objects. ``text()``, ``events()`` and ``relay()`` are other ways to
@@ -57,6 +57,7 @@ class ChatStream(Parsed[ParsedT_co]):
         clocks: The four clocks.
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
+        usage_asked: The caller asked for the usage, so that it is relayed, too.
         output: What ``response_format`` asked for, where that is JSON.
 
     Raises:
@@ -90,6 +91,7 @@ class ChatStream(Parsed[ParsedT_co]):
         "_time",
         "_timer",
         "_total_due",
+        "_usage_asked",
         "_waiting",
     )
 
@@ -101,6 +103,7 @@ class ChatStream(Parsed[ParsedT_co]):
         clocks: Clocks,
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
+        usage_asked: bool = True,
         output: GrowingOutput[ParsedT_co] | None = None,
     ) -> None:
         self._connect = connect
@@ -109,7 +112,9 @@ class ChatStream(Parsed[ParsedT_co]):
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
-        self._state: Literal["new", "open", "ended", "closed"] = "new"
+        self._usage_asked = usage_asked
+        # "left" is closed by the end of its block; "closed" is everything else that closed it, the stop button above all.
+        self._state: Literal["new", "open", "ended", "left", "closed"] = "new"
         self._outcome: Outcome | None = None
         self._waiting = False  # for bytes, or for an attempt to open
         self._in_a_turn = 0
@@ -150,7 +155,10 @@ class ChatStream(Parsed[ParsedT_co]):
                     self._loop.call_soon_threadsafe(end)
 
     async def __aexit__(self, *exc_info: object) -> None:
+        was_read = self._waiting or self._state == "closed"
         self._close("cancelled")
+        if not was_read:
+            self._state = "left"
 
     async def aclose(self) -> None:
         """End the stream, also from another task: a reader's loop ends quietly, the connection is closed at once.
@@ -174,6 +182,11 @@ class ChatStream(Parsed[ParsedT_co]):
         ``truncated``: cut before. ``error``: an error frame, a bad frame or a clock. ``cancelled``: you left.
         """
         return self._outcome
+
+    @property
+    def error(self) -> CometError | None:
+        """Why the answer did not end well; None while it runs, where it is complete, and where you left."""
+        return self._failure if self._outcome in ("error", "truncated", "unterminated") else None
 
     @property
     def response(self) -> StreamResponse:
@@ -207,88 +220,6 @@ class ChatStream(Parsed[ParsedT_co]):
 
     def __aiter__(self) -> Self:
         return self
-
-    def text(self, *, smooth: float | None = None) -> TextReader:
-        """Iterate the first choice's text.
-
-        Args:
-            smooth: Seconds over which a burst may be spread, in small pieces, for a display; None yields texts as they came.
-        Raises:
-            ConfigurationError: `smooth` is not a time.
-        """
-        if smooth is not None and not is_seconds(smooth):
-            raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
-        return TextReader(self._pull, smooth, lambda: self._state == "closed")
-
-    def events(self) -> EventReader:
-        """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
-        return EventReader(partial(self._pull, comments=True), self._accumulator)
-
-    def relay(self) -> RelayReader:
-        """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
-
-        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised.
-        """
-        return RelayReader(
-            partial(self._pull, comments=True), lambda: self._answer, lambda: (self._outcome, self._failure)
-        )
-
-    def partials(
-        self, *, on_part: Callable[[Part], object] | None = None, stop_on_invalid: bool = False
-    ) -> PartialReader[ParsedT_co]:
-        """Iterate the value that ``response_format`` asked for, as it grows: once for each piece of the first choice's text.
-
-        It is the same object each time, and grows: copy what you keep. A field that has not come is None, a text is there as far as
-        it came, all else once it is finished, in the form that its type asks for; what is not valid stays as JSON has it.
-
-        Args:
-            on_part: A function that is not async; called with each ``Part`` that is finished, those within it first.
-            stop_on_invalid: End the stream, and stop paying, as soon as a part is not valid.
-        Raises:
-            UsageError: The request has no ``response_format``, or one that is text.
-            ConfigurationError: An option cannot be used.
-        """
-        from cometstream.partials import PartialReader
-
-        if self._output is None:
-            raise UsageError("partials() needs a response_format: a type, or {'type': 'json_object'}")
-        if on_part is not None and (not callable(on_part) or inspect.iscoroutinefunction(on_part)):
-            raise ConfigurationError(
-                f"on_part must be a function of one argument that is not async; got {shown(on_part)}"
-            )
-        if not isinstance(stop_on_invalid, bool):
-            raise ConfigurationError(f"stop_on_invalid must be True or False; got {shown(stop_on_invalid)}")
-        return PartialReader(
-            self._pull,
-            self._accumulator,
-            self._output,
-            completion=lambda: self.completion,
-            is_complete=lambda: self._outcome == "complete",
-            close=self.aclose,
-            on_part=on_part,
-            stop_on_invalid=stop_on_invalid,
-        )
-
-    async def until_done(self) -> ChatCompletion[ParsedT_co]:
-        """Read to the end and return the completion.
-
-        Raises:
-            CometError: As iterating.
-        Cancellation:
-            Safe; what was read stays in ``completion``.
-        """
-        try:
-            while True:
-                await self._pull()
-                # Nobody wants to see the chunks: what has arrived is added up at once.
-                assert self._answer is not None  # it gave the chunk
-                self._answer.skim()
-        except StopAsyncIteration:
-            return self.completion
-
-    def _accumulator(self) -> Accumulator:
-        """Return what the chunks add up to; that of another attempt is another."""
-        return Accumulator() if self._answer is None else self._answer.accumulator
 
     @overload
     async def _pull(self) -> ChatCompletionChunk: ...
@@ -383,6 +314,8 @@ class ChatStream(Parsed[ParsedT_co]):
             raise UsageError("enter the stream with `async with` before reading it")
         if self._state == "open":
             raise UsageError(_TWO_READERS)  # the other one is still entering
+        if self._state == "left" and self._outcome == "cancelled":
+            raise UsageError(_LEFT)
         if self._failure is not None and self._state == "ended":
             quiet = self._on_incomplete == "return" and self._outcome in ("truncated", "unterminated")
             if not quiet:
@@ -421,7 +354,7 @@ class ChatStream(Parsed[ParsedT_co]):
             answer.ended(None, now)
 
     def _close(self, outcome: Outcome) -> None:
-        if self._state == "closed":
+        if self._state in ("left", "closed"):
             return
         self._state = "closed"
         answer = self._answer

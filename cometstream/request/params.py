@@ -26,6 +26,7 @@ __all__ = [
     "OtherChatParams",
     "PredictionParam",
     "ResponseFormatParam",
+    "RunParams",
     "StreamOptionsParam",
     "SystemMessageParam",
     "TextPartParam",
@@ -243,8 +244,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class OtherChatParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages`, `stream` and `response_format`.
+class CommonParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream`, `tools` and `response_format`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -262,7 +263,6 @@ class OtherChatParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     user: str | None
-    tools: Sequence[ToolParam] | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
     stream_options: StreamOptionsParam | Mapping[str, object] | None
@@ -280,6 +280,18 @@ class OtherChatParams(TypedDict, total=False):
     store: bool | None
     verbosity: Literal["low", "medium", "high"] | str | None
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+
+
+class RunParams(CommonParams, total=False):
+    """What a run of tools takes: it has `tools` of its own."""
+
+    response_format: ResponseFormatParam | None
+
+
+class OtherChatParams(CommonParams, total=False):
+    """What a call takes beside `model`, `messages` and `response_format`."""
+
+    tools: Sequence[ToolParam] | None
 
 
 class ChatParams(OtherChatParams, total=False):

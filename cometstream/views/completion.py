@@ -25,6 +25,7 @@ __all__ = [
     "ChatCompletion",
     "ChatCompletionMessage",
     "CompletionChoice",
+    "CustomCall",
     "FunctionCall",
     "ToolCall",
     "completion_as_chunk",
@@ -82,11 +83,28 @@ class FunctionCall(View):
         return arguments_text(self._raw.get("arguments")) or ""
 
 
+class CustomCall(View):
+    """The custom tool that a call names, and the text for it."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The tool's name; ``""`` where it never came."""
+        return text_or_none(self._raw.get("name")) or ""
+
+    @property
+    def input(self) -> str:
+        """The text, as the model wrote it."""
+        return text_or_none(self._raw.get("input")) or ""
+
+
 class ToolCall(View):
     """One whole tool call.
 
     Args:
-        raw: The call as ``{"id", "type", "function": {"name", "arguments"}}`` and whatever the provider added.
+        raw: The call as ``{"id", "type", "function": {"name", "arguments"}}``, or ``"custom": {"name", "input"}`` in the function's
+            place, and whatever the provider added.
         complete: Whether the choice it belongs to ended in a way that proves the call whole.
     """
 
@@ -103,7 +121,7 @@ class ToolCall(View):
 
     @property
     def type(self) -> str:
-        """``"function"``, or a kind the provider adds."""
+        """``"function"``, ``"custom"``, or a kind the provider adds."""
         return text_or_none(self._raw.get("type")) or "function"
 
     @property
@@ -112,8 +130,19 @@ class ToolCall(View):
         return FunctionCall(dict_or_empty(self._raw.get("function")))
 
     @property
+    def custom(self) -> CustomCall | None:
+        """Name and text of a call of a custom tool; None for any other call."""
+        return CustomCall(dict_or_empty(self._raw.get("custom"))) if self.type == "custom" else None
+
+    @property
     def executable(self) -> bool:
-        """Whether the call came whole: its choice ended properly, it has a name, and its arguments are a JSON object."""
+        """Whether the call came whole: its choice ended properly, it has a name, and its arguments are a JSON object.
+
+        A custom tool takes any text.
+        """
+        custom = self.custom
+        if custom is not None:
+            return self._complete and custom.name != ""
         try:
             self.parse()
         except ProtocolError:
@@ -124,8 +153,11 @@ class ToolCall(View):
         """Return the arguments as a dict; a tool without arguments (``""`` or null on the wire) gives ``{}``.
 
         Raises:
-            ProtocolError: The call was cut, or its arguments are not a JSON object. Do not execute it.
+            ProtocolError: The call was cut, or its arguments are not a JSON object. Do not execute it. Or it is of a custom tool,
+                whose text is in ``custom.input``.
         """
+        if self.type == "custom":
+            raise ProtocolError("a call of a custom tool has no arguments: its text is in call.custom.input")
         name, arguments = self.function.name, said_once([self.function.arguments])[0]
         raw = arguments.encode("utf-8", "replace")
         if not self._complete:

@@ -544,7 +544,7 @@ def test_the_deltas_make_the_completion_and_the_last_done_has_it_all(stream: lis
         message = choice.message
         for name in ("content", "refusal", "reasoning"):
             got = [e for e in mine if e.type == f"{name}.delta"]
-            assert "".join(e.delta for e in got) == (getattr(message, name) or "")  # type: ignore[union-attr]
+            assert "".join(e.delta for e in got) == (getattr(message, name) or "")  # type: ignore[union-attr] # by its type
             done = [getattr(e, name) for e in mine if e.type == f"{name}.done"]
             assert done[-1:] == ([getattr(message, name)] if getattr(message, name) else [])
         for place, made in enumerate(message.tool_calls or []):
