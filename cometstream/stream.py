@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
+    from cometstream.views.cost import Prices
 
 __all__ = ["ChatStream"]
 
@@ -54,6 +55,7 @@ class ChatStream:
         clocks: The four clocks.
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
+        prices: What the completion's ``cost`` goes by; None for no prices.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -80,6 +82,7 @@ class ChatStream:
         "_on_incomplete",
         "_outcome",
         "_pace",
+        "_prices",
         "_refusal",
         "_state",
         "_time",
@@ -96,12 +99,14 @@ class ChatStream:
         clocks: Clocks,
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
+        prices: Prices | None = None,
     ) -> None:
         self._connect = connect
         self._make_answer = make_answer
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
+        self._prices = prices
         self._state: Literal["new", "open", "ended", "closed"] = "new"
         self._outcome: Outcome | None = None
         self._waiting = False  # for bytes, or for an attempt to open
@@ -156,7 +161,9 @@ class ChatStream:
     @property
     def completion(self) -> ChatCompletion:
         """The completion as far as its chunks were handed over."""
-        return self._accumulator().completion if self._answer is None else self._answer.completion
+        completion = self._accumulator().completion if self._answer is None else self._answer.completion
+        completion.prices = self._prices
+        return completion
 
     @property
     def outcome(self) -> Outcome | None:
@@ -184,6 +191,8 @@ class ChatStream:
         began, answer = self._entered, self._answer
         first = None if answer is None else answer.first_content
         until = self._left or (0.0 if began is None else self._time())
+        completion = self.completion
+        cost = completion.cost
         return StreamMetrics(
             request_id=None if answer is None else self._incoming.request_id,
             attempts=self._connect.made,
@@ -191,7 +200,9 @@ class ChatStream:
             duration=until - (began or 0.0),
             chunks=0 if answer is None else answer.chunks,
             bytes=0 if answer is None else self._incoming.bytes,
-            usage=self.completion.usage,
+            usage=completion.usage,
+            cost=cost,
+            cost_source="unknown" if cost is None else completion.cost_source,
         )
 
     def __repr__(self) -> str:
@@ -325,7 +336,7 @@ class ChatStream:
                     self._refusal = None if error is failure else error
                     answer.give_up()
                 return
-            failure.partial = answer.completion
+            failure.partial = self.completion
         self._outcome = answer.outcome if self._refusal is None else "error"
         self._state = "ended"
         try:

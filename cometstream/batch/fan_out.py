@@ -159,7 +159,8 @@ def fan_out(
             kept: up to 256, and four more for each request at a time.
         max_tokens_total: Start no more rows once so many tokens are used or expected from requests under way; None for no limit.
         price: The cost of a million input and a million output tokens, as a pair, or a mapping from models to such pairs. It is
-            used for ``progress.cost`` if the server reports no cost.
+            used for ``progress.cost`` if the server reports no cost. Models without one have the price of ``session.catalog()``,
+            where that was called.
         on_progress: A function that is not async; called with the ``BatchProgress`` after each row.
         split_think: As in ``CometSession.stream``, for every row.
         max_event_size: As the session's, for every row.
@@ -206,7 +207,7 @@ def fan_out(
     limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm, max_retry_after=policy.max_retry_after)
     limits(now=0.0)  # only when the loop runs is its clock known
 
-    cost = Cost(price)
+    cost = Cost(price, session.prices)
 
     def make_rows() -> Rows:
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
+from cometstream.views.cost import Prices, is_amount, reported_cost, token_cost
 
 if TYPE_CHECKING:
     from cometstream.views.chunks import CompletionUsage
@@ -16,23 +17,20 @@ __all__ = ["Cost", "Price"]
 Price: TypeAlias = "tuple[float, float] | Mapping[str, tuple[float, float]]"
 """What a million input and a million output tokens cost, for all models or by model."""
 
-_MILLION: Final = 1_000_000
-
-# No answer costs more, in whatever currency.
-_MOST: Final = 1e9
-
 
 class Cost:
     """Computes the cost of one answer.
 
     Args:
         price: The caller's prices; None if there are no prices.
+        catalog: The prices of the gateway's catalogue, for models that have none of the caller's.
 
     Raises:
         ConfigurationError: They are not prices.
     """
 
-    def __init__(self, price: Price | None) -> None:
+    def __init__(self, price: Price | None, catalog: Prices | None = None) -> None:
+        self._catalog = Prices() if catalog is None else catalog
         self._by_model: dict[str, tuple[float, float]] = {}
         self._price: tuple[float, float] | None = None
         if isinstance(price, Mapping):
@@ -50,19 +48,13 @@ class Cost:
                 )
 
     def of(self, model: str, usage: CompletionUsage) -> float | None:
-        """Return the cost of these tokens; None if neither the server nor the caller says."""
-        reported = usage.to_dict().get("cost")
-        if _is_amount(reported):
-            return float(reported)
-        price = self._by_model.get(model, self._price)
-        if price is None:
-            return None
-        return (usage.prompt_tokens * price[0] + usage.completion_tokens * price[1]) / _MILLION
+        """Return the cost of these tokens; None if neither the server nor the caller nor the catalogue says."""
+        reported = reported_cost(usage)
+        if reported is not None:
+            return reported
+        price = self._by_model.get(model, self._price) or self._catalog.of(model)
+        return None if price is None else token_cost(usage, price)
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_amount, value))
-
-
-def _is_amount(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(is_amount, value))

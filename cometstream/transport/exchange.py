@@ -80,6 +80,12 @@ class Endpoint:
         self.proxy = proxy
         self.context = context
 
+    def elsewhere(self, url: str, *, without: str) -> Endpoint:
+        """Return the route at another address of the same host, without one of the headers."""
+        headers = self.headers.copy()
+        headers.popall(without, None)
+        return Endpoint(self._pool, url, headers=headers, proxy=self.proxy, context=self.context)
+
     async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
 
