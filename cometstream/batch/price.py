@@ -1,4 +1,4 @@
-"""What a row cost: as the server reported it, or by the caller's prices. It is never guessed."""
+"""What an answer cost: as the server reported it, or by the caller's prices. It is never guessed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost", "Price"]
 
-Price: TypeAlias = "tuple[float, float] | Mapping[str, tuple[float, float]]"
-"""What a million input and a million output tokens cost, for all models or by model."""
+Price: TypeAlias = "tuple[float, ...] | Mapping[str, tuple[float, ...]]"
+"""What a million input, a million output and (optionally) a million cached input tokens cost, for all models or by model."""
 
 
 class Cost:
@@ -31,8 +31,8 @@ class Cost:
 
     def __init__(self, price: Price | None, catalog: Prices | None = None) -> None:
         self._catalog = Prices() if catalog is None else catalog
-        self._by_model: dict[str, tuple[float, float]] = {}
-        self._price: tuple[float, float] | None = None
+        self._by_model: dict[str, tuple[float, ...]] = {}
+        self._price: tuple[float, ...] | None = None
         if isinstance(price, Mapping):
             try:
                 self._by_model = dict(price)
@@ -40,11 +40,12 @@ class Cost:
                 raise ConfigurationError(f"price: cannot be read ({shown(error)})") from error
         else:
             self._price = price
-        for pair in (*self._by_model.values(), *(() if self._price is None else (self._price,))):
-            if not _is_pair(pair):
+        for amounts in (*self._by_model.values(), *(() if self._price is None else (self._price,))):
+            if not _is_price(amounts):
                 raise ConfigurationError(
-                    "price: must be what a million input and a million output tokens cost, as in (1.25, 10), "
-                    f"or a mapping from models to such pairs; got {shown(pair)}"
+                    "price: must be what a million input and a million output tokens cost, as in (1.25, 10), and optionally "
+                    "a million cached input tokens, as in (1.25, 10, 0.125); or a mapping from models to such prices; "
+                    f"got {shown(amounts)}"
                 )
 
     def of(self, model: str, usage: CompletionUsage) -> float | None:
@@ -56,5 +57,5 @@ class Cost:
         return None if price is None else token_cost(usage, price)
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(is_amount, value))
+def _is_price(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) in (2, 3) and all(map(is_amount, value))

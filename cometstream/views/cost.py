@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
     from cometstream.views.chunks import CompletionUsage
 
-__all__ = ["CostSource", "Prices", "TokenPrice", "is_amount", "reported_cost", "token_cost", "without_date"]
+__all__ = [
+    "CostSource",
+    "Prices",
+    "TokenPrice",
+    "is_amount",
+    "output_tokens",
+    "reported_cost",
+    "token_cost",
+    "without_date",
+]
 
 CostSource: TypeAlias = Literal["reported", "catalog", "unknown"]
 """Who says what an answer cost: the server with its usage, the gateway's catalogue of models, or nobody."""
@@ -56,18 +65,31 @@ def reported_cost(usage: CompletionUsage) -> float | None:
     return float(reported) if is_amount(reported) else None
 
 
-def token_cost(usage: CompletionUsage, price: tuple[float, float]) -> float:
-    """Return what the tokens cost. Tokens of a prompt's cache count as all others: lists have no price for them.
+def token_cost(usage: CompletionUsage, price: tuple[float, ...]) -> float:
+    """Return what the tokens cost.
 
-    Some providers count the tokens of the reasoning in the total only, and bill them as output.
+    Args:
+        usage: The tokens.
+        price: What a million input, a million output and (optionally) a million cached input tokens cost. Without the third,
+            cached tokens cost as much as all others.
     """
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    beyond = usage.total_tokens - prompt - completion
-    details = usage.raw.get("completion_tokens_details")
-    reasoning = int_or_none(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-    if beyond > 0 and beyond == reasoning:
-        completion += beyond
-    return (prompt * price[0] + completion * price[1]) / _MILLION
+    prompt, completion, *rest = price
+    cached = min(_cached_tokens(usage), usage.prompt_tokens) if rest else 0
+    amount = (usage.prompt_tokens - cached) * prompt + output_tokens(usage) * completion
+    return (amount + (cached * rest[0] if cached else 0.0)) / _MILLION
+
+
+def output_tokens(usage: CompletionUsage) -> int:
+    """Return the output tokens that are billed. Some providers count reasoning in ``total_tokens`` only (xAI, Gemini)."""
+    return max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens)
+
+
+def _cached_tokens(usage: CompletionUsage) -> int:
+    details = usage.prompt_tokens_details
+    tokens = None if details is None else details.cached_tokens
+    if tokens is None:
+        tokens = int_or_none(usage.raw.get("prompt_cache_hit_tokens"))  # DeepSeek's name
+    return max(tokens or 0, 0)
 
 
 def is_amount(value: Any) -> TypeGuard[float]:

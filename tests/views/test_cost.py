@@ -27,8 +27,6 @@ PRICE = TokenPrice(1.0, 10.0)
             },
             0.012,
         ),
-        # a total that is more for another reason
-        ({"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 2100}, 0.002),
         (
             {
                 "prompt_tokens": 0,
@@ -43,6 +41,12 @@ PRICE = TokenPrice(1.0, 10.0)
 )
 def test_tokens_cost_what_a_million_of_them_cost(usage: dict[str, Any], cost: float) -> None:
     assert token_cost(CompletionUsage(usage), PRICE) == pytest.approx(cost)
+
+
+def test_cached_tokens_cost_what_the_price_says_of_them_or_as_much_as_others() -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 600}}
+    assert token_cost(CompletionUsage(usage), (1.0, 10.0, 0.5)) == pytest.approx(0.0007)
+    assert token_cost(CompletionUsage(usage), PRICE) == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize(
