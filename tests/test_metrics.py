@@ -28,4 +28,4 @@ def test_metrics_are_equal_by_their_fields_and_show_them() -> None:
 def test_metrics_are_copied_and_pickled_and_never_change() -> None:
     assert METRICS == copy.copy(METRICS) == pickle.loads(pickle.dumps(METRICS))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        METRICS.chunks = 4  # type: ignore[misc]
+        METRICS.chunks = 4  # type: ignore[misc] # that it is refused is the test

@@ -39,7 +39,7 @@ from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, rea
 from cometstream.answer.fast_lane import FastLane
 from cometstream.answer.frames import Done, chunk_beside, read_frame
 from cometstream.answer.json_text import Halves
-from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
     CometError,
@@ -253,6 +253,14 @@ class Answer:
         event = self._event
         return Event(event[6:-2]) if isinstance(event, bytes) else event
 
+    @property
+    def wire(self) -> bytes:
+        """The same event as bytes, for whoever passes it on."""
+        event = self._event
+        if isinstance(event, bytes):
+            return event
+        return encode_event(event.data, event=event.event, id=event.id)
+
     def receive(self, data: bytes, now: float) -> None:
         """Take the next bytes; empty bytes say that a wait ended without any.
 
@@ -308,9 +316,12 @@ class Answer:
                 # An event with a name may be an error, whatever its data looks like.
                 chunk = self._lane.read(item.data) if type(item) is Event else None
                 if chunk is None:
-                    self._flows = False
-                    self._take(item)
-                    break
+                    chunk = self._take(item)
+                    if chunk is None:
+                        break
+                    self._hand_over(item, chunk)
+                    self._flows = self._pending is None and self.state not in _STILL
+                    return chunk
                 self._event = item
             elif self._unread:
                 chunk = self._lane.read_alone(self._unread) if self._parser.between else None
@@ -436,13 +447,15 @@ class Answer:
                 f"{backlog.limit} bytes together (8 times max_event_size)"
             )
 
-    def _take(self, event: Event) -> None:
-        """Hold the chunk that an event brings, to be handed over, or note what else happens with it."""
+    def _take(self, event: Event) -> ChatCompletionChunk | None:
+        """Return the chunk that an event brings if it can be handed over as it came; else hold it, or note what happens with it."""
         try:
             frame = read_frame(event, self.accumulator.note, self._halves)
         except ProtocolError as error:
             self._then("bad_frame", self._context.redact_error(error))
-            return
+            return None
+        if isinstance(frame, ChatCompletionChunk) and self._flows and self._splitter is None:
+            return frame
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
             self.done = True
@@ -454,6 +467,7 @@ class Answer:
             self._hold(event, frame)
         elif isinstance(frame, ErrorBody):
             self._take_error(event, frame)
+        return None
 
     def _take_error(self, event: Event, body: ErrorBody) -> None:
         beside = chunk_beside(body)
@@ -572,7 +586,8 @@ class Answer:
                 chunk = ChatCompletionChunk(completion_as_chunk(document))
             if self._streamed:
                 self.accumulator.note("json_body")
-            self._hold(Event(chunk.to_json().encode()), chunk)
+            # Where a document was asked for it is the event, as the server wrote it.
+            self._hold(Event(chunk.to_json().encode() if self._streamed else self._body.raw), chunk)
             return
         body = read_error(document)
         if body is not None:

@@ -1,4 +1,4 @@
-"""What a row cost: as the server reported it, or by the caller's prices. It is never guessed."""
+"""What an answer cost: as the server reported it, or by the caller's prices. It is never guessed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cometstream.request.describe import shown
 if TYPE_CHECKING:
     from cometstream.views.chunks import CompletionUsage
 
-__all__ = ["Cost", "Price"]
+__all__ = ["Cost", "Price", "output_tokens"]
 
-Price: TypeAlias = "tuple[float, float] | Mapping[str, tuple[float, float]]"
-"""What a million input and a million output tokens cost, for all models or by model."""
+Price: TypeAlias = "tuple[float, ...] | Mapping[str, tuple[float, ...]]"
+"""What a million input, a million output and (optionally) a million cached input tokens cost, for all models or by model."""
 
 _MILLION: Final = 1_000_000
 
@@ -33,8 +33,8 @@ class Cost:
     """
 
     def __init__(self, price: Price | None) -> None:
-        self._by_model: dict[str, tuple[float, float]] = {}
-        self._price: tuple[float, float] | None = None
+        self._by_model: dict[str, tuple[float, ...]] = {}
+        self._price: tuple[float, ...] | None = None
         if isinstance(price, Mapping):
             try:
                 self._by_model = dict(price)
@@ -42,11 +42,12 @@ class Cost:
                 raise ConfigurationError(f"price: cannot be read ({shown(error)})") from error
         else:
             self._price = price
-        for pair in (*self._by_model.values(), *(() if self._price is None else (self._price,))):
-            if not _is_pair(pair):
+        for amounts in (*self._by_model.values(), *(() if self._price is None else (self._price,))):
+            if not _is_price(amounts):
                 raise ConfigurationError(
-                    "price: must be what a million input and a million output tokens cost, as in (1.25, 10), "
-                    f"or a mapping from models to such pairs; got {shown(pair)}"
+                    "price: must be what a million input and a million output tokens cost, as in (1.25, 10), and optionally "
+                    "a million cached input tokens, as in (1.25, 10, 0.125); or a mapping from models to such prices; "
+                    f"got {shown(amounts)}"
                 )
 
     def of(self, model: str, usage: CompletionUsage) -> float | None:
@@ -57,11 +58,26 @@ class Cost:
         price = self._by_model.get(model, self._price)
         if price is None:
             return None
-        return (usage.prompt_tokens * price[0] + usage.completion_tokens * price[1]) / _MILLION
+        cached = min(_cached_tokens(usage), usage.prompt_tokens) if len(price) > 2 else 0
+        amount = (usage.prompt_tokens - cached) * price[0] + output_tokens(usage) * price[1]
+        return (amount + (cached * price[2] if cached else 0.0)) / _MILLION
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_amount, value))
+def output_tokens(usage: CompletionUsage) -> int:
+    """Return the output tokens that are billed. Some providers count reasoning in ``total_tokens`` only (xAI, Gemini)."""
+    return max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens)
+
+
+def _cached_tokens(usage: CompletionUsage) -> int:
+    details = usage.prompt_tokens_details
+    tokens = None if details is None else details.cached_tokens
+    if tokens is None:
+        tokens = usage.to_dict().get("prompt_cache_hit_tokens")  # DeepSeek's name
+    return tokens if isinstance(tokens, int) and tokens > 0 else 0
+
+
+def _is_price(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) in (2, 3) and all(map(_is_amount, value))
 
 
 def _is_amount(value: Any) -> TypeGuard[float]:

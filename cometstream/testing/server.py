@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
@@ -35,7 +36,7 @@ class RecordedRequest:
     """A request that the server has read to its end.
 
     Attributes:
-        id: The server's id for it, sent as ``x-request-id`` and in the messages of the gateway's errors.
+        id: The server's id for it, sent as ``X-Cometapi-Request-Id``, as ``x-request-id``, and in the gateway's error messages.
         method: The HTTP method.
         path: The path with its query.
         headers: The headers, case-insensitive.
@@ -213,19 +214,27 @@ class SimulatedServer:
         reply = script(request) if callable(script) else script
         if reply is not None:
             return reply
-        return self._default(request).with_headers({"x-request-id": request.id})
+        return self._default(request).with_headers({"X-Cometapi-Request-Id": request.id, "x-request-id": request.id})
 
     def _default(self, request: RecordedRequest) -> Reply:
         if request.headers.get("Authorization") != f"Bearer {self.api_key}":
             return Reply.error(401, request_id=request.id)
         route = (request.method, request.path.partition("?")[0])
         if route == ("GET", "/v1/models"):
-            listed = [{"id": id_, "object": "model", "created": CREATED, "owned_by": "cometapi"} for id_ in self.models]
-            return Reply.json({"object": "list", "data": listed})
+            return Reply.json({"object": "list", "data": [_model(id_) for id_ in self.models]})
+        if request.method == "GET" and route[1].startswith("/v1/models/"):
+            id_ = unquote(route[1].removeprefix("/v1/models/"))
+            if id_ in self.models:
+                return Reply.json(_model(id_))
+            return Reply.error(404, f"no such model: {id_}", code="model_not_found", request_id=request.id)
         if route != ("POST", "/v1/chat/completions"):
             return Reply.error(404, f"invalid URL ({route[0]} {route[1]})", request_id=request.id)
         refused = refusal(request.json, self.models, request.id)
         return refused or answer(request.json, request.id, self._token_rate)
+
+
+def _model(id_: str) -> dict[str, Any]:
+    return {"id": id_, "object": "model", "created": CREATED, "owned_by": "cometapi"}
 
 
 async def serve(

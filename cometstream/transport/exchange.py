@@ -56,7 +56,7 @@ _ERROR_BODY_WAIT: Final = 5.0
 _ONE_PIECE: Final = 64 * 1024
 
 # Names under which gateways send their request id.
-_REQUEST_ID_HEADERS: Final = ("x-request-id", "x-oneapi-request-id", "request-id")
+_REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
 
 
 class Endpoint:

@@ -19,6 +19,7 @@ __all__ = [
     "ChoiceDelta",
     "ChoiceDeltaFunctionCall",
     "ChoiceDeltaToolCall",
+    "ChoiceDeltaToolCallCustom",
     "ChoiceDeltaToolCallFunction",
     "CompletionTokensDetails",
     "CompletionUsage",
@@ -169,6 +170,22 @@ class ChoiceDeltaToolCallFunction(ChoiceDeltaFunctionCall):
     __slots__ = ()
 
 
+class ChoiceDeltaToolCallCustom(View):
+    """The custom part of a tool-call fragment."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str | None:
+        """The tool's name, as a rule in the first fragment only."""
+        return text_or_none(self._raw.get("name"))
+
+    @property
+    def input(self) -> str | None:
+        """A piece of the text."""
+        return text_or_none(self._raw.get("input"))
+
+
 class ChoiceDeltaToolCall(View):
     """A fragment of one tool call. Which call it belongs to is the accumulator's to say: gateways repeat and omit indexes."""
 
@@ -194,6 +211,11 @@ class ChoiceDeltaToolCall(View):
         """Name and argument pieces."""
         function = self._raw.get("function")
         return ChoiceDeltaToolCallFunction(function) if isinstance(function, dict) else None
+
+    @property
+    def custom(self) -> ChoiceDeltaToolCallCustom | None:
+        """Name and text of a call of a custom tool."""
+        return view_or_none(ChoiceDeltaToolCallCustom, self._raw.get("custom"))
 
 
 class ChoiceDelta(View):

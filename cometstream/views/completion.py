@@ -10,16 +10,22 @@ from cometstream.errors import ProtocolError
 from cometstream.views.arguments import arguments_text, said_once
 from cometstream.views.chunks import CompletionUsage, finish_reason_of, index_of
 from cometstream.views.content import reasoning_of, split_parts
+from cometstream.views.output import Parsed, ParsedT_co, read_output
 from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from typing_extensions import Self
+
+    from cometstream.views.output import Output
+
 __all__ = [
     "ChatCompletion",
     "ChatCompletionMessage",
     "CompletionChoice",
+    "CustomCall",
     "FunctionCall",
     "ToolCall",
     "completion_as_chunk",
@@ -77,11 +83,28 @@ class FunctionCall(View):
         return arguments_text(self._raw.get("arguments")) or ""
 
 
+class CustomCall(View):
+    """The custom tool that a call names, and the text for it."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The tool's name; ``""`` where it never came."""
+        return text_or_none(self._raw.get("name")) or ""
+
+    @property
+    def input(self) -> str:
+        """The text, as the model wrote it."""
+        return text_or_none(self._raw.get("input")) or ""
+
+
 class ToolCall(View):
     """One whole tool call.
 
     Args:
-        raw: The call as ``{"id", "type", "function": {"name", "arguments"}}`` and whatever the provider added.
+        raw: The call as ``{"id", "type", "function": {"name", "arguments"}}``, or ``"custom": {"name", "input"}`` in the function's
+            place, and whatever the provider added.
         complete: Whether the choice it belongs to ended in a way that proves the call whole.
     """
 
@@ -98,7 +121,7 @@ class ToolCall(View):
 
     @property
     def type(self) -> str:
-        """``"function"``, or a kind the provider adds."""
+        """``"function"``, ``"custom"``, or a kind the provider adds."""
         return text_or_none(self._raw.get("type")) or "function"
 
     @property
@@ -107,8 +130,19 @@ class ToolCall(View):
         return FunctionCall(dict_or_empty(self._raw.get("function")))
 
     @property
+    def custom(self) -> CustomCall | None:
+        """Name and text of a call of a custom tool; None for any other call."""
+        return CustomCall(dict_or_empty(self._raw.get("custom"))) if self.type == "custom" else None
+
+    @property
     def executable(self) -> bool:
-        """Whether the call came whole: its choice ended properly, it has a name, and its arguments are a JSON object."""
+        """Whether the call came whole: its choice ended properly, it has a name, and its arguments are a JSON object.
+
+        A custom tool takes any text.
+        """
+        custom = self.custom
+        if custom is not None:
+            return self._complete and custom.name != ""
         try:
             self.parse()
         except ProtocolError:
@@ -119,8 +153,11 @@ class ToolCall(View):
         """Return the arguments as a dict; a tool without arguments (``""`` or null on the wire) gives ``{}``.
 
         Raises:
-            ProtocolError: The call was cut, or its arguments are not a JSON object. Do not execute it.
+            ProtocolError: The call was cut, or its arguments are not a JSON object. Do not execute it. Or it is of a custom tool,
+                whose text is in ``custom.input``.
         """
+        if self.type == "custom":
+            raise ProtocolError("a call of a custom tool has no arguments: its text is in call.custom.input")
         name, arguments = self.function.name, said_once([self.function.arguments])[0]
         raw = arguments.encode("utf-8", "replace")
         if not self._complete:
@@ -178,14 +215,17 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
     return part if holds is None or isinstance(part.get(kind), holds) else None
 
 
-class ChatCompletionMessage(View):
+class ChatCompletionMessage(View, Parsed[ParsedT_co]):
     """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
-    __slots__ = ("_complete",)
+    __slots__ = ("_choice", "_complete")
 
-    def __init__(self, raw: dict[str, Any], complete: bool = True) -> None:
+    def __init__(
+        self, raw: dict[str, Any], complete: bool = True, choice: CompletionChoice[ParsedT_co] | None = None
+    ) -> None:
         self._raw = raw
         self._complete = complete
+        self._choice = choice
 
     @property
     def role(self) -> str:
@@ -214,6 +254,18 @@ class ChatCompletionMessage(View):
     def refusal(self) -> str | None:
         """The refusal, where the model refused."""
         return text_or_none(self._raw.get("refusal"))
+
+    @property
+    def parsed(self) -> ParsedT_co:
+        """The value that the text says, checked, where the request's ``response_format`` asked for one; else None.
+
+        Raises:
+            OutputError: The answer is not such a value: the model refused, it was cut, or it is not valid.
+        """
+        if self._choice is None:
+            parsed: ParsedT_co = self._raw.get("parsed")  # type: ignore[assignment] # nothing was asked for
+            return parsed
+        return self._choice.parsed_of(self)
 
     @property
     def tool_calls(self) -> list[ToolCall] | None:
@@ -278,13 +330,17 @@ class ChatCompletionMessage(View):
         return message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self._complete)
+        return type(self), (self._raw, self._complete, self._choice)
 
 
-class CompletionChoice(View):
+class CompletionChoice(View, Parsed[ParsedT_co]):
     """One choice of a completion."""
 
-    __slots__ = ()
+    __slots__ = ("_completion",)
+
+    def __init__(self, raw: dict[str, Any], completion: ChatCompletion[ParsedT_co] | None = None) -> None:
+        self._raw = raw
+        self._completion = completion
 
     @property
     def index(self) -> int:
@@ -292,10 +348,14 @@ class CompletionChoice(View):
         return index_of(self._raw)
 
     @property
-    def message(self) -> ChatCompletionMessage:
+    def message(self) -> ChatCompletionMessage[ParsedT_co]:
         """The message."""
         reason, message = finish_reason_of(self._raw), self._raw.get("message")
-        return ChatCompletionMessage(message if type(message) is dict else dict_or_empty(message), _lets_run(reason))
+        return ChatCompletionMessage(
+            message if type(message) is dict else dict_or_empty(message),
+            _lets_run(reason),
+            None if self._completion is None else self,
+        )
 
     @property
     def finish_reason(self) -> str | None:
@@ -307,8 +367,17 @@ class CompletionChoice(View):
         """Log probabilities of the tokens; None where none were asked for."""
         return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
 
+    def parsed_of(self, message: ChatCompletionMessage[ParsedT_co]) -> ParsedT_co:
+        """Return the value of this choice's message; see ``ChatCompletionMessage.parsed``."""
+        completion = self._completion
+        assert completion is not None  # only then does the message ask
+        return completion.parsed_of(self, message)
 
-class ChatCompletion(View):
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._raw, self._completion)
+
+
+class ChatCompletion(View, Parsed[ParsedT_co]):
     """A whole answer, or what has come of one. The short names (``content``, ``tool_calls`` ...) read the first choice.
 
     Args:
@@ -316,10 +385,17 @@ class ChatCompletion(View):
         normalizations: What was bent into the documented shape, each kind with its count.
     """
 
-    __slots__ = ("_normalizations",)
+    __slots__ = ("_normalizations", "_output", "_parsed")
 
-    def __init__(self, raw: dict[str, Any], normalizations: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        raw: dict[str, Any],
+        normalizations: Mapping[str, int] | None = None,
+        output: Output[ParsedT_co] | None = None,
+    ) -> None:
         self._raw = raw
+        self._output = output
+        self._parsed: dict[int, ParsedT_co] | None = None  # the values that were read, by the index of their choices
         self._normalizations = dict(normalizations) if normalizations else {}
 
     @property
@@ -343,12 +419,13 @@ class ChatCompletion(View):
         return text_or_none(self._raw.get("model"))
 
     @property
-    def choices(self) -> list[CompletionChoice]:
+    def choices(self) -> list[CompletionChoice[ParsedT_co]]:
         """The choices, by index."""
         choices = self._raw.get("choices")
+        completion = None if self._output is None else self
         if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
-            return [CompletionChoice(choices[0])]
-        return [CompletionChoice(choice) for choice in list_of_dicts(choices)]
+            return [CompletionChoice(choices[0], completion)]
+        return [CompletionChoice(choice, completion) for choice in list_of_dicts(choices)]
 
     @property
     def usage(self) -> CompletionUsage | None:
@@ -377,7 +454,7 @@ class ChatCompletion(View):
         return dict(self._normalizations)
 
     @property
-    def message(self) -> ChatCompletionMessage | None:
+    def message(self) -> ChatCompletionMessage[ParsedT_co] | None:
         """The first choice's message; None before any choice came."""
         choices = self.choices
         return choices[0].message if choices else None
@@ -387,6 +464,16 @@ class ChatCompletion(View):
         """The first choice's text."""
         message = self.message
         return message.content if message else None
+
+    @property
+    def parsed(self) -> ParsedT_co:
+        """The first choice's value, where the request's ``response_format`` asked for one; else None.
+
+        Raises:
+            OutputError: The answer is not such a value: the model refused, it was cut, or it is not valid.
+        """
+        choices = self.choices or [CompletionChoice({}, None if self._output is None else self)]
+        return choices[0].message.parsed
 
     @property
     def reasoning(self) -> str | None:
@@ -418,8 +505,25 @@ class ChatCompletion(View):
         choices = self.choices
         return choices[0].logprobs if choices else None
 
+    def asking_for(self, output: Output[Any]) -> Self:
+        """Have the values of the choices read as ``response_format`` asked for them; return the completion itself."""
+        self._output = output
+        return self
+
+    def parsed_of(self, choice: CompletionChoice[Any], message: ChatCompletionMessage[Any]) -> ParsedT_co:
+        """Return the value of one of the choices; see ``ChatCompletionMessage.parsed``. It is read once."""
+        assert self._output is not None  # only then does the choice ask
+        if self._parsed is None:
+            self._parsed = {}
+        if choice.index not in self._parsed:
+            reason = choice.finish_reason
+            self._parsed[choice.index] = read_output(
+                self._output, message, finish_reason=reason, whole=_lets_run(reason), completion=self
+            )
+        return self._parsed[choice.index]
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self._normalizations)
+        return type(self), (self._raw, self._normalizations, self._output)
 
 
 def completion_as_chunk(raw: dict[str, Any]) -> dict[str, Any]:

@@ -293,3 +293,10 @@ def test_a_chunk_without_choices_has_no_content() -> None:
 def test_the_type_of_a_part_decides_what_it_is(part: Any, text: str, reasoning: str) -> None:
     read = delta(content=[part])
     assert (read.content, read.reasoning or "") == (text, reasoning)
+
+
+def test_a_fragment_of_a_custom_tools_call_reads_name_and_text() -> None:
+    call = ChoiceDeltaToolCall({"index": 0, "custom": {"name": "sql", "input": "sel"}})
+    assert call.custom is not None
+    assert (call.custom.name, call.custom.input) == ("sql", "sel")
+    assert ChoiceDeltaToolCall({"index": 0}).custom is None
