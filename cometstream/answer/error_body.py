@@ -38,6 +38,7 @@ __all__ = [
     "ErrorContext",
     "failed_base",
     "failed_choice",
+    "failed_groq",
     "is_retryable",
     "is_unknown_model",
     "parse_error",
@@ -210,6 +211,9 @@ def read_error(parsed: Any) -> ErrorBody | None:
             "status": _STATUS_OF_BASE.get(int_or_none(code) or 0),
         }
         return _from_fields(fields, parsed)
+    stopped = failed_groq(parsed)
+    if stopped is not None and not parsed.get("error"):
+        return _from_fields({"message": f"the stream was stopped early: {stopped}", "code": stopped}, parsed)
     told_by = parsed if parsed.get("error") else failed_choice(parsed.get("choices")) or parsed
     error = told_by.get("error")
     if isinstance(error, dict) and error:
@@ -236,6 +240,12 @@ def failed_base(parsed: dict[str, Any]) -> dict[str, Any] | None:
     """Return MiniMax's ``base_resp`` where it says that something failed: its code is 0 where all is well."""
     base = parsed.get("base_resp")
     return base if isinstance(base, dict) and int_or_none(base.get("status_code")) else None
+
+
+def failed_groq(parsed: dict[str, Any]) -> str | None:
+    """Return why Groq stopped a stream early, which it says in ``x_groq`` of an otherwise plain chunk; None where it did not."""
+    groqs = parsed.get("x_groq")
+    return (text_or_none(groqs.get("error")) or None) if isinstance(groqs, dict) else None
 
 
 def _from_fields(fields: dict[str, Any], raw: Any) -> ErrorBody:

@@ -196,7 +196,13 @@ def _sendable(call: ToolCall) -> dict[str, Any]:
     return sent
 
 
-_PARTS: Final[dict[str, type]] = {"text": str, "refusal": str, "image_url": dict, "input_audio": dict, "file": dict}
+# What a part must hold under the name of its type: a text, or an object with texts of which the first ones must be there.
+_TEXT_PARTS: Final = ("text", "refusal")
+_OBJECT_PARTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "image_url": (("url",), ("detail",)),
+    "input_audio": (("data", "format"), ()),
+    "file": ((), ("file_id", "filename", "file_data")),
+}
 
 
 def _sendable_part(part: Any) -> dict[str, Any] | None:
@@ -211,9 +217,16 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
         if kind not in part:
             return None
         part = {**part, "type": kind}
-    # What these parts must hold stands under their own name.
-    holds = _PARTS.get(kind)
-    return part if holds is None or isinstance(part.get(kind), holds) else None
+    held = part.get(kind)
+    if kind in _TEXT_PARTS:
+        return part if isinstance(held, str) else None
+    if kind not in _OBJECT_PARTS:
+        return part
+    required, optional = _OBJECT_PARTS[kind]
+    if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in required):
+        return None
+    kept = {name: value for name, value in held.items() if name not in optional or isinstance(value, str)}
+    return {**part, kind: kept}
 
 
 class ChatCompletionMessage(View, Parsed[ParsedT_co]):
@@ -318,6 +331,8 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
             message["audio"] = {"id": audio.id}
         else:
             message.pop("audio", None)
+        if not isinstance(name := message.get("name"), str) or not name:
+            message.pop("name", None)
         content = message.get("content")
         if isinstance(content, list):
             content = message["content"] = [part for part in map(_sendable_part, content) if part is not None]
