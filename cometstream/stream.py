@@ -169,7 +169,7 @@ class ChatStream:
     @property
     def completion(self) -> ChatCompletion:
         """The completion as far as its chunks were handed over."""
-        return self._accumulator().completion if self._answer is None else self._answer.completion
+        return Accumulator().completion if self._answer is None else self._answer.completion
 
     @property
     def outcome(self) -> Outcome | None:
@@ -232,7 +232,7 @@ class ChatStream:
 
     def events(self) -> EventReader:
         """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
-        return EventReader(partial(self._pull, comments=True), self._accumulator)
+        return EventReader(partial(self._pull, comments=True), lambda: self._answer)
 
     def relay(self, *, heartbeat: float | None = None) -> RelayReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
@@ -274,10 +274,6 @@ class ChatStream:
                 self._answer.skim()
         except StopAsyncIteration:
             return self.completion
-
-    def _accumulator(self) -> Accumulator:
-        """Return what the chunks add up to; that of another attempt is another."""
-        return Accumulator() if self._answer is None else self._answer.accumulator
 
     @overload
     async def _pull(self) -> ChatCompletionChunk: ...
