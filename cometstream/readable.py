@@ -69,7 +69,7 @@ class Readable(Parsed[ParsedT_co]):
 
     def events(self) -> EventReader:
         """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
-        return EventReader(partial(self._pull, comments=True), self._accumulator)
+        return EventReader(partial(self._pull, comments=True), lambda: self._answer)
 
     def relay(self, *, heartbeat: float | None = None) -> RelayReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
