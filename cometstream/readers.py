@@ -202,30 +202,33 @@ class RelayReader:
 
 
 class FrameReader:
-    """Yields the server's events, each with its chunk, all that have come at a time."""
+    """Yields the server's events as somebody writes them, all that have come at a time."""
 
-    __slots__ = ("_answer", "_next")
+    __slots__ = ("_answer", "_next", "_write")
 
     def __init__(
         self,
         next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
         answer: Callable[[], Answer | None],
+        write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes],
     ) -> None:
         self._next = next_item
         self._answer = answer
+        self._write = write
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> list[tuple[Event | Comment, ChatCompletionChunk | None]]:
+    async def __anext__(self) -> bytes:
         item: ChatCompletionChunk | Comment | None = await self._next()
-        answer = self._answer()
+        answer, write = self._answer(), self._write
         assert answer is not None  # the item came from it
-        frames: list[tuple[Event | Comment, ChatCompletionChunk | None]] = []
+        # Each chunk is let go once it is written: hundreds that live on together have the garbage collector look at all there is.
+        written: list[bytes] = []
         while item is not None:
-            frames.append((item, None) if isinstance(item, Comment) else (answer.event, item))
+            written.append(write(item, None) if isinstance(item, Comment) else write(answer.event, item))
             item = answer.next()
-        return frames
+        return written[0] if len(written) == 1 else b"".join(written)
 
 
 def _at_hand(answer: Answer | None) -> ChatCompletionChunk | Comment | None:
