@@ -1,12 +1,12 @@
 """Runs with tools in the simulated network: which calls may run, and that none runs twice, whoever is killed when.
 
-``python -m tests.simulation.tools SEED`` replays one run; ``--runs N`` runs N seeds from SEED on. A seed decides what the model calls, how
-its answers are cut into fragments and packets, what the tools do, and when the process is killed, cancelled, stopped or resumed.
+``python -m tests.simulation.tools SEED`` replays one run; ``--runs N`` runs N seeds from SEED on. A seed decides what the model
+calls, how its answers are cut into fragments and packets, what the tools do, and when a process is killed, stopped or resumed.
 
 The truth is read from the script of each answer and the bytes that had reached the process when a tool began:
 
-- a call runs only where all its fragments were there, and the next call had begun or the choice had finished with a reason that lets
-  calls run; a tool that is not eager only where the answer had ended well, too;
+- a call runs only where all its fragments were there, and the next call had begun or the choice had finished with a reason that
+  lets calls run; a tool that is not eager only where the answer had ended well, too;
 - a call runs at most once over all processes, unless ``RunAgain`` was decided for it;
 - each result that was had is in the conversation of the process that had it, and each request's conversation is well formed.
 """
@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import orjson
 
-from cometstream import CometError, CometSession, RetryPolicy, Timeouts
+from cometstream import CometError, RetryPolicy, Timeouts
 from cometstream.tools import (
     Answered,
     Denied,
