@@ -45,7 +45,8 @@ class Answer:
         size: Characters of one piece.
         gap_ms: Milliseconds between two pieces, each a write of its own; 0 sends everything in one.
         held: After half of its pieces a dripping answer stops until the server is told to go on.
-        padded: Each chunk ends with random letters in a field ``obfuscation``, as OpenAI and CometAPI send it.
+        padded: Each chunk ends with random letters in a field ``obfuscation``, as OpenAI and CometAPI send it: no two are the same
+            around their text.
     """
 
     kind: Literal["text", "tools"] = "text"
@@ -53,7 +54,7 @@ class Answer:
     size: int = 5
     gap_ms: int = 0
     held: bool = False
-    padded: bool = False
+    padded: bool = True
 
     @property
     def name(self) -> str:

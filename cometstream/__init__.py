@@ -30,6 +30,10 @@ from cometstream.errors import (
     InternalServerError,
     InvalidRequestError,
     NotFoundError,
+    OutputCutError,
+    OutputError,
+    OutputInvalidError,
+    OutputRefusedError,
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
@@ -59,7 +63,11 @@ from cometstream.views.completion import ChatCompletion, ChatCompletionMessage, 
 from cometstream.views.models import Model
 
 if TYPE_CHECKING:
+    from cometstream.answer.partial_json import PartialJSON
     from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
+    from cometstream.conversation import Conversation
+    from cometstream.partials import Part
+    from cometstream.structured import Schema
     from cometstream.tools import Tool, ToolRun, resume_tools, run_tools, tool
 
 __all__ = [
@@ -83,18 +91,26 @@ __all__ = [
     "CompletionUsage",
     "ConcurrencyChange",
     "ConfigurationError",
+    "Conversation",
     "EmptyStreamError",
     "FanOut",
     "InternalServerError",
     "InvalidRequestError",
     "Model",
     "NotFoundError",
+    "OutputCutError",
+    "OutputError",
+    "OutputInvalidError",
+    "OutputRefusedError",
     "ParameterWarning",
+    "Part",
+    "PartialJSON",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
     "RetryPolicy",
     "SSEParser",
+    "Schema",
     "StreamError",
     "StreamMetrics",
     "StreamResponse",
@@ -117,9 +133,13 @@ __all__ = [
     "tool",
 ]
 
-# Programs that send one request at a time do not wait for the import of what runs many, or of what runs tools.
+# Programs that send one request at a time do not wait for the import of what runs many, and so on.
 _LATE = {
     **dict.fromkeys(("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"), "cometstream.batch"),
+    "Conversation": "cometstream.conversation",
+    "Part": "cometstream.partials",
+    "PartialJSON": "cometstream.answer.partial_json",
+    "Schema": "cometstream.structured",
     **dict.fromkeys(("Tool", "ToolRun", "resume_tools", "run_tools", "tool"), "cometstream.tools"),
 }
 

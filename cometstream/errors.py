@@ -18,6 +18,10 @@
     │   ├── NotFoundError             404
     │   ├── RateLimitError            429
     │   └── InternalServerError       5xx
+    ├── OutputError                   an answer that is not the value that response_format asked for; .value is what came of it
+    │   ├── OutputRefusedError        the model refused; .refusal has its words
+    │   ├── OutputCutError            also StreamError; length, content_filter, or the connection was cut
+    │   └── OutputInvalidError        also ValueError; .problems has each place that is wrong
     └── StreamError                   a 2xx answer that did not end well
         ├── ProtocolError             bytes that are not the protocol; .raw holds them
         ├── StreamServerError         an error frame inside the stream; .status and .code where it has them
@@ -47,6 +51,10 @@ __all__ = [
     "InternalServerError",
     "InvalidRequestError",
     "NotFoundError",
+    "OutputCutError",
+    "OutputError",
+    "OutputInvalidError",
+    "OutputRefusedError",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
@@ -309,3 +317,46 @@ class EmptyStreamError(StreamError):
 
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)
+
+
+class OutputError(CometError):
+    """The answer is not the value that ``response_format`` asked for.
+
+    Attributes:
+        value: The value as far as it came and was valid; None where nothing came.
+    """
+
+    public_message = "the answer has not the form that was asked for"
+    value: Any = None
+
+
+class OutputRefusedError(OutputError):
+    """The model refused to answer.
+
+    Attributes:
+        refusal: Its words.
+    """
+
+    public_message = "the model refused to answer"
+    refusal: str = ""
+
+
+class OutputCutError(OutputError, StreamError):
+    """The answer ended before its value did: it was too long, filtered, or the connection was cut.
+
+    Attributes:
+        finish_reason: Why the answer ended, ``"length"`` or ``"content_filter"``; None where it does not say.
+    """
+
+    public_message = "the answer was cut off"
+    finish_reason: str | None = None
+
+
+class OutputInvalidError(OutputError, ValueError):
+    """The answer is no JSON, or does not match what was asked for.
+
+    Attributes:
+        problems: What is wrong, each as ``"path: what is wrong"``.
+    """
+
+    problems: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ Each is one small iterator over the stream's own next(); none buffers, and closi
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
-from cometstream.answer.sse import Comment, encode_event
+from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, StreamServerError
 from cometstream.views.chunks import ChatCompletionChunk
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from cometstream.answer.events import StreamEvent
     from cometstream.answer.machine import Answer
 
-__all__ = ["EventReader", "RelayReader", "TextReader"]
+__all__ = ["HEARTBEAT", "EventReader", "FrameReader", "RelayReader", "TextReader"]
+
+HEARTBEAT: Final = b": keep-alive\n\n"
+"""What is sent where nothing else is to be sent: a comment, which every reader of event streams passes over."""
 
 # A word with the space before it: what a reader's eye takes in at once.
 _PIECES: Final = re.compile(r"\s*\S{1,12}|\s+")
@@ -105,43 +109,96 @@ class EventReader:
 class RelayReader:
     """Yields SSE bytes, and says in band how the answer ended."""
 
-    __slots__ = ("_answer", "_ended", "_ending", "_next")
+    __slots__ = ("_answer", "_bare_chunks", "_ended", "_ending", "_heartbeat", "_next", "_reading")
 
     def __init__(
         self,
         next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
         answer: Callable[[], Answer | None],
         ending: Callable[[], tuple[str | None, CometError | None]],
+        heartbeat: float | None,
+        bare_chunks: bool,
     ) -> None:
         self._next = next_item
         self._answer = answer
         self._ending = ending
+        self._heartbeat = heartbeat
+        self._bare_chunks = bare_chunks  # chunks without choices are passed on, too
+        self._reading: asyncio.Task[bytes | None] | None = None  # outlives a heartbeat
         self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._ended:
+        piece = await (self._piece() if self._heartbeat is None else self._piece_or_heartbeat())
+        if piece is None:
             raise StopAsyncIteration
+        return piece
+
+    async def _piece_or_heartbeat(self) -> bytes | None:
+        reading = self._reading or asyncio.ensure_future(self._piece())
+        self._reading = None
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=self._heartbeat)
+        except BaseException:
+            reading.cancel()
+            raise
+        if done:
+            return reading.result()
+        self._reading = reading
+        return HEARTBEAT
+
+    async def _piece(self) -> bytes | None:
+        """Return the next bytes; None after the last."""
+        if self._ended:
+            return None
         try:
             item = await self._next()
+            while not self._bare_chunks and isinstance(item, ChatCompletionChunk) and not item.choices:
+                item = await self._next()
         except StopAsyncIteration:
             self._ended = True
             outcome, error = self._ending()
             return b"data: [DONE]\n\n" if outcome == "complete" else error_frame(error, outcome)
         except CometError as error:
             outcome, _ = self._ending()
-            if outcome is None:
-                raise  # no ending but a misuse: not entered, or read by another task
+            if outcome in (None, "cancelled"):
+                raise  # no ending but a misuse: not entered, read by another task, or left
             self._ended = True
             return error_frame(error, outcome)
         if isinstance(item, Comment):
             return b":" + item.text + b"\n\n"
         answer = self._answer()
         assert answer is not None  # the item came from it
-        event = answer.event
-        return encode_event(event.data, event=event.event, id=event.id)
+        return answer.wire
+
+
+class FrameReader:
+    """Yields the server's events, each with its chunk, all that have come at a time."""
+
+    __slots__ = ("_answer", "_next")
+
+    def __init__(
+        self,
+        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
+        answer: Callable[[], Answer | None],
+    ) -> None:
+        self._next = next_item
+        self._answer = answer
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[tuple[Event | Comment, ChatCompletionChunk | None]]:
+        item: ChatCompletionChunk | Comment | None = await self._next()
+        answer = self._answer()
+        assert answer is not None  # the item came from it
+        frames: list[tuple[Event | Comment, ChatCompletionChunk | None]] = []
+        while item is not None:
+            frames.append((item, None) if isinstance(item, Comment) else (answer.event, item))
+            item = answer.next()
+        return frames
 
 
 def error_frame(error: CometError | None, outcome: str | None) -> bytes:

@@ -86,6 +86,18 @@ async def complete(reply: Reply) -> None:
         await session.complete(**CHAT)
 
 
+async def parsed(answer: dict[str, Any]) -> None:
+    """Read a value from an answer, whose own text an error may hold in `partial` but does not show."""
+    async with serving(Reply.sse(answer, DONE)) as (_, session):
+        async with session.stream(**CHAT, response_format={"type": "json_object"}) as stream:
+            await stream.until_done()
+            try:
+                _ = stream.completion.parsed
+            except CometError as error:
+                error.partial = None
+                raise
+
+
 def echo(status: int) -> Reply:
     return Reply.error(status, _ECHOED).with_headers({"X-Echo": _ECHOED, "Location": f"https://a.example/?key={KEY}"})
 
@@ -180,6 +192,13 @@ SCENARIOS: list[tuple[str, type[CometError], Scenario]] = [
         lambda: models(Reply.plain(f"<p>{KEY}".encode(), content_type="text/html")),
     ),
     ("models, cut", errors.APIConnectionError, lambda: models(Reply.json({"data": []}).cut(3))),
+    ("refused in words", errors.OutputRefusedError, lambda: parsed(chunk({"refusal": _ECHOED}, finish_reason="stop"))),
+    ("cut output", errors.OutputCutError, lambda: parsed(chunk({"content": "{"}, finish_reason="length"))),
+    (
+        "bad output",
+        errors.OutputInvalidError,
+        lambda: parsed(chunk({"content": f'{{"{KEY}": {KEY}'}, finish_reason="stop")),
+    ),
     ("complete", errors.PermissionDeniedError, lambda: complete(echo(403))),
     ("complete, cut", errors.StreamTruncatedError, lambda: complete(Reply.json({"choices": []}).cut(3))),
 ]
@@ -249,7 +268,7 @@ async def test_no_error_of_aiohttps_is_chained_to_ours(expected: type[CometError
 
 
 def test_every_class_of_error_is_among_the_scenarios() -> None:
-    bases = {"CometError", "StreamError"}
+    bases = {"CometError", "StreamError", "OutputError"}
     assert {expected.__name__ for _, expected, _ in SCENARIOS} == set(errors.__all__) - bases
 
 

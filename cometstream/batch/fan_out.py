@@ -69,7 +69,8 @@ class FanOut:
 
         Raises:
             UsageError: The session was closed, or another task is reading.
-            ConfigurationError: The requests cannot be read, or ``on_progress`` cannot be called.
+            ConfigurationError: The requests cannot be read, ``on_progress`` cannot be called, or ``max_cost`` is given and the
+                cost is not known.
             Exception: What ``on_progress`` or the iterator of the requests raised, after the results of the rows before.
         Cancellation:
             Safe; the rows go on, and no result is lost.
@@ -127,6 +128,7 @@ def fan_out(
     ordered: bool = False,
     max_tokens_total: int | None = None,
     price: Price | None = None,
+    max_cost: float | None = None,
     on_progress: Callable[[BatchProgress], object] | None = None,
     split_think: bool = False,
     max_event_size: int | NotGiven = NOT_GIVEN,
@@ -158,8 +160,11 @@ def fan_out(
         ordered: Yield results in the order of the requests; otherwise as the rows end. Rows that are done before their turn are
             kept: up to 256, and four more for each request at a time.
         max_tokens_total: Start no more rows once so many tokens are used or expected from requests under way; None for no limit.
-        price: The cost of a million input and a million output tokens, as a pair, or a mapping from models to such pairs. It is
-            used for ``progress.cost`` if the server reports no cost.
+        price: The cost of a million input and a million output tokens, as in ``(1.25, 10)``, and optionally of a million cached
+            input tokens; or a mapping from models to such prices. It is used for ``progress.cost`` if the server reports no cost.
+            Models without one have the price of ``session.catalog()``, where that was called.
+        max_cost: Start no more rows once so much money is spent, in the currency of ``price``; None for no limit. Requests that are
+            under way then come to their end, so their cost may exceed it.
         on_progress: A function that is not async; called with the ``BatchProgress`` after each row.
         split_think: As in ``CometSession.stream``, for every row.
         max_event_size: As the session's, for every row.
@@ -196,6 +201,8 @@ def fan_out(
         raise ConfigurationError(
             f"max_tokens_total must be a whole number of 1 or more, or None; got {shown(max_tokens_total)}"
         )
+    if max_cost is not None and not (is_seconds(max_cost) and max_cost > 0):
+        raise ConfigurationError(f"max_cost must be a number above 0, or None (no limit); got {shown(max_cost)}")
     options: dict[str, Any] = {"pace": pace, "timeouts": timeouts, "retry": None, "split_think": split_think}
     if not isinstance(max_event_size, NotGiven):
         options["max_event_size"] = checked_event_size(max_event_size)
@@ -206,7 +213,7 @@ def fan_out(
     limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm, max_retry_after=policy.max_retry_after)
     limits(now=0.0)  # only when the loop runs is its clock known
 
-    cost = Cost(price)
+    cost = Cost(price, session.prices)
 
     def make_rows() -> Rows:
         try:
@@ -224,6 +231,7 @@ def fan_out(
             ordered=ordered,
             max_tokens_total=max_tokens_total,
             cost=cost,
+            max_cost=max_cost,
             on_progress=on_progress,
         )
 

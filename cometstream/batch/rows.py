@@ -89,6 +89,7 @@ class Rows:
         ordered: bool,
         max_tokens_total: int | None,
         cost: Cost,
+        max_cost: float | None,
         on_progress: Callable[[BatchProgress], object] | None,
     ) -> None:
         self.limits = limits
@@ -102,6 +103,7 @@ class Rows:
         self._defaults = defaults
         self._ordered = ordered
         self._max_tokens = math.inf if max_tokens_total is None else max_tokens_total
+        self._max_cost = math.inf if max_cost is None else max_cost
         self._tally = Tally(cost)
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
@@ -217,6 +219,8 @@ class Rows:
             if len(running) >= turn:
                 self._wake_at(now)
                 break
+            if self._is_spent():
+                break
             if self._tally.tokens + self._expected >= self._max_tokens:
                 if not running:
                     self._start_no_more()
@@ -231,8 +235,22 @@ class Rows:
                 break
             self._take(request)
         if not self.ended and not running and not schedule and (self._draining or self._source.ended):
-            self._failure = self._source.failure
+            self._failure = self._failure or self._source.failure
             self._end()
+
+    def _is_spent(self) -> bool:
+        """Whether the money is spent, or cannot be counted; no more rows start then."""
+        unpriced = self._tally.unpriced
+        if self._max_cost == math.inf or (unpriced is None and self._tally.spent < self._max_cost):
+            return False
+        if not self._draining:
+            if unpriced is not None:
+                self._failure = ConfigurationError(
+                    f"max_cost: the cost of {shown(unpriced)} is not known (no price, or no usage in its answers), "
+                    "so no more rows were sent"
+                )
+            self._start_no_more()
+        return True
 
     def _start_no_more(self) -> None:
         self._draining = True
@@ -347,8 +365,9 @@ class Rows:
         tokens = total_tokens(usage)
         # An answer that broke off is paid for, too.
         began = metrics is not None and metrics.time_to_first_content is not None
-        self._tally.attempt(row.model, usage, row.tokens if began else 0)
-        if stream is not None and metrics is not None and stream.outcome == "complete":
+        complete = stream is not None and stream.outcome == "complete"
+        self._tally.attempt(row.model, usage, row.tokens if began else 0, complete=complete)
+        if complete and stream is not None and metrics is not None:
             self._answered = now
             self.limits.completed(ticket, now, tokens=tokens, time_to_first_content=metrics.time_to_first_content)
             self._tell(row, "complete", None, stream.completion, metrics)

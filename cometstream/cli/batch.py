@@ -13,6 +13,7 @@ from cometstream.cli.connection import (
     check_connection,
     clock_options,
     connection_options,
+    cost_option,
     given_timeouts,
     open_session,
     retries_option,
@@ -78,6 +79,7 @@ class _Refused(click.ClickException):
     "Further attempts of a row whose answer broke off or did not come.  [default: 5; more while no server can be reached]",
     default=None,
 )
+@cost_option
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no table.")
 @connection_options
 @click.pass_context
@@ -94,6 +96,7 @@ def batch(
     strict: bool,
     model: str | None,
     quiet: bool,
+    cost: bool,
     base_url: str | None,
     demo: bool,
     concurrency: int | Literal["auto"],
@@ -139,6 +142,7 @@ def batch(
                 opened,
                 quiet=quiet,
                 strict=strict,
+                cost=cost,
                 options={
                     "concurrency": concurrency,
                     "rpm": rpm,

@@ -15,6 +15,7 @@ from cometstream.batch.output import OutputRefused
 from cometstream.batch.output_line import error_code
 from cometstream.cli.batch_input import FileInput
 from cometstream.cli.batch_progress import BatchView, Ending
+from cometstream.cli.connection import load_prices
 from cometstream.cli.exit_codes import ExitCode
 from cometstream.cli.process import Interrupted, say
 from cometstream.errors import APIStatusError, AuthenticationError
@@ -84,6 +85,7 @@ class BatchRun:
         output: Where the results go.
         strict: End where a line is bad: before anything is sent, where the input is a file.
         quiet: Show no progress and no table.
+        cost: Read the catalogue's prices first, for the costs that the server does not report.
         options: Of ``fan_out``.
     """
 
@@ -94,12 +96,14 @@ class BatchRun:
         *,
         strict: bool,
         quiet: bool,
+        cost: bool,
         options: Mapping[str, Any],
     ) -> None:
         self._rows = rows
         self._output = output
         self._strict = strict
         self._quiet = quiet
+        self._cost = cost
         self._options = options
         self._bad = BadLines(rows.name)
         self._due: int | None = None  # rows to be run; None where that is not known
@@ -142,6 +146,8 @@ class BatchRun:
         """
         requests = self._requests()
         async with opening as session:
+            if self._cost:
+                await load_prices(session)
             batch = self._batch = fan_out(session, requests, **self._options)
             view = BatchView(rows=self._due, quiet=self._quiet)
             try:

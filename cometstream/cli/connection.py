@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from cometstream.cli.process import say
+from cometstream.errors import CometError
 from cometstream.policy import Clocks, Timeouts
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ __all__ = [
     "check_connection",
     "clock_options",
     "connection_options",
+    "cost_option",
     "given_timeouts",
+    "load_prices",
     "open_session",
     "retries_option",
 ]
@@ -74,6 +78,21 @@ def retries_option(purpose: str, *, default: int | None) -> Callable[[_Command],
     return click.option(
         "--retries", type=click.IntRange(min=0), metavar="N", default=default, show_default=True, help=purpose
     )
+
+
+def cost_option(command: _Command) -> _Command:
+    """Add ``--cost``, after which the command calls ``load_prices``."""
+    return click.option(
+        "--cost", is_flag=True, help="Read the prices of the gateway's catalogue, and tell what the answers cost."
+    )(command)
+
+
+async def load_prices(session: CometSession) -> None:
+    """Read the catalogue, so that answers have a cost; where it cannot be read, say so and go on."""
+    try:
+        await session.catalog(timeouts=Timeouts(connect=5, first_content=10, total=20), retry=None)
+    except CometError as error:
+        say(f"the prices cannot be read: {error}")
 
 
 def connection_options(command: _Command) -> _Command:

@@ -23,6 +23,7 @@ __all__ = [
     "ImagePartParam",
     "InputAudioPartParam",
     "MessageParam",
+    "OtherChatParams",
     "PredictionParam",
     "ResponseFormatParam",
     "RunParams",
@@ -243,8 +244,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class RunParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages`, `stream` and `tools`.
+class CommonParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream`, `tools` and `response_format`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -262,7 +263,6 @@ class RunParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     user: str | None
-    response_format: ResponseFormatParam | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
     stream_options: StreamOptionsParam | Mapping[str, object] | None
@@ -282,7 +282,19 @@ class RunParams(TypedDict, total=False):
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
 
 
-class ChatParams(RunParams, total=False):
-    """Every parameter of the request body but `model`, `messages` and `stream`."""
+class RunParams(CommonParams, total=False):
+    """What a run of tools takes: it has `tools` of its own."""
+
+    response_format: ResponseFormatParam | None
+
+
+class OtherChatParams(CommonParams, total=False):
+    """What a call takes beside `model`, `messages` and `response_format`."""
 
     tools: Sequence[ToolParam] | None
+
+
+class ChatParams(OtherChatParams, total=False):
+    """Every parameter of the request body but `model`, `messages` and `stream`."""
+
+    response_format: ResponseFormatParam | None

@@ -111,6 +111,14 @@ class Pool:
         if mine is not None:
             await mine.close()
 
+    def close_soon(self) -> None:
+        """Have every event loop close its own connections when it runs next; a second call does nothing."""
+        self._closed = True
+        if self._process != os.getpid():
+            self._forked()
+        for loop, client in self._taken():
+            client.close_from_elsewhere(loop)
+
     def _make(self, loop: asyncio.AbstractEventLoop) -> Client:
         if loop in self._parents_loops:
             raise UsageError(

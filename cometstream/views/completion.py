@@ -10,11 +10,17 @@ from cometstream.errors import ProtocolError
 from cometstream.views.arguments import arguments_text, said_once
 from cometstream.views.chunks import CompletionUsage, finish_reason_of, index_of
 from cometstream.views.content import reasoning_of, split_parts
+from cometstream.views.cost import CostSource, Prices, reported_cost, token_cost
+from cometstream.views.output import Parsed, ParsedT_co, read_output
 from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+    from cometstream.views.output import Output
 
 __all__ = [
     "ChatCompletion",
@@ -190,7 +196,13 @@ def _sendable(call: ToolCall) -> dict[str, Any]:
     return sent
 
 
-_PARTS: Final[dict[str, type]] = {"text": str, "refusal": str, "image_url": dict, "input_audio": dict, "file": dict}
+# What a part must hold under the name of its type: a text, or an object with texts of which the first ones must be there.
+_TEXT_PARTS: Final = ("text", "refusal")
+_OBJECT_PARTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "image_url": (("url",), ("detail",)),
+    "input_audio": (("data", "format"), ()),
+    "file": ((), ("file_id", "filename", "file_data")),
+}
 
 
 def _sendable_part(part: Any) -> dict[str, Any] | None:
@@ -205,19 +217,29 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
         if kind not in part:
             return None
         part = {**part, "type": kind}
-    # What these parts must hold stands under their own name.
-    holds = _PARTS.get(kind)
-    return part if holds is None or isinstance(part.get(kind), holds) else None
+    held = part.get(kind)
+    if kind in _TEXT_PARTS:
+        return part if isinstance(held, str) else None
+    if kind not in _OBJECT_PARTS:
+        return part
+    required, optional = _OBJECT_PARTS[kind]
+    if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in required):
+        return None
+    kept = {name: value for name, value in held.items() if name not in optional or isinstance(value, str)}
+    return {**part, kind: kept}
 
 
-class ChatCompletionMessage(View):
+class ChatCompletionMessage(View, Parsed[ParsedT_co]):
     """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
-    __slots__ = ("_complete",)
+    __slots__ = ("_choice", "_complete")
 
-    def __init__(self, raw: dict[str, Any], complete: bool = True) -> None:
+    def __init__(
+        self, raw: dict[str, Any], complete: bool = True, choice: CompletionChoice[ParsedT_co] | None = None
+    ) -> None:
         self._raw = raw
         self._complete = complete
+        self._choice = choice
 
     @property
     def role(self) -> str:
@@ -246,6 +268,18 @@ class ChatCompletionMessage(View):
     def refusal(self) -> str | None:
         """The refusal, where the model refused."""
         return text_or_none(self._raw.get("refusal"))
+
+    @property
+    def parsed(self) -> ParsedT_co:
+        """The value that the text says, checked, where the request's ``response_format`` asked for one; else None.
+
+        Raises:
+            OutputError: The answer is not such a value: the model refused, it was cut, or it is not valid.
+        """
+        if self._choice is None:
+            parsed: ParsedT_co = self._raw.get("parsed")  # type: ignore[assignment] # nothing was asked for
+            return parsed
+        return self._choice.parsed_of(self)
 
     @property
     def tool_calls(self) -> list[ToolCall] | None:
@@ -297,6 +331,8 @@ class ChatCompletionMessage(View):
             message["audio"] = {"id": audio.id}
         else:
             message.pop("audio", None)
+        if not isinstance(name := message.get("name"), str) or not name:
+            message.pop("name", None)
         content = message.get("content")
         if isinstance(content, list):
             content = message["content"] = [part for part in map(_sendable_part, content) if part is not None]
@@ -310,13 +346,17 @@ class ChatCompletionMessage(View):
         return message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self._complete)
+        return type(self), (self._raw, self._complete, self._choice)
 
 
-class CompletionChoice(View):
+class CompletionChoice(View, Parsed[ParsedT_co]):
     """One choice of a completion."""
 
-    __slots__ = ()
+    __slots__ = ("_completion",)
+
+    def __init__(self, raw: dict[str, Any], completion: ChatCompletion[ParsedT_co] | None = None) -> None:
+        self._raw = raw
+        self._completion = completion
 
     @property
     def index(self) -> int:
@@ -324,10 +364,14 @@ class CompletionChoice(View):
         return index_of(self._raw)
 
     @property
-    def message(self) -> ChatCompletionMessage:
+    def message(self) -> ChatCompletionMessage[ParsedT_co]:
         """The message."""
         reason, message = finish_reason_of(self._raw), self._raw.get("message")
-        return ChatCompletionMessage(message if type(message) is dict else dict_or_empty(message), _lets_run(reason))
+        return ChatCompletionMessage(
+            message if type(message) is dict else dict_or_empty(message),
+            _lets_run(reason),
+            None if self._completion is None else self,
+        )
 
     @property
     def finish_reason(self) -> str | None:
@@ -339,19 +383,39 @@ class CompletionChoice(View):
         """Log probabilities of the tokens; None where none were asked for."""
         return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
 
+    def parsed_of(self, message: ChatCompletionMessage[ParsedT_co]) -> ParsedT_co:
+        """Return the value of this choice's message; see ``ChatCompletionMessage.parsed``."""
+        completion = self._completion
+        assert completion is not None  # only then does the message ask
+        return completion.parsed_of(self, message)
 
-class ChatCompletion(View):
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._raw, self._completion)
+
+
+class ChatCompletion(View, Parsed[ParsedT_co]):
     """A whole answer, or what has come of one. The short names (``content``, ``tool_calls`` ...) read the first choice.
 
     Args:
         raw: The ``chat.completion`` object.
         normalizations: What was bent into the documented shape, each kind with its count.
+
+    Attributes:
+        prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
     """
 
-    __slots__ = ("_normalizations",)
+    __slots__ = ("_normalizations", "_output", "_parsed", "prices")
 
-    def __init__(self, raw: dict[str, Any], normalizations: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        raw: dict[str, Any],
+        normalizations: Mapping[str, int] | None = None,
+        output: Output[ParsedT_co] | None = None,
+    ) -> None:
+        self.prices: Prices | None = None
         self._raw = raw
+        self._output = output
+        self._parsed: dict[int, ParsedT_co] | None = None  # the values that were read, by the index of their choices
         self._normalizations = dict(normalizations) if normalizations else {}
 
     @property
@@ -375,12 +439,13 @@ class ChatCompletion(View):
         return text_or_none(self._raw.get("model"))
 
     @property
-    def choices(self) -> list[CompletionChoice]:
+    def choices(self) -> list[CompletionChoice[ParsedT_co]]:
         """The choices, by index."""
         choices = self._raw.get("choices")
+        completion = None if self._output is None else self
         if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
-            return [CompletionChoice(choices[0])]
-        return [CompletionChoice(choice) for choice in list_of_dicts(choices)]
+            return [CompletionChoice(choices[0], completion)]
+        return [CompletionChoice(choice, completion) for choice in list_of_dicts(choices)]
 
     @property
     def usage(self) -> CompletionUsage | None:
@@ -392,6 +457,26 @@ class ChatCompletion(View):
     def usage_source(self) -> Literal["reported", "unknown"]:
         """``"reported"`` where the server sent counts, else ``"unknown"``."""
         return "unknown" if self.usage is None else "reported"
+
+    @property
+    def cost(self) -> float | None:
+        """What the answer cost in US dollars, by ``cost_source``; None where nobody says, it is never guessed."""
+        return self._cost()[0]
+
+    @property
+    def cost_source(self) -> CostSource:
+        """``"reported"`` by the server, ``"catalog"`` after ``session.catalog()`` has read the model's price, or ``"unknown"``."""
+        return self._cost()[1]
+
+    def _cost(self) -> tuple[float | None, CostSource]:
+        usage = self.usage
+        if usage is None:
+            return None, "unknown"
+        reported = reported_cost(usage)
+        if reported is not None:
+            return reported, "reported"
+        price = None if self.prices is None else self.prices.of(self.model)
+        return (None, "unknown") if price is None else (token_cost(usage, price), "catalog")
 
     @property
     def service_tier(self) -> str | None:
@@ -409,7 +494,7 @@ class ChatCompletion(View):
         return dict(self._normalizations)
 
     @property
-    def message(self) -> ChatCompletionMessage | None:
+    def message(self) -> ChatCompletionMessage[ParsedT_co] | None:
         """The first choice's message; None before any choice came."""
         choices = self.choices
         return choices[0].message if choices else None
@@ -419,6 +504,16 @@ class ChatCompletion(View):
         """The first choice's text."""
         message = self.message
         return message.content if message else None
+
+    @property
+    def parsed(self) -> ParsedT_co:
+        """The first choice's value, where the request's ``response_format`` asked for one; else None.
+
+        Raises:
+            OutputError: The answer is not such a value: the model refused, it was cut, or it is not valid.
+        """
+        choices = self.choices or [CompletionChoice({}, None if self._output is None else self)]
+        return choices[0].message.parsed
 
     @property
     def reasoning(self) -> str | None:
@@ -450,8 +545,25 @@ class ChatCompletion(View):
         choices = self.choices
         return choices[0].logprobs if choices else None
 
+    def asking_for(self, output: Output[Any]) -> Self:
+        """Have the values of the choices read as ``response_format`` asked for them; return the completion itself."""
+        self._output = output
+        return self
+
+    def parsed_of(self, choice: CompletionChoice[Any], message: ChatCompletionMessage[Any]) -> ParsedT_co:
+        """Return the value of one of the choices; see ``ChatCompletionMessage.parsed``. It is read once."""
+        assert self._output is not None  # only then does the choice ask
+        if self._parsed is None:
+            self._parsed = {}
+        if choice.index not in self._parsed:
+            reason = choice.finish_reason
+            self._parsed[choice.index] = read_output(
+                self._output, message, finish_reason=reason, whole=_lets_run(reason), completion=self
+            )
+        return self._parsed[choice.index]
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self._normalizations)
+        return type(self), (self._raw, self._normalizations, self._output)
 
 
 def completion_as_chunk(raw: dict[str, Any]) -> dict[str, Any]:

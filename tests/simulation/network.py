@@ -159,6 +159,11 @@ class SimulatedEndpoint:
         self._network = network
 
     async def send(self, method: str, body: bytes, clock: OpeningClock, client_request_id: str) -> Incoming:
+        with clock:
+            return await self._send(body, clock)
+        raise clock.error("simulated")
+
+    async def _send(self, body: bytes, clock: OpeningClock) -> Incoming:
         network = self._network
         if network.closed:
             raise UsageError("the session is closed")

@@ -190,7 +190,7 @@ def simulated(network: Network) -> Iterator[None]:
     try:
         yield
     finally:
-        setattr(cometstream.session, "Endpoint", _ENDPOINT)  # noqa: B010
+        setattr(cometstream.session, "Endpoint", _ENDPOINT)  # noqa: B010 - as above
 
 
 def run(seed: int) -> World:
