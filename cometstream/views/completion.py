@@ -9,6 +9,7 @@ import orjson
 from cometstream.errors import ProtocolError
 from cometstream.views.arguments import arguments_text, said_once
 from cometstream.views.chunks import AnyChoice, AnyCompletion, AnyMessage, CompletionUsage, finish_reason_of
+from cometstream.views.cost import CostSource, Prices, reported_cost, token_cost
 from cometstream.views.output import Parsed, ParsedT_co, read_output
 from cometstream.views.parts import ChoiceLogprobs
 from cometstream.views.view import View, dict_or_empty, list_of_dicts, text_or_none, view_or_none
@@ -350,9 +351,12 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
     Args:
         raw: The ``chat.completion`` object.
         normalizations: What was bent into the documented shape, each kind with its count.
+
+    Attributes:
+        prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
     """
 
-    __slots__ = ("_normalizations", "_output", "_parsed")
+    __slots__ = ("_normalizations", "_output", "_parsed", "prices")
 
     def __init__(
         self,
@@ -360,6 +364,7 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
         normalizations: Mapping[str, int] | None = None,
         output: Output[ParsedT_co] | None = None,
     ) -> None:
+        self.prices: Prices | None = None
         self._raw = raw
         self._output = output
         self._parsed: dict[int, ParsedT_co] | None = None  # the values that were read, by the index of their choices
@@ -389,6 +394,26 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
     def usage_source(self) -> Literal["reported", "unknown"]:
         """``"reported"`` where the server sent counts, else ``"unknown"``."""
         return "unknown" if self.usage is None else "reported"
+
+    @property
+    def cost(self) -> float | None:
+        """What the answer cost in US dollars, by ``cost_source``; None where nobody says, it is never guessed."""
+        return self._cost()[0]
+
+    @property
+    def cost_source(self) -> CostSource:
+        """``"reported"`` by the server, ``"catalog"`` after ``session.catalog()`` has read the model's price, or ``"unknown"``."""
+        return self._cost()[1]
+
+    def _cost(self) -> tuple[float | None, CostSource]:
+        usage = self.usage
+        if usage is None:
+            return None, "unknown"
+        reported = reported_cost(usage)
+        if reported is not None:
+            return reported, "reported"
+        price = None if self.prices is None else self.prices.of(self.model)
+        return (None, "unknown") if price is None else (token_cost(usage, price), "catalog")
 
     @property
     def normalizations(self) -> dict[str, int]:
