@@ -10,6 +10,7 @@ from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.answer.machine import Answer
 from cometstream.attempts import Attempts
+from cometstream.catalog import catalog_url, read_balance, read_catalog
 from cometstream.config import (
     MAX_EVENT_SIZE,
     checked_event_size,
@@ -30,6 +31,7 @@ from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
 from cometstream.transport.pool import Pool
+from cometstream.views.cost import Prices
 from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from cometstream.catalog import Balance, Catalog
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import MessageParam, OtherChatParams, ResponseFormatParam
     from cometstream.structured import Schema
@@ -84,6 +87,9 @@ class CometSession:
             stream with a ``ProtocolError``. All streams of the session together may hold 8 times as much of unfinished events.
             Raise it where one event carries, say, a long video.
 
+    Attributes:
+        prices: The prices that answers' ``cost`` goes by; none before ``catalog()`` was called.
+
     Raises:
         ConfigurationError: There is no key, or an option cannot be used.
     """
@@ -109,6 +115,8 @@ class CometSession:
             raise ConfigurationError(f"validate must be True or False; got {shown(validate)}")
         self.validate = validate
         self.max_event_size = checked_event_size(max_event_size)
+        self.prices = Prices()
+        self._catalog: Catalog | None = None
         self._backlog = Backlog(_STREAMS_AT_THEIR_LARGEST * self.max_event_size)
         self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"))
         self._key = key
@@ -351,9 +359,75 @@ class CometSession:
         Source:
             GET /v1/models.
         """
+        document = await self._document(self._endpoint("/models", {}, headers), timeouts, retry)
+        listed = document.get("data") if isinstance(document, dict) else document
+        if not isinstance(listed, list):
+            raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
+        return [Model(model) for model in list_of_dicts(listed)]
+
+    async def catalog(
+        self,
+        *,
+        refresh: bool = False,
+        timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
+        retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
+    ) -> Catalog:
+        """Return the gateway's catalogue: its models by id, with their prices, context length and routes.
+
+        It is read once and kept for a day. From then on the answers of this session have a ``cost``, also those under way.
+
+        Args:
+            refresh: Read it again, however new it is.
+            timeouts: As ``stream``.
+            retry: As ``stream``.
+        Raises:
+            ConfigurationError: An argument cannot be used.
+            CometError: As ``models``.
+        Cancellation:
+            Safe at any point.
+        Source:
+            GET /api/models on the same host, not below ``/v1``. It needs no key, and is sent none.
+        """
+        if not isinstance(refresh, bool):
+            raise ConfigurationError(f"refresh must be True or False; got {shown(refresh)}")
+        if self._catalog is None or refresh or not self._catalog.is_fresh:
+            endpoint = self._endpoint("/models", {}, {}).elsewhere(catalog_url(self.base_url), without="Authorization")
+            document = await self._document(endpoint, timeouts, retry)
+            self._catalog = read_catalog(document, endpoint.url)
+            self.prices.update(self._catalog.prices)
+        return self._catalog
+
+    async def balance(
+        self,
+        *,
+        timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
+        retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
+    ) -> Balance:
+        """Return what is left of the money that the key may spend, and what was spent, in US dollars.
+
+        Args:
+            timeouts: As ``stream``.
+            retry: As ``stream``.
+        Raises:
+            CometError: As ``models``.
+        Cancellation:
+            Safe at any point.
+        Source:
+            GET /v1/dashboard/billing/subscription and /v1/dashboard/billing/usage.
+        """
+        endpoints = [self._endpoint(f"/dashboard/billing/{route}", {}, {}) for route in ("subscription", "usage")]
+        subscription, usage = [await self._document(endpoint, timeouts, retry) for endpoint in endpoints]
+        return read_balance(subscription, usage, endpoints[0].url)
+
+    async def _document(
+        self,
+        endpoint: Endpoint,
+        timeouts: Timeouts | NotGiven | None,
+        retry: RetryPolicy | int | NotGiven | None,
+    ) -> Any:
+        """Return the JSON document of a route that does not stream, where it is not an error."""
         if self._closed:
             raise UsageError(_CLOSED)
-        endpoint = self._endpoint("/models", {}, headers)
         attempts = Attempts(
             endpoint,
             None,
@@ -363,13 +437,11 @@ class CometSession:
             on_close=self.on_close,
         )
         document = await attempts.document()
-        listed = document.get("data") if isinstance(document, dict) else document
-        if not isinstance(listed, list):
-            error = read_error(document)
-            if error is not None:
-                raise endpoint.context.frame_error(error, started=False)
-            raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
-        return [Model(model) for model in list_of_dicts(listed)]
+        listed = document.get("data") if isinstance(document, dict) else None
+        error = read_error(document) if isinstance(document, dict) and not isinstance(listed, list) else None
+        if error is not None:
+            raise endpoint.context.frame_error(error, started=False)
+        return document
 
     def _request(
         self, params: dict[str, Any], extra_body: Mapping[str, Any] | None, response_format: object
@@ -440,6 +512,7 @@ class CometSession:
             pace=pace,
             usage_asked=request.usage_asked,
             output=output,
+            prices=self.prices,
         )
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:

@@ -169,6 +169,7 @@ def fan_out(
         max_tokens_total: Start no more rows once so many tokens are used or expected from requests under way; None for no limit.
         price: The cost of a million input and a million output tokens, as in ``(1.25, 10)``, and optionally of a million cached
             input tokens; or a mapping from models to such prices. It is used for ``progress.cost`` if the server reports no cost.
+            Models without one have the price of ``session.catalog()``, where that was called.
         max_cost: Start no more rows once so much money is spent, in the currency of ``price``; None for no limit. Requests that are
             under way then come to their end, so their cost may exceed it.
         on_progress: A function that is not async; called with the ``BatchProgress`` after each row.
@@ -233,7 +234,7 @@ def fan_out(
     limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm, max_retry_after=policy.max_retry_after)
     limits(now=0.0)  # only when the loop runs is its clock known
 
-    cost = Cost(price)
+    cost = Cost(price, session.prices)
 
     def make_rows() -> Rows:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.batch.price import output_tokens
+from cometstream.views.cost import output_tokens
 from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ class BatchProgress:
         retries: Attempts beyond the first of each row.
         prompt_tokens: Input tokens that the server reported.
         completion_tokens: Output tokens that the server reported, reasoning included.
-        cost: Money spent, from the reported ``usage.cost`` or the caller's ``price``; None if neither is known.
+        cost: Money spent, from the reported ``usage.cost``, the caller's ``price`` or the catalogue; None if none is known.
         concurrency: Requests that may run at a time now.
         concurrency_reason: Why the concurrency has this value.
         elapsed: Seconds since the batch was started.
         total: How many rows there are; None if the requests have no length.
+        trouble: The error of the last attempt, with the address, if that reached no server; None if it reached one.
     """
 
     done: int
@@ -80,6 +81,7 @@ class BatchProgress:
     concurrency_reason: str
     elapsed: float
     total: int | None
+    trouble: str | None = None
 
 
 def total_tokens(usage: CompletionUsage | None) -> int | None:

@@ -89,6 +89,12 @@ class Endpoint:
         self._head: bytes | None = None  # of a request to this route, without what differs by request
         self._names_itself = CLIENT_REQUEST_ID in self.headers
 
+    def elsewhere(self, url: str, *, without: str) -> Endpoint:
+        """Return the route at another address of the same host, without one of the headers."""
+        headers = self.headers.copy()
+        headers.popall(without, None)
+        return Endpoint(self._pool, url, headers=headers, proxy=self.proxy, context=self.context)
+
     async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
 

@@ -50,6 +50,9 @@ _KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 # Below the 128 KiB from which glibc's malloc turns to the kernel, and still some 200 events.
 _ROOM: Final = 64 * 1024
 
+# RFC 8446, 5.1: what a record of TLS holds at most.
+_RECORD: Final = 16 * 1024
+
 # What a piece of a body takes beside its bytes: a server may send each byte as a piece.
 _PIECE: Final = 48
 
@@ -84,17 +87,32 @@ class KeptConnectionLost(aiohttp.ClientConnectionError):
     """A connection that had served before failed, and nothing of the answer had come."""
 
 
-def receive_less(transport: asyncio.BaseTransport | None) -> None:
-    """Have a transport make no more room for a ``recv`` than costs little.
+def receive_less(transport: asyncio.BaseTransport | None, room: memoryview | None = None) -> None:
+    """Have a transport make no more room for what it receives than costs little.
 
-    Mends: asyncio's transports on selectors make room for 256 KiB before each ``recv``, though a token brings 300 bytes. The C
-        library takes so much room from the kernel each time, and gives it back (measured in benchmarks/README.md).
-    Known for: CPython 3.10 to 3.14, in the transport's attribute ``max_size``.
-    Elsewhere: a transport without the attribute (uvloop's, which keep their room, and those of TLS) stays as it is.
+    1. Mends: asyncio's transports on selectors make room for 256 KiB before each ``recv``, though a token brings 300 bytes. The C
+       library takes so much room from the kernel each time, and gives it back (measured in benchmarks/README.md).
+       Known for: CPython 3.10 to 3.14, in the transport's attribute ``max_size``. Elsewhere: a transport without the attribute
+       (uvloop's, which keep their room) stays as it is.
+    2. Mends: asyncio's TLS layer keeps a buffer of 256 KiB for each connection, though what it receives is copied on in the same
+       turn, and makes room for as much before each read from the TLS object: 3 GB for 10,000 streams.
+       Known for: CPython 3.11 to 3.14, in the attributes ``_ssl_buffer``, ``_ssl_buffer_view`` and ``max_size`` of its protocol.
+       Elsewhere: a layer without them (uvloop's, CPython 3.10's) stays as it is, and so does one on a transport that receives while
+       others run (Windows'), which has no ``max_size``.
+
+    Args:
+        transport: The connection's transport.
+        room: For 2., what the connections of an event loop share; None gives a small one.
     """
     changed: Any = transport
     if getattr(changed, "max_size", 0) > _ROOM:
         changed.max_size = _ROOM
+    tls: Any = getattr(changed, "_ssl_protocol", None)
+    if getattr(tls, "max_size", 0) > _RECORD and hasattr(getattr(tls, "_transport", None), "max_size"):
+        tls.max_size = _RECORD
+        if hasattr(tls, "_ssl_buffer_view"):
+            tls._ssl_buffer_view = memoryview(bytearray(_RECORD)) if room is None else room
+            tls._ssl_buffer = tls._ssl_buffer_view.obj
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
@@ -330,8 +348,9 @@ class _Handler(ResponseHandler):
        Known for: aiohttp 3.14. Elsewhere: nobody calls it; see ``Connector.kept``.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, room: memoryview | None = None) -> None:
         super().__init__(loop)
+        self._room = room
         self._is_held = False  # the reader is slow, and has paused us
         self._will_resume = False  # in a later turn of the loop
         self._requests = 0
@@ -344,7 +363,7 @@ class _Handler(ResponseHandler):
         self._asked: asyncio.Future[tuple[Any, aiohttp.StreamReader]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        receive_less(transport)
+        receive_less(transport, self._room)
         keep_alive(transport)
         super().connection_made(transport)
 
@@ -547,6 +566,7 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, *, limit: int, tls: ssl.SSLContext | None) -> None:
         super().__init__(limit=limit, ssl=True if tls is None else tls)
+        self._room = memoryview(bytearray(_ROOM))
         self.added = ""
         self._key: Any = None  # one, since all requests go to one server
         self._handlers: WeakSet[_Handler] = WeakSet()
@@ -555,7 +575,7 @@ class Connector(aiohttp.TCPConnector):
         self._factory = factory
 
     def _make_handler(self) -> _Handler:
-        handler = _Handler(self._loop)
+        handler = _Handler(self._loop, self._room)
         self._handlers.add(handler)
         return handler
 

@@ -27,14 +27,19 @@ __all__ = [
     "delta_of",
     "finish_reason_of",
     "index_of",
+    "is_error_reason",
     "usage_beside",
 ]
 
 
 # Finish reasons that say that there is none: empty, or a programming language's word for nothing, written as text.
 _NO_REASONS: Final = frozenset(
-    {"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified"}
+    {"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified", "not_finished", "in_progress"}
 )  # fmt: skip
+
+
+# Nearly all others.
+_PLAIN_REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 
 
 def finish_reason_of(choice: dict[str, Any]) -> str | None:
@@ -49,6 +54,14 @@ def finish_reason_of(choice: dict[str, Any]) -> str | None:
         if isinstance(word, str) and word.strip().lower() not in _NO_REASONS:
             return word
     return None
+
+
+def is_error_reason(reason: str | None) -> bool:
+    """Whether a finish reason says that the answer failed: ``error`` in any spelling, ``network_error``, ``abort`` and the like."""
+    if reason is None or reason in _PLAIN_REASONS:
+        return False
+    words = reason.strip().lower().replace("-", "_").split("_")
+    return "error" in words or "abort" in words or "aborted" in words or words == ["insufficient", "system", "resource"]
 
 
 def usage_beside(raw: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from cometstream.errors import ProtocolError
 from cometstream.views.arguments import arguments_text, said_once
 from cometstream.views.chunks import CompletionUsage, finish_reason_of, index_of
 from cometstream.views.content import reasoning_of, split_parts
+from cometstream.views.cost import CostSource, Prices, reported_cost, token_cost
 from cometstream.views.output import Parsed, ParsedT_co, read_output
 from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
 from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
@@ -195,7 +196,13 @@ def _sendable(call: ToolCall) -> dict[str, Any]:
     return sent
 
 
-_PARTS: Final[dict[str, type]] = {"text": str, "refusal": str, "image_url": dict, "input_audio": dict, "file": dict}
+# What a part must hold under the name of its type: a text, or an object with texts of which the first ones must be there.
+_TEXT_PARTS: Final = ("text", "refusal")
+_OBJECT_PARTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "image_url": (("url",), ("detail",)),
+    "input_audio": (("data", "format"), ()),
+    "file": ((), ("file_id", "filename", "file_data")),
+}
 
 
 def _sendable_part(part: Any) -> dict[str, Any] | None:
@@ -210,9 +217,16 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
         if kind not in part:
             return None
         part = {**part, "type": kind}
-    # What these parts must hold stands under their own name.
-    holds = _PARTS.get(kind)
-    return part if holds is None or isinstance(part.get(kind), holds) else None
+    held = part.get(kind)
+    if kind in _TEXT_PARTS:
+        return part if isinstance(held, str) else None
+    if kind not in _OBJECT_PARTS:
+        return part
+    required, optional = _OBJECT_PARTS[kind]
+    if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in required):
+        return None
+    kept = {name: value for name, value in held.items() if name not in optional or isinstance(value, str)}
+    return {**part, kind: kept}
 
 
 class ChatCompletionMessage(View, Parsed[ParsedT_co]):
@@ -317,6 +331,8 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
             message["audio"] = {"id": audio.id}
         else:
             message.pop("audio", None)
+        if not isinstance(name := message.get("name"), str) or not name:
+            message.pop("name", None)
         content = message.get("content")
         if isinstance(content, list):
             content = message["content"] = [part for part in map(_sendable_part, content) if part is not None]
@@ -383,9 +399,12 @@ class ChatCompletion(View, Parsed[ParsedT_co]):
     Args:
         raw: The ``chat.completion`` object.
         normalizations: What was bent into the documented shape, each kind with its count.
+
+    Attributes:
+        prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
     """
 
-    __slots__ = ("_normalizations", "_output", "_parsed")
+    __slots__ = ("_normalizations", "_output", "_parsed", "prices")
 
     def __init__(
         self,
@@ -393,6 +412,7 @@ class ChatCompletion(View, Parsed[ParsedT_co]):
         normalizations: Mapping[str, int] | None = None,
         output: Output[ParsedT_co] | None = None,
     ) -> None:
+        self.prices: Prices | None = None
         self._raw = raw
         self._output = output
         self._parsed: dict[int, ParsedT_co] | None = None  # the values that were read, by the index of their choices
@@ -437,6 +457,26 @@ class ChatCompletion(View, Parsed[ParsedT_co]):
     def usage_source(self) -> Literal["reported", "unknown"]:
         """``"reported"`` where the server sent counts, else ``"unknown"``."""
         return "unknown" if self.usage is None else "reported"
+
+    @property
+    def cost(self) -> float | None:
+        """What the answer cost in US dollars, by ``cost_source``; None where nobody says, it is never guessed."""
+        return self._cost()[0]
+
+    @property
+    def cost_source(self) -> CostSource:
+        """``"reported"`` by the server, ``"catalog"`` after ``session.catalog()`` has read the model's price, or ``"unknown"``."""
+        return self._cost()[1]
+
+    def _cost(self) -> tuple[float | None, CostSource]:
+        usage = self.usage
+        if usage is None:
+            return None, "unknown"
+        reported = reported_cost(usage)
+        if reported is not None:
+            return reported, "reported"
+        price = None if self.prices is None else self.prices.of(self.model)
+        return (None, "unknown") if price is None else (token_cost(usage, price), "catalog")
 
     @property
     def service_tier(self) -> str | None:
