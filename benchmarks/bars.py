@@ -117,6 +117,19 @@ BARS = (
     Bar("KiB of an open stream over TLS", _kib("open5000-tls", "cometstream"), 80, 40),
     Bar("opening a stream / hand-written", _ratio("opening", "cometstream", "hand-written"), 1.15, 1.05),
     Bar("a chunk of 20,000 / a chunk of 200", _long, 1.1, 1.0),
+    Bar(
+        "a value of 257 KiB as it grows, openai / cometstream",
+        _ratio("partials", "openai stream of a type", "cometstream partials()"),
+        50.0,
+        100.0,
+        at_least=True,
+    ),
+    Bar(
+        "a piece of a value of 257 KiB / of 4 KiB",
+        _ratio("partials", "cometstream partials()", "cometstream partials(), 1000 pieces"),
+        1.2,
+        1.0,
+    ),
     Bar("tool arguments / content", _ratio("tools", "cometstream tools", "cometstream"), 1.3, 1.1),
     Bar(
         "import cometstream / import aiohttp, orjson, anyio",
