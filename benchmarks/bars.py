@@ -97,6 +97,18 @@ BARS = (
         10,
         True,
     ),
+    Bar(
+        "openai over our transport / over its own, drip",
+        _ratio("transport", "openai transport", "openai create"),
+        0.8,
+        0.7,
+    ),
+    Bar(
+        "openai over our transport / over its own, burst",
+        _ratio("transport-burst", "openai transport", "openai create"),
+        0.8,
+        0.6,
+    ),
     Bar("fan_out of short answers / post + read, 100 at a time", _ratio("rows", _FAN_OUT, "post + read"), 1.45, 1.3),
     Bar("the same, 1,000 at a time", _ratio("rows1000", _FAN_OUT, "post + read"), 1.4, 1.3),
     Bar("a short answer / aiohttp post + read", _ratio("short", "cometstream", "post + read"), 1.4, 1.25),

@@ -169,6 +169,20 @@ def scenarios(*, small: bool) -> list[Scenario]:
             )
             for name, rows in (("", streams), ("1000", 10 * streams))
         ),
+        Scenario(
+            "transport",
+            f"openai's client over its own transport and over ours: {streams // 4} streams as in drip",
+            "token",
+            "openai create",
+            _peers(("openai create", "openai transport"), drip, streams // 4),
+        ),
+        Scenario(
+            "transport-burst",
+            f"the same with the {burst.chunks} tokens of each stream in one write",
+            "token",
+            "openai create",
+            _peers(("openai create", "openai transport"), burst, streams),
+        ),
         *(
             Scenario(
                 f"short{protocol}",

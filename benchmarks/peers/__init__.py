@@ -49,6 +49,7 @@ PEERS = {
     "openai create": "openai_sdk:Create",
     "openai stream": "openai_sdk:Stream",
     "openai aiohttp": "openai_sdk:CreateAiohttp",
+    "openai transport": "openai_sdk:CreateTransport",
     "openai semaphore": "openai_sdk:Semaphored",
     "litellm": "litellm_sdk:Litellm",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import openai
 
 from benchmarks.answers import MESSAGES, MODEL
@@ -52,6 +53,16 @@ class CreateAiohttp(Create):
 
     def options(self) -> dict[str, Any]:
         return {"http_client": openai.DefaultAioHttpClient()}
+
+
+class CreateTransport(Create):
+    """The same over a session of ours."""
+
+    def options(self) -> dict[str, Any]:
+        # Imported here: the other peers of this module are measured without us.
+        from cometstream.openai.transport import CometTransport
+
+        return {"http_client": httpx2.AsyncClient(transport=CometTransport())}
 
 
 class Semaphored(Create):

@@ -64,6 +64,7 @@ class BatchProgress:
         concurrency_reason: Why the concurrency has this value.
         elapsed: Seconds since the batch was started.
         total: How many rows there are; None if the requests have no length.
+        trouble: The error of the last attempt, with the address, if that reached no server; None if it reached one.
     """
 
     done: int
@@ -78,6 +79,7 @@ class BatchProgress:
     concurrency_reason: str
     elapsed: float
     total: int | None
+    trouble: str | None = None
 
 
 def total_tokens(usage: CompletionUsage | None) -> int | None:

@@ -110,6 +110,7 @@ class Rows:
         self._began: float | None = None
         self._answered: float | None = None  # when a row was, the last time
         self._left: float | None = None
+        self._trouble: str | None = None
         self._running: dict[Row, asyncio.Task[CometError | None]] = {}
         self._expected = 0  # tokens, of what is on its way
         self._ready: deque[BatchResult] = deque()
@@ -198,6 +199,7 @@ class Rows:
             concurrency_reason=self.limits.reason,
             elapsed=0.0 if began is None else until - began,
             total=self._source.total,
+            trouble=self._trouble,
         )
 
     def _pump(self) -> None:
@@ -335,6 +337,7 @@ class Rows:
             if row.stream is None:
                 row.stream = self._session.stream(**row.params)
             async with row.stream as stream:
+                self._trouble = None
                 self.limits.answered(ticket, stream.response.headers, self._loop.time())
                 await stream.until_done()
         except CometError as error:
@@ -378,6 +381,7 @@ class Rows:
         else:
             self.limits.failed(ticket, error, now)
             row.error = error
+            self._trouble = str(error) if is_nobody_there(error) else None
             if self._is_charged(error, ticket, now):
                 row.charged = row.attempts if self._answered is None else row.charged + 1
             delay = retry_delay(row, error, self._retry, random.random())
