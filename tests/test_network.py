@@ -186,7 +186,7 @@ async def test_an_authority_of_ones_own_is_trusted(url: str, trusting: Any) -> N
 
 async def test_a_certificate_that_nobody_vouches_for_names_the_ways_out(url: str) -> None:
     async with CometSession(api_key=KEY, base_url=url, retry=None) as session:
-        with pytest.raises(ConnectionError, match=r"set SSL_CERT_FILE to its file, or pass it as ssl=\)"):
+        with pytest.raises(ConnectionError, match=r"set SSL_CERT_FILE to its file, or pass ssl=\)"):
             await ask(session)
 
 
