@@ -376,6 +376,22 @@ class _Handler(ResponseHandler):
        Known for: aiohttp 3.14. Elsewhere: nobody calls it; see ``Connector.kept``.
     """
 
+    # Not in the dict of each connection, which grows to 1.5 KB where it has more than 30 names.
+    __slots__ = (
+        "_asked",
+        "_awaits_head",
+        "_body",
+        "_connected",
+        "_heard",
+        "_is_compressed",
+        "_is_held",
+        "_loss",
+        "_poll",
+        "_requests",
+        "_room",
+        "_will_resume",
+    )
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, room: memoryview | None = None, connected: set[_Handler] | None = None
     ) -> None:
