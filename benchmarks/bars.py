@@ -48,6 +48,10 @@ def _ratio(scenario: str, label: str, yardstick: str) -> Callable[[Round], float
     return lambda values: values[scenario][label] / values[scenario][yardstick]
 
 
+def _difference(scenario: str, label: str, yardstick: str) -> Callable[[Round], float]:
+    return lambda values: values[scenario][label] - values[scenario][yardstick]
+
+
 def _long(values: Round) -> float:
     """A chunk of a long answer over one of a short answer; the request's own cost is taken off both."""
     lines = values["long"]
@@ -96,6 +100,21 @@ BARS = (
         8,
         10,
         True,
+    ),
+    *(
+        bar
+        for scenario, browsers in (("relay", "100"), ("relay1000", "1,000"))
+        for bar in (
+            Bar(f"relay raw / byte pump, {browsers} browsers", _ratio(scenario, "relay raw", "byte pump"), 1.25, 1.1),
+            Bar(f"relay ui above raw in µs, {browsers} browsers", _difference(scenario, "relay ui", "relay raw"), 5, 4),
+            Bar(
+                f"openai re-encoded behind FastAPI / relay raw, {browsers} browsers",
+                _ratio(scenario, "openai re-encoded, FastAPI", "relay raw"),
+                5,
+                7,
+                True,
+            ),
+        )
     ),
     Bar("a short answer / aiohttp post + read", _ratio("short", "cometstream", "post + read"), 1.4, 1.2),
     Bar("a short answer, openai create / cometstream", _ratio("short", "openai create", "cometstream"), 5, 7, True),
