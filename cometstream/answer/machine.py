@@ -240,6 +240,11 @@ class Answer:
         return self.state in OUTCOMES and not (self.started and self._held)
 
     @property
+    def at_hand(self) -> bool:
+        """Whether bytes have come that were not handed over; they may be no whole chunk."""
+        return bool(self._arrived or self._unread or self._held)
+
+    @property
     def completion(self) -> ChatCompletion:
         """The completion as far as its chunks were handed over."""
         if self._document is not None and self.chunks:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cometstream.cli.connection import (
+    chosen_model,
     clock_options,
     connection_options,
     cost_option,
     given_timeouts,
     load_prices,
+    model_option,
     open_session,
     retries_option,
 )
@@ -31,21 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ask"]
 
-_DEFAULT_MODEL: Final = "gpt-5.4"
-
 
 @click.command(epilog=EPILOG)
 @click.argument("prompt", required=False, metavar="[PROMPT|-]")
-@click.option(
-    "-m",
-    "--model",
-    envvar="COMETAPI_MODEL",
-    show_envvar=True,
-    default=_DEFAULT_MODEL,
-    show_default=True,
-    metavar="ID",
-    help="The model, as `cometstream models` names it.",
-)
+@model_option("The model, as `cometstream models` names it.")
 @click.option("-s", "--system", metavar="TEXT", help="A system message before the prompt.")
 @click.option("--temperature", type=float, metavar="NUMBER", help="0 to 2; left to the provider by default.")
 @click.option(
@@ -90,8 +81,7 @@ def ask(
 
     If stdin is not a terminal, it is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt.
     """
-    if demo and context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT:
-        model = _DEFAULT_MODEL
+    model = chosen_model(context, model, demo=demo)
     messages = [{"role": "user", "content": find_prompt(prompt)}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_connection",
+    "chosen_model",
     "clock_options",
     "connection_options",
     "cost_option",
     "given_timeouts",
     "load_prices",
+    "model_option",
     "open_session",
     "retries_option",
 ]
@@ -32,6 +34,8 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 # Tokens a second: fast enough to read, slow enough to see them arrive.
 _DEMO_RATE: Final = 25.0
+
+_DEFAULT_MODEL: Final = "gpt-5.4"
 
 _CLOCKS: Final = {
     "connect": "to open a connection",
@@ -66,6 +70,30 @@ def clock_options(*, total: str) -> Callable[[_Command], _Command]:
 def given_timeouts(clocks: Mapping[str, float | None]) -> Timeouts:
     """Return the clocks that the flags give; the others are left to the session."""
     return Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
+
+
+def model_option(purpose: str) -> Callable[[_Command], _Command]:
+    """Add ``--model``.
+
+    Args:
+        purpose: What it is for.
+    """
+    return click.option(
+        "-m",
+        "--model",
+        envvar="COMETAPI_MODEL",
+        show_envvar=True,
+        default=_DEFAULT_MODEL,
+        show_default=True,
+        metavar="ID",
+        help=purpose,
+    )
+
+
+def chosen_model(context: click.Context, model: str, *, demo: bool) -> str:
+    """Return the model to ask: the demo's server ignores the environment's."""
+    from_environment = context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT
+    return _DEFAULT_MODEL if demo and from_environment else model
 
 
 def retries_option(purpose: str, *, default: int | None) -> Callable[[_Command], _Command]:
@@ -116,7 +144,10 @@ def check_connection(*, base_url: str | None, demo: bool) -> None:
     if demo and base_url is not None:
         raise click.UsageError("--demo starts its own server: leave out --base-url")
     if not demo and "COMETAPI_KEY" not in os.environ:
-        raise click.UsageError("no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none")
+        raise click.UsageError(
+            "no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none; a .env file is not read, "
+            "`set -a; . ./.env` in the shell does that"
+        )
 
 
 @asynccontextmanager
