@@ -13,6 +13,7 @@ IMPORTS = {"import cometstream": "import cometstream", "import aiohttp, orjson, 
 
 _COMET = ("cometstream", "cometstream text()", "cometstream pace=0.1", "cometstream pace=0.5")
 _OPENAI = ("openai create", "openai stream", "openai aiohttp")
+_RELAYS = ("byte pump", "relay raw", "relay ui", "relay raw, FastAPI", "openai re-encoded, FastAPI")
 _BATCH = ("hand-written", "cometstream fan_out", "openai semaphore")
 
 
@@ -186,6 +187,20 @@ def scenarios(*, small: bool) -> list[Scenario]:
             "token",
             "openai create",
             _peers(("openai create", "openai transport"), burst, streams),
+        ),
+        Scenario(
+            "relay",
+            f"{streams} browsers at one web server, each of which is relayed {drip.chunks} tokens, one every {drip.gap_ms} ms",
+            "token",
+            "byte pump",
+            _peers(_RELAYS, drip, streams),
+        ),
+        Scenario(
+            "relay1000",
+            f"the same with {10 * streams} browsers",
+            "token",
+            "byte pump",
+            _peers(_RELAYS, drip, 10 * streams),
         ),
         *(
             Scenario(

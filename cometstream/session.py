@@ -17,26 +17,27 @@ from cometstream.config import (
     checked_headers,
     find_base_url,
     find_key,
-    find_proxy,
-    find_proxy_secrets,
     find_secrets,
     longest_first,
     merge_headers,
     standard_headers,
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
+from cometstream.network import checked_tls, find_proxy, find_proxy_secrets
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
-from cometstream.transport.pool import Pool
+from cometstream.transport.pool import Pool, running_loop
 from cometstream.views.cost import Prices
 from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
+    from ssl import SSLContext
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -86,6 +87,11 @@ class CometSession:
         max_event_size: The largest event or JSON answer in bytes that is taken from a server, 1,024 or more. A larger one ends the
             stream with a ``ProtocolError``. All streams of the session together may hold 8 times as much of unfinished events.
             Raise it where one event carries, say, a long video.
+        ssl: What the server's certificate is checked by: an ``ssl.SSLContext``, or the path of a file or folder with the
+            certificates of the authorities to trust, such as your company's. None trusts the system's, or those that
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name.
+        proxy: The URL of an http or https proxy, with user and password in any characters: ``http://user:p@ss@host:3128``. None
+            uses no proxy; not given is ``HTTPS_PROXY`` (``HTTP_PROXY``, ``ALL_PROXY``), but for the hosts in ``NO_PROXY``.
 
     Attributes:
         prices: The prices that answers' ``cost`` goes by; none before ``catalog()`` was called.
@@ -106,7 +112,11 @@ class CometSession:
         client: Client | None = None,
         validate: bool = True,
         max_event_size: int = MAX_EVENT_SIZE,
+        ssl: SSLContext | str | PathLike[str] | None = None,
+        proxy: str | NotGiven | None = NOT_GIVEN,
     ) -> None:
+        if client is not None and not (ssl is None and isinstance(proxy, NotGiven)):
+            raise ConfigurationError("ssl= and proxy= are for the session's own connections: give them to your client")
         key, source = find_key(api_key)
         self.base_url = find_base_url(base_url)
         self.clocks = Clocks().with_(timeouts)
@@ -118,15 +128,15 @@ class CometSession:
         self.prices = Prices()
         self._catalog: Catalog | None = None
         self._backlog = Backlog(_STREAMS_AT_THEIR_LARGEST * self.max_event_size)
-        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"))
+        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"), tls=checked_tls(ssl))
         self._key = key
         self._headers = merge_headers(standard_headers(key), checked_headers(headers))
         self._context = ErrorContext(
             self.base_url,
             source,
-            longest_first([key], find_proxy_secrets(), find_secrets(client.headers) if client is not None else ()),
+            longest_first([key], find_proxy_secrets(proxy), find_secrets(client.headers) if client is not None else ()),
         )
-        self._proxy = find_proxy(self.base_url) if client is None else None
+        self._proxy = find_proxy(self.base_url, proxy if client is None else None)
         self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
@@ -428,6 +438,7 @@ class CometSession:
         """Return the JSON document of a route that does not stream, where it is not an error."""
         if self._closed:
             raise UsageError(_CLOSED)
+        running_loop()
         attempts = Attempts(
             endpoint,
             None,

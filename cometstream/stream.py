@@ -16,6 +16,7 @@ from cometstream.errors import CometError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
 from cometstream.readable import Readable
 from cometstream.transport.incoming import Interrupted
+from cometstream.transport.pool import running_loop
 from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
 from cometstream.views.output import ParsedT_co
@@ -135,7 +136,7 @@ class ChatStream(Readable[ParsedT_co]):
     async def __aenter__(self) -> Self:
         if self._state != "new":
             raise UsageError("this stream was entered before: call session.stream() again for another request")
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._time = self._loop.time
         self._entered = self._time()
         self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total

@@ -54,6 +54,11 @@ PEERS = {
     "openai transport": "openai_sdk:CreateTransport",
     "openai semaphore": "openai_sdk:Semaphored",
     "litellm": "litellm_sdk:Litellm",
+    "byte pump": "relays:BytePump",
+    "relay raw": "relays:RelayRaw",
+    "relay ui": "relays:RelayUi",
+    "relay raw, FastAPI": "relays:RelayFastAPI",
+    "openai re-encoded, FastAPI": "relays:ReencodingFastAPI",
 }
 
 

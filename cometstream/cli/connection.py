@@ -144,7 +144,10 @@ def check_connection(*, base_url: str | None, demo: bool) -> None:
     if demo and base_url is not None:
         raise click.UsageError("--demo starts its own server: leave out --base-url")
     if not demo and "COMETAPI_KEY" not in os.environ:
-        raise click.UsageError("no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none")
+        raise click.UsageError(
+            "no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none; a .env file is not read, "
+            "`set -a; . ./.env` in the shell does that"
+        )
 
 
 @asynccontextmanager
