@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
     from types import TracebackType
 
-    from typing_extensions import Required, Self, Unpack
+    from typing_extensions import Self, Unpack
 
     from cometstream.catalog import Balance, Catalog
     from cometstream.partials import GrowingOutput
@@ -48,30 +48,9 @@ if TYPE_CHECKING:
     from cometstream.structured import Schema
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
-
-    class CallParams(OtherChatParams, total=False):
-        """What `complete` takes beside `response_format`."""
-
-        model: Required[str]
-        messages: Required[Sequence[MessageParam | ChatCompletionMessage]]
-        timeouts: Timeouts | NotGiven | None
-        retry: RetryPolicy | int | NotGiven | None
-        headers: Mapping[str, str] | None
-        fallback_models: Sequence[str]
-        extra_body: Mapping[str, Any] | None
-        split_think: bool
-        max_event_size: int | NotGiven
-
-    class StreamCallParams(CallParams, total=False):
-        """What `stream` takes beside `response_format`."""
-
-        pace: float
-        on_incomplete: Literal["raise", "return"]
-
+    from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
-
-T = TypeVar("T")
 
 # What the two forms of the route add to the session's headers. A compressor would hold an event stream back.
 _STREAM: Final = {
@@ -210,14 +189,6 @@ class CometSession:
         self._on_close.add(callback)
         return lambda: self._on_close.discard(callback)
 
-    @overload
-    def stream(self, *, response_format: type[T] | Schema[T], **call: Unpack[StreamCallParams]) -> ChatStream[T]: ...
-
-    @overload
-    def stream(
-        self, *, response_format: ResponseFormatParam | None = None, **call: Unpack[StreamCallParams]
-    ) -> ChatStream[Any]: ...
-
     def stream(
         self,
         *,
@@ -232,9 +203,9 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        response_format: type[T] | Schema[T] | ResponseFormatParam | None = None,
+        response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
         **params: Unpack[OtherChatParams],
-    ) -> ChatStream[Any]:
+    ) -> ChatStream[AskedT]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
 
         Args:
@@ -282,16 +253,6 @@ class CometSession:
             max_event_size=max_event_size,
         )
 
-    @overload
-    async def complete(
-        self, *, response_format: type[T] | Schema[T], **call: Unpack[CallParams]
-    ) -> ChatCompletion[T]: ...
-
-    @overload
-    async def complete(
-        self, *, response_format: ResponseFormatParam | None = None, **call: Unpack[CallParams]
-    ) -> ChatCompletion[Any]: ...
-
     async def complete(
         self,
         *,
@@ -304,9 +265,9 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        response_format: type[T] | Schema[T] | ResponseFormatParam | None = None,
+        response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
         **params: Unpack[OtherChatParams],
-    ) -> ChatCompletion[Any]:
+    ) -> ChatCompletion[AskedT]:
         """Send one request in the route's synchronous form and return the completion.
 
         A proxy may cut an answer that is silent for long. ``stream(...)`` with ``until_done()`` returns the same completion and

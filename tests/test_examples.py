@@ -24,9 +24,10 @@ PRINTED = {
     "stop_button.py": ["cancelled after"],
     "tool_loop.py": ["get_weather {'city': ", " starts early]", "complete after 2 rounds"],
     "approval.py": ["may I call pay({'to': ", "euros were paid to", "\ncomplete\n"],
+    "structured_partial.py": ["seen from Babylon, 22 September", "Halley: A small dark world", "2 sightings"],
     "conversation.py": ["A comet is a small world", "I would rather talk about comets", "5 messages kept"],
 }
-DEMOS = {"tool_loop.py", "approval.py"}
+DEMOS = {"structured_partial.py", "tool_loop.py", "approval.py"}
 RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]
 
 

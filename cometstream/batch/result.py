@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.views.cost import output_tokens
+from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
     from cometstream.answer.machine import Outcome
@@ -22,7 +23,7 @@ _MOST_TOKENS: Final = 20_000_000
 
 
 @dataclass(frozen=True)
-class BatchResult:
+class BatchResult(Parsed[ParsedT_co]):
     """How one row of a batch ended.
 
     Attributes:
@@ -30,7 +31,8 @@ class BatchResult:
         custom_id: The request's ``custom_id``; None if it has none.
         request: The request as the caller gave it.
         completion: The answer. If it broke off, what came in the last attempt; None if nothing came.
-        error: The error of the last attempt, or the reason why there was no attempt; None if the answer is whole.
+        error: The error of the last attempt, or the reason why there was no attempt; None if the answer is whole. An
+            ``OutputError`` where the answer is whole, but not a value of the type that ``response_format`` is.
         outcome: As a stream's: ``complete``, ``unterminated``, ``truncated`` or ``error``. ``cancelled`` if the batch ended before
             the row did: run such a row again.
         attempts: Requests sent.
@@ -40,7 +42,7 @@ class BatchResult:
     index: int
     custom_id: str | None
     request: Any
-    completion: ChatCompletion | None
+    completion: ChatCompletion[ParsedT_co] | None
     error: CometError | None
     outcome: Outcome
     attempts: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import types
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, Union, get_args, get_origin
 
 import pydantic
@@ -151,9 +152,9 @@ class Root:
         self._within = within
         self.value: Any = None
 
-    def grows(self, key: Any, /) -> bool:
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
         """See ``Builder``; a text alone is no object."""
-        return False
+        return None
 
     def put(self, key: Any, value: Any, /) -> object:
         """See ``Builder``."""
@@ -192,8 +193,8 @@ class _Wrapper:
     def value(self) -> Any:
         return self._root.value
 
-    def grows(self, key: Any, /) -> bool:
-        return key == self._name and self._mold.grows
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self._root.put, None) if key == self._name and self._mold.grows else None
 
     def put(self, key: Any, value: Any, /) -> object:
         if key == self._name:
@@ -230,8 +231,8 @@ class _Items:
         self.raw: list[Any] = []
         self.value: list[Any] = []
 
-    def grows(self, key: Any, /) -> bool:
-        return self._item.grows
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self.put, key) if self._item.grows else None
 
     def put(self, key: Any, value: Any, /) -> object:
         if key == len(self.value):
@@ -283,8 +284,8 @@ class _Names:
         field = self._fields.get(key)
         return self._other if field is None else self._molds.of(field[1])
 
-    def grows(self, key: Any, /) -> bool:
-        return self._mold(key).grows
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self.value.__setitem__, key) if self._mold(key).grows else None
 
     def put(self, key: Any, value: Any, /) -> object:
         self.value[key] = value
@@ -335,9 +336,12 @@ class _Fields:
                 object.__setattr__(self.value, name, None)
             self._put = types.MethodType(object.__setattr__, self.value)
 
-    def grows(self, key: Any, /) -> bool:
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
         field = self._fields.get(key)
-        return field is not None and self._molds.of(field[1]).grows
+        if field is None or not self._molds.of(field[1]).grows:
+            return None
+        self._came.add(field[0])
+        return partial(self._put, field[0])
 
     def put(self, key: Any, value: Any, /) -> object:
         field = self._fields.get(key)

@@ -18,13 +18,14 @@ from cometstream.errors import APIStatusError, APITimeoutError, CometError, Prot
 from cometstream.policy import retry_after
 from cometstream.transport.failures import cut_answer, request_failure
 from cometstream.transport.incoming import Incoming
-from cometstream.transport.kept import KeptAnswer, ask
+from cometstream.transport.kept import PlainAnswer, ask
 from cometstream.transport.opening import OpeningEnded
 from cometstream.transport.quirks import (
     READ_BUFFER,
     Connector,
     KeptConnectionLost,
     client_timeout,
+    plain_connection,
     request_body,
     take_fresh_connection,
     watch_connection,
@@ -110,7 +111,7 @@ class Endpoint:
         client = self._pool.client()
         error: CometError
         try:
-            response: aiohttp.ClientResponse | KeptAnswer | None = None
+            response: aiohttp.ClientResponse | PlainAnswer | None = None
             is_lost = False
             try:
                 response = await self._ask_kept(client, body, clock, client_request_id)
@@ -144,7 +145,7 @@ class Endpoint:
 
     async def _ask_kept(
         self, client: Client, body: bytes | None, clock: OpeningClock, client_request_id: str
-    ) -> KeptAnswer | None:
+    ) -> PlainAnswer | None:
         """Send a request over a connection that served before; None where aiohttp is to send it."""
         connector = client.connector
         if body is None or len(body) > _ONE_PIECE or self.proxy is not None or not isinstance(connector, Connector):
@@ -168,7 +169,7 @@ class Endpoint:
         client_request_id: str,
         *,
         is_lost: bool,
-    ) -> aiohttp.ClientResponse:
+    ) -> aiohttp.ClientResponse | PlainAnswer:
         """Send a request as aiohttp does; a kept connection that is lost before the answer is replaced."""
         headers = self.headers.copy()
         if CLIENT_REQUEST_ID not in client.headers:  # those of a caller's own client
@@ -194,15 +195,19 @@ class Endpoint:
             response = await take_fresh_connection(request())
         if not self._pool.is_ours:
             watch_connection(response)
-        elif self.proxy is None and isinstance(client.connector, Connector):
+            return response
+        if self.proxy is None and isinstance(client.connector, Connector):
             client.connector.learn(response, headers)
-        return response
+        connection = plain_connection(response)
+        if connection is None:
+            return response
+        return PlainAnswer(connection, response.status, response.headers, response.content)
 
-    def _incoming(self, response: aiohttp.ClientResponse | KeptAnswer, clock: OpeningClock) -> Incoming:
+    def _incoming(self, response: aiohttp.ClientResponse | PlainAnswer, clock: OpeningClock) -> Incoming:
         told = request_id(response.headers)
         return Incoming(response, told and self.context.redact(told), clock.waited)
 
-    async def _status_error(self, response: aiohttp.ClientResponse | KeptAnswer) -> APIStatusError:
+    async def _status_error(self, response: aiohttp.ClientResponse | PlainAnswer) -> APIStatusError:
         pieces: list[bytes] = []
         size = 0
         try:
@@ -225,7 +230,7 @@ class Endpoint:
         )
 
     async def read_document(
-        self, response: aiohttp.ClientResponse | KeptAnswer, clocks: Clocks, total_due: float
+        self, response: aiohttp.ClientResponse | PlainAnswer, clocks: Clocks, total_due: float
     ) -> Any:
         """Return the JSON document that a 2xx answer holds.
 

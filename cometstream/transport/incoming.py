@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from cometstream.errors import CometError
-    from cometstream.transport.kept import KeptAnswer
+    from cometstream.transport.kept import PlainAnswer
 
 __all__ = ["Connector", "Incoming", "Interrupted"]
 
@@ -58,7 +58,7 @@ class Incoming:
         "waited",
     )
 
-    def __init__(self, response: aiohttp.ClientResponse | KeptAnswer, request_id: str | None, waited: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse | PlainAnswer, request_id: str | None, waited: float) -> None:
         self.response = response
         self._content = response.content
         self._scope: anyio.CancelScope | None = None  # the wait for the response's end, for close() to cut short

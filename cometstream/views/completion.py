@@ -8,12 +8,11 @@ import orjson
 
 from cometstream.errors import ProtocolError
 from cometstream.views.arguments import arguments_text, said_once
-from cometstream.views.chunks import CompletionUsage, finish_reason_of, index_of
-from cometstream.views.content import reasoning_of, split_parts
+from cometstream.views.chunks import AnyChoice, AnyCompletion, AnyMessage, CompletionUsage, finish_reason_of
 from cometstream.views.cost import CostSource, Prices, reported_cost, token_cost
 from cometstream.views.output import Parsed, ParsedT_co, read_output
-from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
-from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
+from cometstream.views.parts import ChoiceLogprobs
+from cometstream.views.view import View, dict_or_empty, list_of_dicts, text_or_none, view_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,19 +216,20 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
         if kind not in part:
             return None
         part = {**part, "type": kind}
-    held = part.get(kind)
+    sent: dict[str, Any] = part
+    held = sent.get(kind)
     if kind in _TEXT_PARTS:
-        return part if isinstance(held, str) else None
+        return sent if isinstance(held, str) else None
     if kind not in _OBJECT_PARTS:
-        return part
+        return sent
     required, optional = _OBJECT_PARTS[kind]
     if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in required):
         return None
     kept = {name: value for name, value in held.items() if name not in optional or isinstance(value, str)}
-    return {**part, kind: kept}
+    return {**sent, kind: kept}
 
 
-class ChatCompletionMessage(View, Parsed[ParsedT_co]):
+class ChatCompletionMessage(AnyMessage, Parsed[ParsedT_co]):
     """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
     __slots__ = ("_choice", "_complete")
@@ -245,29 +245,6 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
     def role(self) -> str:
         """``"assistant"``."""
         return text_or_none(self._raw.get("role")) or "assistant"
-
-    @property
-    def content(self) -> str | None:
-        """The text; None where there is none, as in a message of tool calls only."""
-        content = self._raw.get("content")
-        if type(content) is str:
-            return content
-        return split_parts(content)[0] if isinstance(content, list) else text_or_none(content)
-
-    @property
-    def reasoning(self) -> str | None:
-        """The reasoning, under whichever name it came."""
-        return reasoning_of(self._raw)
-
-    @property
-    def reasoning_content(self) -> str | None:
-        """The same as ``reasoning``, under the name that some providers give it."""
-        return self.reasoning
-
-    @property
-    def refusal(self) -> str | None:
-        """The refusal, where the model refused."""
-        return text_or_none(self._raw.get("refusal"))
 
     @property
     def parsed(self) -> ParsedT_co:
@@ -297,16 +274,6 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
     def function_call(self) -> FunctionCall | None:
         """A legacy function call."""
         return view_or_none(FunctionCall, self._raw.get("function_call"))
-
-    @property
-    def audio(self) -> ChatCompletionAudio | None:
-        """Sound and its transcript."""
-        return view_or_none(ChatCompletionAudio, self._raw.get("audio"))
-
-    @property
-    def annotations(self) -> list[Annotation]:
-        """Annotations, such as URL citations."""
-        return [Annotation(annotation) for annotation in list_of_dicts(self._raw.get("annotations"))]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the message as providers take it back; ``raw`` is what came.
@@ -349,7 +316,7 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
         return type(self), (self._raw, self._complete, self._choice)
 
 
-class CompletionChoice(View, Parsed[ParsedT_co]):
+class CompletionChoice(AnyChoice, Parsed[ParsedT_co]):
     """One choice of a completion."""
 
     __slots__ = ("_completion",)
@@ -357,11 +324,6 @@ class CompletionChoice(View, Parsed[ParsedT_co]):
     def __init__(self, raw: dict[str, Any], completion: ChatCompletion[ParsedT_co] | None = None) -> None:
         self._raw = raw
         self._completion = completion
-
-    @property
-    def index(self) -> int:
-        """Which of the ``n`` choices this is."""
-        return index_of(self._raw)
 
     @property
     def message(self) -> ChatCompletionMessage[ParsedT_co]:
@@ -373,16 +335,6 @@ class CompletionChoice(View, Parsed[ParsedT_co]):
             None if self._completion is None else self,
         )
 
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the choice ended; None where the server never said so: it is not invented."""
-        return finish_reason_of(self._raw)
-
-    @property
-    def logprobs(self) -> ChoiceLogprobs | None:
-        """Log probabilities of the tokens; None where none were asked for."""
-        return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
-
     def parsed_of(self, message: ChatCompletionMessage[ParsedT_co]) -> ParsedT_co:
         """Return the value of this choice's message; see ``ChatCompletionMessage.parsed``."""
         completion = self._completion
@@ -393,7 +345,7 @@ class CompletionChoice(View, Parsed[ParsedT_co]):
         return type(self), (self._raw, self._completion)
 
 
-class ChatCompletion(View, Parsed[ParsedT_co]):
+class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
     """A whole answer, or what has come of one. The short names (``content``, ``tool_calls`` ...) read the first choice.
 
     Args:
@@ -419,24 +371,9 @@ class ChatCompletion(View, Parsed[ParsedT_co]):
         self._normalizations = dict(normalizations) if normalizations else {}
 
     @property
-    def id(self) -> str | None:
-        """The completion's id."""
-        return text_or_none(self._raw.get("id"))
-
-    @property
     def object(self) -> str:
         """``"chat.completion"``."""
         return text_or_none(self._raw.get("object")) or "chat.completion"
-
-    @property
-    def created(self) -> int | None:
-        """Unix time of the completion's creation, in seconds."""
-        return int_or_none(self._raw.get("created"))
-
-    @property
-    def model(self) -> str | None:
-        """The model that answered."""
-        return text_or_none(self._raw.get("model"))
 
     @property
     def choices(self) -> list[CompletionChoice[ParsedT_co]]:
@@ -477,16 +414,6 @@ class ChatCompletion(View, Parsed[ParsedT_co]):
             return reported, "reported"
         price = None if self.prices is None else self.prices.of(self.model)
         return (None, "unknown") if price is None else (token_cost(usage, price), "catalog")
-
-    @property
-    def service_tier(self) -> str | None:
-        """The tier that processed the request."""
-        return text_or_none(self._raw.get("service_tier"))
-
-    @property
-    def system_fingerprint(self) -> str | None:
-        """The provider's backend configuration."""
-        return text_or_none(self._raw.get("system_fingerprint"))
 
     @property
     def normalizations(self) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import aiohttp
 import pytest
@@ -15,6 +15,6 @@ Read: TypeAlias = Callable[[aiohttp.StreamReader], Awaitable[bytes]]
 
 def wrap_reads(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Read], Read]) -> None:
     """Replace ``readany`` of aiohttp's bodies and of ours by what is made of it."""
-    ours = wrap(_Body.readany)
+    ours = wrap(cast("Read", _Body.readany))
     monkeypatch.setattr(aiohttp.StreamReader, "readany", wrap(aiohttp.StreamReader.readany))
     monkeypatch.setattr(_Body, "readany", ours)

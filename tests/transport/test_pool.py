@@ -239,7 +239,7 @@ async def test_the_kernel_keeps_silent_connections_alive() -> None:
         async with session.stream(model="gpt-5.4", messages=[{"role": "user", "content": "x"}]) as stream:
             client = session._pool.client()
             assert client.connector is not None
-            (handler,) = client.connector._handlers  # type: ignore[attr-defined] # aiohttp knows it as a connector alone
+            (handler,) = client.connector._connected  # type: ignore[attr-defined] # aiohttp knows it as a connector alone
             sock = handler.transport.get_extra_info("socket")
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             if hasattr(socket, "TCP_KEEPIDLE"):

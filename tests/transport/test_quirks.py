@@ -167,7 +167,7 @@ async def test_tls_connections_of_a_loop_share_one_buffer_and_make_room_for_a_re
     ):
         await asyncio.gather(*(ask(session) for _ in range(3)))
         connector: Any = session._pool.client().connector
-        layers = [handler.transport._ssl_protocol for handler in connector._handlers]
+        layers = [handler.transport._ssl_protocol for handler in connector._connected]
         assert len(layers) == 3
         assert {id(layer._ssl_buffer) for layer in layers} == {id(connector._room.obj)}
         assert {len(layer._ssl_buffer) for layer in layers} == {ROOM}

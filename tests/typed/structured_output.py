@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from typing_extensions import TypedDict, assert_type
 
-from cometstream import ChatCompletion, ChatStream, CometSession, Schema
+from cometstream import ChatCompletion, ChatStream, CometSession, Schema, fan_out
 from cometstream.partials import PartialReader
 
 MESSAGES = [{"role": "user", "content": "Pancakes"}]
@@ -71,3 +71,10 @@ def takes_any(stream: ChatStream) -> ChatCompletion:
 
 def takes_a_typed_one_as_any(session: CometSession) -> None:
     takes_any(session.stream(model="m", messages=MESSAGES, response_format=Recipe))
+
+
+async def batch(session: CometSession) -> None:
+    async with fan_out(session, [{"messages": MESSAGES}], model="m", response_format=Recipe) as rows:
+        async for row in rows:
+            if row.completion is not None:
+                assert_type(row.completion.parsed, Recipe)
