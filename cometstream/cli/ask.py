@@ -90,8 +90,8 @@ def ask(
 ) -> None:
     """Stream the answer to PROMPT to stdout; all else goes to stderr.
 
-    If stdin is not a terminal, it is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt. With PROMPT, a
-    stdin of the shell that runs this is left alone, as in a loop that reads lines.
+    If stdin is not a terminal, it is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt. With PROMPT,
+    a stdin of the shell that runs this is left alone, as in a loop that reads lines.
     """
     began = time.monotonic()
     model = chosen_model(context, model, demo=demo)
