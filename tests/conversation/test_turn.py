@@ -297,8 +297,4 @@ async def test_a_tool_loop_goes_on_from_a_conversation_and_gives_it_back() -> No
         assert roles(chat) == ["system", "user", "assistant", "tool", "assistant"]
         assert chat.messages[-1]["content"] == "The tool says: clear in Paris"
         await chat.complete(session, "Thanks", **MODEL)
-    assert [message["role"] for message in server.requests[-1].json["messages"]][0] == "developer"
-    assert (
-        chat.trim(100, count=lambda message: 50 if message["role"] != "system" else 0)[0]["content"]
-        == "What is the weather?"
-    )
+    assert server.requests[-1].json["messages"][0]["role"] == "developer"
