@@ -48,6 +48,10 @@ def _ratio(scenario: str, label: str, yardstick: str) -> Callable[[Round], float
     return lambda values: values[scenario][label] / values[scenario][yardstick]
 
 
+def _difference(scenario: str, label: str, yardstick: str) -> Callable[[Round], float]:
+    return lambda values: values[scenario][label] - values[scenario][yardstick]
+
+
 def _long(values: Round) -> float:
     """A chunk of a long answer over one of a short answer; the request's own cost is taken off both."""
     lines = values["long"]
@@ -97,6 +101,18 @@ BARS = (
         10,
         True,
     ),
+    Bar(
+        "openai over our transport / over its own, drip",
+        _ratio("transport", "openai transport", "openai create"),
+        0.8,
+        0.7,
+    ),
+    Bar(
+        "openai over our transport / over its own, burst",
+        _ratio("transport-burst", "openai transport", "openai create"),
+        0.8,
+        0.6,
+    ),
     Bar("fan_out of short answers / post + read, 100 at a time", _ratio("rows", _FAN_OUT, "post + read"), 1.45, 1.3),
     Bar("the same, 1,000 at a time", _ratio("rows1000", _FAN_OUT, "post + read"), 1.4, 1.3),
     Bar("a short answer / aiohttp post + read", _ratio("short", "cometstream", "post + read"), 1.4, 1.25),
@@ -104,7 +120,35 @@ BARS = (
     Bar("memory of an open stream / hand-written", _ratio("open5000", "cometstream", "hand-written"), 1.08, 1.0),
     Bar("KiB of an open stream over TLS", _kib("open5000-tls", "cometstream"), 80, 40),
     Bar("opening a stream / hand-written", _ratio("opening", "cometstream", "hand-written"), 1.15, 1.05),
+    *(
+        bar
+        for scenario, browsers in (("relay", "100"), ("relay1000", "1,000"))
+        for bar in (
+            Bar(f"relay raw / byte pump, {browsers} browsers", _ratio(scenario, "relay raw", "byte pump"), 1.25, 1.1),
+            Bar(f"relay ui above raw in µs, {browsers} browsers", _difference(scenario, "relay ui", "relay raw"), 5, 4),
+            Bar(
+                f"openai re-encoded behind FastAPI / relay raw, {browsers} browsers",
+                _ratio(scenario, "openai re-encoded, FastAPI", "relay raw"),
+                5,
+                7,
+                True,
+            ),
+        )
+    ),
     Bar("a chunk of 20,000 / a chunk of 200", _long, 1.1, 1.0),
+    Bar(
+        "a value of 257 KiB as it grows, openai / cometstream",
+        _ratio("partials", "openai stream of a type", "cometstream partials()"),
+        50.0,
+        100.0,
+        at_least=True,
+    ),
+    Bar(
+        "a piece of a value of 257 KiB / of 4 KiB",
+        _ratio("partials", "cometstream partials()", "cometstream partials(), 1000 pieces"),
+        1.2,
+        1.0,
+    ),
     Bar("tool arguments / content", _ratio("tools", "cometstream tools", "cometstream"), 1.3, 1.1),
     Bar(
         "import cometstream / import aiohttp, orjson, anyio",

@@ -13,6 +13,7 @@ IMPORTS = {"import cometstream": "import cometstream", "import aiohttp, orjson, 
 
 _COMET = ("cometstream", "cometstream text()", "cometstream pace=0.1", "cometstream pace=0.5")
 _OPENAI = ("openai create", "openai stream", "openai aiohttp")
+_RELAYS = ("byte pump", "relay raw", "relay ui", "relay raw, FastAPI", "openai re-encoded, FastAPI")
 _BATCH = ("hand-written", "cometstream fan_out", "openai semaphore")
 
 
@@ -74,6 +75,10 @@ def scenarios(*, small: bool) -> list[Scenario]:
     opening, finishing = replace(held, chunks=2), replace(held, chunks=6)
     many, most = (100, 200) if small else (5000, 19_000)
     long, brief, single = (Answer(chunks=chunks) for chunks in ((1000 if small else 20_000), 200, 1))
+    # 257 KiB, as long a document as people ask for; the same in pieces that a client which parses it anew for each can bear.
+    partial = Answer("json", chunks=1_000 if small else 65_792, size=4)
+    brief_partial = replace(partial, chunks=1_000)
+    coarse = replace(partial, chunks=60 if small else 4_112, size=64)
     text = Answer("text", chunks=1000 if small else 20_000, size=50)
     everyone = ("byte counter", "hand-written", *_COMET, *_OPENAI, "litellm")
     in_one_read = ("byte counter", "hand-written", *_COMET[:2], *_OPENAI, "litellm")
@@ -169,6 +174,34 @@ def scenarios(*, small: bool) -> list[Scenario]:
             )
             for name, rows in (("", streams), ("1000", 10 * streams))
         ),
+        Scenario(
+            "transport",
+            f"openai's client over its own transport and over ours: {streams // 4} streams as in drip",
+            "token",
+            "openai create",
+            _peers(("openai create", "openai transport"), drip, streams // 4),
+        ),
+        Scenario(
+            "transport-burst",
+            f"the same with the {burst.chunks} tokens of each stream in one write",
+            "token",
+            "openai create",
+            _peers(("openai create", "openai transport"), burst, streams),
+        ),
+        Scenario(
+            "relay",
+            f"{streams} browsers at one web server, each of which is relayed {drip.chunks} tokens, one every {drip.gap_ms} ms",
+            "token",
+            "byte pump",
+            _peers(_RELAYS, drip, streams),
+        ),
+        Scenario(
+            "relay1000",
+            f"the same with {10 * streams} browsers",
+            "token",
+            "byte pump",
+            _peers(_RELAYS, drip, 10 * streams),
+        ),
         *(
             Scenario(
                 f"short{protocol}",
@@ -253,6 +286,21 @@ def scenarios(*, small: bool) -> list[Scenario]:
             (
                 *_peers(ours, text, 1, 1 if small else 3),
                 *_peers(("hand-written tools", "cometstream tools"), replace(text, kind="tools"), 1, 1 if small else 3),
+            ),
+        ),
+        Scenario(
+            "partials",
+            f"a value of a type as it grows, {partial.chunks * partial.size:,} characters in pieces of {partial.size}; "
+            f"openai's in pieces of {coarse.size}, where a minute becomes seconds",
+            "token",
+            "cometstream",
+            (
+                *_peers(("cometstream", "cometstream partials()"), partial, 1),
+                *(
+                    replace(line, label=f"{line.label}, {brief_partial.chunks} pieces")
+                    for line in _peers(("cometstream partials()",), brief_partial, 1, 5 if small else 60)
+                ),
+                *_peers(("openai stream of a type",), coarse, 1),
             ),
         ),
         Scenario(

@@ -338,6 +338,7 @@ class OutputRefusedError(OutputError):
     """
 
     public_message = "the model refused to answer"
+    code = "output_refused"
     refusal: str = ""
 
 
@@ -349,6 +350,7 @@ class OutputCutError(OutputError, StreamError):
     """
 
     public_message = "the answer was cut off"
+    code = "output_cut"
     finish_reason: str | None = None
 
 
@@ -359,4 +361,5 @@ class OutputInvalidError(OutputError, ValueError):
         problems: What is wrong, each as ``"path: what is wrong"``.
     """
 
+    code = "output_invalid"
     problems: tuple[str, ...] = ()

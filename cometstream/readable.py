@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cometstream.answer.machine import Answer, Outcome
-    from cometstream.answer.sse import Comment
+    from cometstream.answer.sse import Comment, Event
     from cometstream.partials import GrowingOutput, Part, PartialReader
     from cometstream.views.chunks import ChatCompletionChunk
     from cometstream.views.completion import ChatCompletion
@@ -68,7 +69,7 @@ class Readable(Parsed[ParsedT_co]):
 
     def events(self) -> EventReader:
         """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
-        return EventReader(partial(self._pull, comments=True), self._accumulator)
+        return EventReader(partial(self._pull, comments=True), lambda: self._answer)
 
     def relay(self, *, heartbeat: float | None = None) -> RelayReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
@@ -94,13 +95,16 @@ class Readable(Parsed[ParsedT_co]):
             self._usage_asked,
         )
 
-    def frames(self) -> FrameReader:
-        """Iterate the server's own events: each step gives a list of all that have come, each event beside its chunk.
+    def frames(self, write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes]) -> FrameReader:
+        """Iterate the server's own events as bytes: all that have come at a time, each written by a function.
 
-        For whoever passes them on: ``[(event, chunk), ...]``, where a keep-alive comment has None in the place of its chunk. An
-        event's ``data`` is the server's bytes. ``[DONE]`` is not among them, nor an error frame, which raises.
+        For whoever passes them on. ``[DONE]`` is not among them, nor an error frame, which raises.
+
+        Args:
+            write: Is given an event and its chunk, or a keep-alive comment and None, and returns the bytes to pass on. An event's
+                ``data`` is the server's bytes.
         """
-        return FrameReader(partial(self._pull, comments=True), lambda: self._answer)
+        return FrameReader(partial(self._pull, comments=True), lambda: self._answer, write)
 
     def partials(
         self, *, on_part: Callable[[Part], object] | None = None, stop_on_invalid: bool = False
@@ -121,8 +125,10 @@ class Readable(Parsed[ParsedT_co]):
 
         if self._output is None:
             raise UsageError("partials() needs a response_format: a type, or {'type': 'json_object'}")
-        if on_part is not None and not callable(on_part):
-            raise ConfigurationError(f"on_part must be a function of one argument; got {shown(on_part)}")
+        if on_part is not None and (not callable(on_part) or inspect.iscoroutinefunction(on_part)):
+            raise ConfigurationError(
+                f"on_part must be a function of one argument that is not async; got {shown(on_part)}"
+            )
         if not isinstance(stop_on_invalid, bool):
             raise ConfigurationError(f"stop_on_invalid must be True or False; got {shown(stop_on_invalid)}")
         return PartialReader(

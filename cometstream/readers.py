@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
+from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, StreamServerError
 from cometstream.views.chunks import ChatCompletionChunk
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from cometstream.answer.accumulate import Accumulator
     from cometstream.answer.events import StreamEvent
     from cometstream.answer.machine import Answer
 
@@ -73,20 +73,19 @@ class TextReader:
 class EventReader:
     """Yields typed events, named as OpenAI's streaming helper names them."""
 
-    __slots__ = ("_accumulator", "_added_to", "_events", "_fold", "_keep_alive", "_next")
+    __slots__ = ("_added_to", "_answer", "_events", "_fold", "_keep_alive", "_next")
 
     def __init__(
-        self,
-        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
-        accumulator: Callable[[], Accumulator],
+        self, next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]], answer: Callable[[], Answer | None]
     ) -> None:
         # Programs that read no events do not wait for the import of their classes.
         from cometstream.answer.events import EventFold, KeepAliveEvent
 
         self._next = next_item
         self._keep_alive = KeepAliveEvent
-        self._accumulator = accumulator
-        self._added_to = accumulator()
+        self._answer = answer
+        first = answer()
+        self._added_to = Accumulator() if first is None else first.accumulator
         self._fold = EventFold(self._added_to)
         self._events: deque[StreamEvent] = deque()
 
@@ -95,15 +94,29 @@ class EventReader:
 
     async def __anext__(self) -> StreamEvent:
         while not self._events:
-            item = await self._next()
-            if isinstance(item, Comment):
-                return self._keep_alive(item.text.decode("utf-8", "replace").strip())
-            if self._added_to is not self._accumulator():
-                # Another attempt: nothing of it but this chunk was handed over.
-                self._added_to = self._accumulator()
-                self._fold = type(self._fold)(self._added_to, from_start=True)
-            self._events.extend(self._fold.add(item))
+            self._take(await self._next())
         return self._events.popleft()
+
+    def at_once(self) -> StreamEvent | None:
+        """Return the next event if it is here already; None where it must be waited for, or there is none."""
+        if not self._events:
+            item = _at_hand(self._answer())
+            if item is None:
+                return None
+            self._take(item)
+        return self._events.popleft()
+
+    def _take(self, item: ChatCompletionChunk | Comment) -> None:
+        if isinstance(item, Comment):
+            self._events.append(self._keep_alive(item.text.decode("utf-8", "replace").strip()))
+            return
+        answer = self._answer()
+        assert answer is not None  # the item came from it
+        if self._added_to is not answer.accumulator:
+            # Another attempt: nothing of it but this chunk was handed over.
+            self._added_to = answer.accumulator
+            self._fold = type(self._fold)(self._added_to, from_start=True)
+        self._events.extend(self._fold.add(item))
 
 
 class RelayReader:
@@ -136,6 +149,14 @@ class RelayReader:
             raise StopAsyncIteration
         return piece
 
+    def at_once(self) -> bytes | None:
+        """Return the next bytes if they are here already; None where they must be waited for, or the answer is over."""
+        while self._reading is None and (item := _at_hand(self._answer())) is not None:
+            piece = self._encoded(item)
+            if piece:
+                return piece
+        return None
+
     async def _piece_or_heartbeat(self) -> bytes | None:
         reading = self._reading or asyncio.ensure_future(self._piece())
         self._reading = None
@@ -153,10 +174,10 @@ class RelayReader:
         """Return the next bytes; None after the last."""
         if self._ended:
             return None
+        piece = b""
         try:
-            item = await self._next()
-            while not self._bare_chunks and isinstance(item, ChatCompletionChunk) and not item.choices:
-                item = await self._next()
+            while not piece:
+                piece = self._encoded(await self._next())
         except StopAsyncIteration:
             self._ended = True
             outcome, error = self._ending()
@@ -167,38 +188,52 @@ class RelayReader:
                 raise  # no ending but a misuse: not entered, read by another task, or left
             self._ended = True
             return error_frame(error, outcome)
+        return piece
+
+    def _encoded(self, item: ChatCompletionChunk | Comment) -> bytes:
+        """Return an item as it came; ``b""`` for one that is not passed on."""
         if isinstance(item, Comment):
             return b":" + item.text + b"\n\n"
+        if not self._bare_chunks and not item.choices:
+            return b""
         answer = self._answer()
         assert answer is not None  # the item came from it
         return answer.wire
 
 
 class FrameReader:
-    """Yields the server's events, each with its chunk, all that have come at a time."""
+    """Yields the server's events as somebody writes them, all that have come at a time."""
 
-    __slots__ = ("_answer", "_next")
+    __slots__ = ("_answer", "_next", "_write")
 
     def __init__(
         self,
         next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
         answer: Callable[[], Answer | None],
+        write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes],
     ) -> None:
         self._next = next_item
         self._answer = answer
+        self._write = write
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> list[tuple[Event | Comment, ChatCompletionChunk | None]]:
+    async def __anext__(self) -> bytes:
         item: ChatCompletionChunk | Comment | None = await self._next()
-        answer = self._answer()
+        answer, write = self._answer(), self._write
         assert answer is not None  # the item came from it
-        frames: list[tuple[Event | Comment, ChatCompletionChunk | None]] = []
+        # Each chunk is let go once it is written: hundreds that live on together have the garbage collector look at all there is.
+        written: list[bytes] = []
         while item is not None:
-            frames.append((item, None) if isinstance(item, Comment) else (answer.event, item))
+            written.append(write(item, None) if isinstance(item, Comment) else write(answer.event, item))
             item = answer.next()
-        return frames
+        return written[0] if len(written) == 1 else b"".join(written)
+
+
+def _at_hand(answer: Answer | None) -> ChatCompletionChunk | Comment | None:
+    """Return the next item that can be handed over without a read."""
+    return answer.next(True) if answer is not None and answer.at_hand else None
 
 
 def error_frame(error: CometError | None, outcome: str | None) -> bytes:

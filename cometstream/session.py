@@ -4,70 +4,53 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.answer.machine import Answer
 from cometstream.attempts import Attempts
+from cometstream.catalog import catalog_url, read_balance, read_catalog
 from cometstream.config import (
     MAX_EVENT_SIZE,
     checked_event_size,
     checked_headers,
     find_base_url,
     find_key,
-    find_proxy,
-    find_proxy_secrets,
     find_secrets,
     longest_first,
     merge_headers,
     standard_headers,
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
+from cometstream.network import checked_tls, find_proxy, find_proxy_secrets
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
-from cometstream.transport.pool import Pool
+from cometstream.transport.pool import Pool, running_loop
+from cometstream.views.cost import Prices
 from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
+    from ssl import SSLContext
     from types import TracebackType
 
-    from typing_extensions import Required, Self, Unpack
+    from typing_extensions import Self, Unpack
 
+    from cometstream.catalog import Balance, Catalog
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import MessageParam, OtherChatParams, ResponseFormatParam
     from cometstream.structured import Schema
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
-
-    class CallParams(OtherChatParams, total=False):
-        """What `complete` takes beside `response_format`."""
-
-        model: Required[str]
-        messages: Required[Sequence[MessageParam | ChatCompletionMessage]]
-        timeouts: Timeouts | NotGiven | None
-        retry: RetryPolicy | int | NotGiven | None
-        headers: Mapping[str, str] | None
-        fallback_models: Sequence[str]
-        extra_body: Mapping[str, Any] | None
-        split_think: bool
-        max_event_size: int | NotGiven
-
-    class StreamCallParams(CallParams, total=False):
-        """What `stream` takes beside `response_format`."""
-
-        pace: float
-        on_incomplete: Literal["raise", "return"]
-
+    from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
-
-T = TypeVar("T")
 
 # What the two forms of the route add to the session's headers. A compressor would hold an event stream back.
 _STREAM: Final = {
@@ -104,6 +87,14 @@ class CometSession:
         max_event_size: The largest event or JSON answer in bytes that is taken from a server, 1,024 or more. A larger one ends the
             stream with a ``ProtocolError``. All streams of the session together may hold 8 times as much of unfinished events.
             Raise it where one event carries, say, a long video.
+        ssl: What the server's certificate is checked by: an ``ssl.SSLContext``, or the path of a file or folder with the
+            certificates of the authorities to trust, such as your company's. None trusts the system's, or those that
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name.
+        proxy: The URL of an http or https proxy, with user and password in any characters: ``http://user:p@ss@host:3128``. None
+            uses no proxy; not given is ``HTTPS_PROXY`` (``HTTP_PROXY``, ``ALL_PROXY``), but for the hosts in ``NO_PROXY``.
+
+    Attributes:
+        prices: The prices that answers' ``cost`` goes by; none before ``catalog()`` was called.
 
     Raises:
         ConfigurationError: There is no key, or an option cannot be used.
@@ -121,7 +112,11 @@ class CometSession:
         client: Client | None = None,
         validate: bool = True,
         max_event_size: int = MAX_EVENT_SIZE,
+        ssl: SSLContext | str | PathLike[str] | None = None,
+        proxy: str | NotGiven | None = NOT_GIVEN,
     ) -> None:
+        if client is not None and not (ssl is None and isinstance(proxy, NotGiven)):
+            raise ConfigurationError("ssl= and proxy= are for the session's own connections: give them to your client")
         key, source = find_key(api_key)
         self.base_url = find_base_url(base_url)
         self.clocks = Clocks().with_(timeouts)
@@ -130,16 +125,18 @@ class CometSession:
             raise ConfigurationError(f"validate must be True or False; got {shown(validate)}")
         self.validate = validate
         self.max_event_size = checked_event_size(max_event_size)
+        self.prices = Prices()
+        self._catalog: Catalog | None = None
         self._backlog = Backlog(_STREAMS_AT_THEIR_LARGEST * self.max_event_size)
-        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"))
+        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"), tls=checked_tls(ssl))
         self._key = key
         self._headers = merge_headers(standard_headers(key), checked_headers(headers))
         self._context = ErrorContext(
             self.base_url,
             source,
-            longest_first([key], find_proxy_secrets(), find_secrets(client.headers) if client is not None else ()),
+            longest_first([key], find_proxy_secrets(proxy), find_secrets(client.headers) if client is not None else ()),
         )
-        self._proxy = find_proxy(self.base_url) if client is None else None
+        self._proxy = find_proxy(self.base_url, proxy if client is None else None)
         self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
@@ -188,14 +185,6 @@ class CometSession:
         """
         return self._pool.on_close(callback)
 
-    @overload
-    def stream(self, *, response_format: type[T] | Schema[T], **call: Unpack[StreamCallParams]) -> ChatStream[T]: ...
-
-    @overload
-    def stream(
-        self, *, response_format: ResponseFormatParam | None = None, **call: Unpack[StreamCallParams]
-    ) -> ChatStream[Any]: ...
-
     def stream(
         self,
         *,
@@ -210,9 +199,9 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        response_format: type[T] | Schema[T] | ResponseFormatParam | None = None,
+        response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
         **params: Unpack[OtherChatParams],
-    ) -> ChatStream[Any]:
+    ) -> ChatStream[AskedT]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
 
         Args:
@@ -260,16 +249,6 @@ class CometSession:
             max_event_size=max_event_size,
         )
 
-    @overload
-    async def complete(
-        self, *, response_format: type[T] | Schema[T], **call: Unpack[CallParams]
-    ) -> ChatCompletion[T]: ...
-
-    @overload
-    async def complete(
-        self, *, response_format: ResponseFormatParam | None = None, **call: Unpack[CallParams]
-    ) -> ChatCompletion[Any]: ...
-
     async def complete(
         self,
         *,
@@ -282,9 +261,9 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        response_format: type[T] | Schema[T] | ResponseFormatParam | None = None,
+        response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
         **params: Unpack[OtherChatParams],
-    ) -> ChatCompletion[Any]:
+    ) -> ChatCompletion[AskedT]:
         """Send one request in the route's synchronous form and return the completion.
 
         A proxy may cut an answer that is silent for long. ``stream(...)`` with ``until_done()`` returns the same completion and
@@ -386,9 +365,76 @@ class CometSession:
         Source:
             GET /v1/models.
         """
+        document = await self._document(self._endpoint("/models", {}, headers), timeouts, retry)
+        listed = document.get("data") if isinstance(document, dict) else document
+        if not isinstance(listed, list):
+            raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
+        return [Model(model) for model in list_of_dicts(listed)]
+
+    async def catalog(
+        self,
+        *,
+        refresh: bool = False,
+        timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
+        retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
+    ) -> Catalog:
+        """Return the gateway's catalogue: its models by id, with their prices, context length and routes.
+
+        It is read once and kept for a day. From then on the answers of this session have a ``cost``, also those under way.
+
+        Args:
+            refresh: Read it again, however new it is.
+            timeouts: As ``stream``.
+            retry: As ``stream``.
+        Raises:
+            ConfigurationError: An argument cannot be used.
+            CometError: As ``models``.
+        Cancellation:
+            Safe at any point.
+        Source:
+            GET /api/models on the same host, not below ``/v1``. It needs no key, and is sent none.
+        """
+        if not isinstance(refresh, bool):
+            raise ConfigurationError(f"refresh must be True or False; got {shown(refresh)}")
+        if self._catalog is None or refresh or not self._catalog.is_fresh:
+            endpoint = self._endpoint("/models", {}, {}).elsewhere(catalog_url(self.base_url), without="Authorization")
+            document = await self._document(endpoint, timeouts, retry)
+            self._catalog = read_catalog(document, endpoint.url)
+            self.prices.update(self._catalog.prices)
+        return self._catalog
+
+    async def balance(
+        self,
+        *,
+        timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
+        retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
+    ) -> Balance:
+        """Return what is left of the money that the key may spend, and what was spent, in US dollars.
+
+        Args:
+            timeouts: As ``stream``.
+            retry: As ``stream``.
+        Raises:
+            CometError: As ``models``.
+        Cancellation:
+            Safe at any point.
+        Source:
+            GET /v1/dashboard/billing/subscription and /v1/dashboard/billing/usage.
+        """
+        endpoints = [self._endpoint(f"/dashboard/billing/{route}", {}, {}) for route in ("subscription", "usage")]
+        subscription, usage = [await self._document(endpoint, timeouts, retry) for endpoint in endpoints]
+        return read_balance(subscription, usage, endpoints[0].url)
+
+    async def _document(
+        self,
+        endpoint: Endpoint,
+        timeouts: Timeouts | NotGiven | None,
+        retry: RetryPolicy | int | NotGiven | None,
+    ) -> Any:
+        """Return the JSON document of a route that does not stream, where it is not an error."""
         if self._closed:
             raise UsageError(_CLOSED)
-        endpoint = self._endpoint("/models", {}, headers)
+        running_loop()
         attempts = Attempts(
             endpoint,
             None,
@@ -398,13 +444,11 @@ class CometSession:
             on_close=self.on_close,
         )
         document = await attempts.document()
-        listed = document.get("data") if isinstance(document, dict) else document
-        if not isinstance(listed, list):
-            error = read_error(document)
-            if error is not None:
-                raise endpoint.context.frame_error(error, started=False)
-            raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
-        return [Model(model) for model in list_of_dicts(listed)]
+        listed = document.get("data") if isinstance(document, dict) else None
+        error = read_error(document) if isinstance(document, dict) and not isinstance(listed, list) else None
+        if error is not None:
+            raise endpoint.context.frame_error(error, started=False)
+        return document
 
     def _request(
         self, params: dict[str, Any], extra_body: Mapping[str, Any] | None, response_format: object
@@ -475,6 +519,7 @@ class CometSession:
             pace=pace,
             usage_asked=request.usage_asked,
             output=output,
+            prices=self.prices,
         )
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:

@@ -16,6 +16,7 @@ from cometstream.errors import CometError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
 from cometstream.readable import Readable
 from cometstream.transport.incoming import Interrupted
+from cometstream.transport.pool import running_loop
 from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
 from cometstream.views.output import ParsedT_co
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
+    from cometstream.views.cost import Prices
 
 __all__ = ["ChatStream"]
 
@@ -59,6 +61,7 @@ class ChatStream(Readable[ParsedT_co]):
         pace: Seconds that arrivals may gather between two reads.
         usage_asked: The caller asked for the usage, so that it is relayed, too.
         output: What ``response_format`` asked for, where that is JSON.
+        prices: What the completion's ``cost`` goes by; None for no prices.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -86,6 +89,7 @@ class ChatStream(Readable[ParsedT_co]):
         "_outcome",
         "_output",
         "_pace",
+        "_prices",
         "_refusal",
         "_state",
         "_time",
@@ -105,6 +109,7 @@ class ChatStream(Readable[ParsedT_co]):
         pace: float = 0.0,
         usage_asked: bool = True,
         output: GrowingOutput[ParsedT_co] | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self._connect = connect
         self._output = output
@@ -112,6 +117,7 @@ class ChatStream(Readable[ParsedT_co]):
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
+        self._prices = prices
         self._usage_asked = usage_asked
         # "left" is closed by the end of its block; "closed" is everything else that closed it, the stop button above all.
         self._state: Literal["new", "open", "ended", "left", "closed"] = "new"
@@ -130,7 +136,7 @@ class ChatStream(Readable[ParsedT_co]):
     async def __aenter__(self) -> Self:
         if self._state != "new":
             raise UsageError("this stream was entered before: call session.stream() again for another request")
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._time = self._loop.time
         self._entered = self._time()
         self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total
@@ -172,6 +178,7 @@ class ChatStream(Readable[ParsedT_co]):
     def completion(self) -> ChatCompletion[ParsedT_co]:
         """The completion as far as its chunks were handed over."""
         completion = self._accumulator().completion if self._answer is None else self._answer.completion
+        completion.prices = self._prices
         return completion if self._output is None else completion.asking_for(self._output)
 
     @property
@@ -205,6 +212,8 @@ class ChatStream(Readable[ParsedT_co]):
         began, answer = self._entered, self._answer
         first = None if answer is None else answer.first_content
         until = self._left or (0.0 if began is None else self._time())
+        completion = self.completion
+        cost = completion.cost
         return StreamMetrics(
             request_id=None if answer is None else self._incoming.request_id,
             attempts=self._connect.made,
@@ -212,7 +221,9 @@ class ChatStream(Readable[ParsedT_co]):
             duration=until - (began or 0.0),
             chunks=0 if answer is None else answer.chunks,
             bytes=0 if answer is None else self._incoming.bytes,
-            usage=self.completion.usage,
+            usage=completion.usage,
+            cost=cost,
+            cost_source="unknown" if cost is None else completion.cost_source,
         )
 
     def __repr__(self) -> str:

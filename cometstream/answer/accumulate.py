@@ -12,7 +12,7 @@ from cometstream.answer.blocks import merge
 from cometstream.answer.choice import NO_CALLS, NO_TOOL_CALLS, ChoiceState
 from cometstream.answer.tool_calls import ToolCallFold, ToolCallState
 from cometstream.errors import ProtocolError
-from cometstream.views.chunks import ChatCompletionChunk, Choice, finish_reason_of, usage_beside
+from cometstream.views.chunks import ChatCompletionChunk, Choice, finish_reason_of, is_error_reason, usage_beside
 from cometstream.views.completion import ChatCompletion
 from cometstream.views.content import (
     REASONING_FIELDS,
@@ -49,7 +49,7 @@ class Accumulator:
     Attributes:
         choices: The state of each choice, by its index.
         normalizations: What was normalised so far, each kind with its count.
-        errored: A choice ended with ``finish_reason: "error"``, or holds an error: that does not end it.
+        errored: A choice ended with a ``finish_reason`` that is an error, or holds an error: that does not end it.
         went_on: A choice that had its finish_reason brought more; whoever looks at it sets it to False.
         built: The completion as it was last built; None where something was added since.
     """
@@ -223,12 +223,12 @@ class Accumulator:
             state.finish_reason = reason
             if choice.get("finish_reason") != reason:
                 self.note("finish_reason_camel_case")
-            if reason == "error":
+            if is_error_reason(reason):
                 self.errored = True
         for key, value in choice.items():
             if value is not None and value is not reason and key != "delta" and key != "index":
                 has_content = self._add_choice_field(state, key, value) or has_content
-        if self.errored and choice.get("error") and state.finish_reason != "error":
+        if self.errored and choice.get("error") and not is_error_reason(state.finish_reason):
             state.finish_reason = before  # beside an error it ends nothing: a call must not be taken for whole
         self._open += had_ended - state.ended
         if self.strict:

@@ -37,8 +37,9 @@ from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import Backlog, BodyReader
 from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, read_error
 from cometstream.answer.fast_lane import FastLane
-from cometstream.answer.frames import Done, chunk_beside, read_frame
+from cometstream.answer.frames import Done, MessageChunk, chunk_beside, read_frame
 from cometstream.answer.json_text import Halves
+from cometstream.answer.restated import without_said
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
@@ -48,7 +49,7 @@ from cometstream.errors import (
     StreamTruncatedError,
     StreamUnterminatedError,
 )
-from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of
+from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of, is_error_reason
 from cometstream.views.completion import ChatCompletion, completion_as_chunk
 from cometstream.views.view import list_of_dicts
 
@@ -112,8 +113,6 @@ _MAX_BEHIND_ERROR: Final = 64 * 1024
 
 # Bytes of an unfinished event that no answer is given up for, whatever the others hold.
 _FAIR_SHARE: Final = 64 * 1024
-
-_ERROR_FINISH: Final = "the model's answer ended with finish_reason: error"
 
 
 class Answer:
@@ -239,6 +238,11 @@ class Answer:
     def over(self) -> bool:
         """Whether the answer has its outcome and all that shall be handed over was. Not ``started``, it may be repeated."""
         return self.state in OUTCOMES and not (self.started and self._held)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether bytes have come that were not handed over; they may be no whole chunk."""
+        return bool(self._arrived or self._unread or self._held)
 
     @property
     def completion(self) -> ChatCompletion:
@@ -454,7 +458,7 @@ class Answer:
         except ProtocolError as error:
             self._then("bad_frame", self._context.redact_error(error))
             return None
-        if isinstance(frame, ChatCompletionChunk) and self._flows and self._splitter is None:
+        if type(frame) is ChatCompletionChunk and self._flows and self._splitter is None:
             return frame
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
@@ -485,6 +489,11 @@ class Answer:
             self.accumulator.add_usage(frame.raw)
 
     def _hold(self, event: Event, chunk: ChatCompletionChunk) -> None:
+        if type(chunk) is MessageChunk:
+            news = without_said(chunk.raw, self.accumulator.choices)
+            if news is not chunk.raw:
+                self.accumulator.note("message_restated")
+                event, chunk = Event(orjson.dumps(news)), ChatCompletionChunk(news)
         if self._splitter is not None:
             split = self._splitter.split(chunk)
             if split is not chunk:
@@ -496,7 +505,7 @@ class Answer:
             self.first_content = self.budget.read_at
         else:
             finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
-            if "error" in finish_reasons:
+            if any(map(is_error_reason, finish_reasons)):
                 self._then("error_frame", self._finished_by_error(chunk))
                 return
             if not any(finish_reasons):
@@ -535,7 +544,10 @@ class Answer:
             self._happens("finish")
 
     def _finished_by_error(self, chunk: ChatCompletionChunk) -> CometError:
-        return self._context.frame_error(ErrorBody(_ERROR_FINISH, raw=chunk.raw), started=self.started)
+        reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
+        reason = next(filter(is_error_reason, reasons), "error")
+        body = ErrorBody(f"the model's answer ended with finish_reason: {reason}", raw=chunk.raw)
+        return self._context.frame_error(body, started=self.started)
 
     def _all_finished(self) -> bool:
         return self.accumulator.finished and len(self.accumulator.choices) >= self._choices
@@ -637,4 +649,6 @@ def _without_error(raw: dict[str, Any]) -> dict[str, Any]:
         for choice in list_of_dicts(raw.get("choices"))
     ]
     kept = {name: value for name, value in raw.items() if name != "error"}
+    if isinstance(groqs := kept.get("x_groq"), dict):
+        kept["x_groq"] = {name: value for name, value in groqs.items() if name != "error"}
     return {**kept, "choices": choices} if choices else kept

@@ -17,6 +17,7 @@ to it, which CPython does in place, and put back. Somebody who keeps the text of
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from cometstream.answer.json_text import MAX_DEPTH
@@ -96,12 +97,12 @@ class Builder(Protocol):
         """What stands for it now."""
         ...
 
-    def grows(self, key: Any, /) -> bool:
-        """Whether a text may be shown before its end."""
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        """Return what puts a text that begins in its place, as far as it came; None where it must not be seen before its end."""
         ...
 
     def put(self, key: Any, value: Any, /) -> object:
-        """Take a text as far as it came, or the finished value in the place of one that grew."""
+        """Take the finished value in the place of one that grew."""
         ...
 
     def scalar(self, key: Any, value: Any, /) -> Any:
@@ -133,8 +134,8 @@ class _JSON:
     def __init__(self) -> None:
         self.value: Any = None
 
-    def grows(self, key: Any, /) -> bool:
-        return True
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self.put, key)
 
     def put(self, key: Any, value: Any, /) -> object:
         self.value = value
@@ -156,6 +157,9 @@ class _Object(_JSON):
 
     def __init__(self) -> None:
         self.value: dict[str, Any] = {}
+
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self.value.__setitem__, key)
 
     def put(self, key: Any, value: Any, /) -> object:
         self.value[key] = value
@@ -211,7 +215,7 @@ class PartialJSON:
         "_prose",
         "_read",
         "_root",
-        "_shown",
+        "_show",
         "_stack",
         "_text",
         "complete",
@@ -230,7 +234,7 @@ class PartialJSON:
         self._parts: list[str] = []  # of the string, number or word that grows, behind `_text`
         self._text = ""  # of the string that grows, what was put in its place already
         self._is_key = False
-        self._shown = False  # the string that grows is put in its place already
+        self._show: Callable[[str], object] | None = None  # puts the string that grows in its place; None for a name
         self._escape = ""
         self._high = 0  # the first half of a surrogate pair
         self._plain = False  # within a string, and nothing of it is pending
@@ -277,8 +281,15 @@ class PartialJSON:
     @property
     def value(self) -> Any:
         """The value as far as it came, alive; None before it begins."""
-        if self._shown and self._parts:
-            self._grow()
+        if self._parts and self._show is not None:
+            # Now nothing else refers to the text, if the caller keeps none, and it is lengthened where it lies.
+            self._show("")
+            text = self._text
+            self._text = ""
+            text += "".join(self._parts)
+            self._text = text
+            self._parts.clear()
+            self._show(text)
         return self._root.value
 
     @property
@@ -338,9 +349,9 @@ class PartialJSON:
         elif char == '"':
             self._is_key = False
             self._read, self._plain = self._string, True
-            self._shown = self._frame.grows(self._key)
-            if self._shown:
-                self._frame.put(self._key, "")
+            self._show = self._frame.grow(self._key)
+            if self._show is not None:
+                self._show("")
         elif _SCALAR.fullmatch(char):
             self._read = self._number_or_word
             return at
@@ -498,17 +509,6 @@ class PartialJSON:
         else:
             self._add(_UNKNOWN)
 
-    def _grow(self) -> None:
-        """Put the string that grows in its place, as far as it came."""
-        self._frame.put(self._key, "")
-        # Now nothing else refers to the text, if the caller keeps none, and it is lengthened where it lies.
-        text = self._text
-        self._text = ""
-        text += "".join(self._parts)
-        self._text = text
-        self._parts.clear()
-        self._frame.put(self._key, text)
-
     def _end_string(self, end: int) -> None:
         if self._high:
             self._add("")
@@ -516,7 +516,7 @@ class PartialJSON:
         text = self._text + "".join(self._parts)
         self._parts.clear()
         self._text = ""
-        self._shown = False
+        self._show = None
         if self._is_key:
             self._key = text
             self._read = self._colon

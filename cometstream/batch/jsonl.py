@@ -18,7 +18,7 @@ from cometstream.request.checks import check_request
 if TYPE_CHECKING:
     from collections.abc import Container
 
-__all__ = ["InputFailed", "InputRow", "RowReader", "open_input", "read_lines", "unpacked"]
+__all__ = ["ARRAY", "InputFailed", "InputRow", "RowReader", "open_input", "read_lines", "unpacked"]
 
 # A line holds a conversation and its images. OpenAI takes batch files of 200 MB; a single line as long is a mistake, not a row.
 _LINE_LIMIT: Final = 128 * 2**20
@@ -26,6 +26,17 @@ _LINE_LIMIT: Final = 128 * 2**20
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _GZIP: Final = b"\x1f\x8b"
+_NOT_TEXT: Final = {
+    b"BZh": "bzip2 data",
+    b"\xfd7zX": "xz data",
+    b"\x28\xb5\x2f\xfd": "zstd data",
+    b"PK\x03\x04": "a zip or Office file",
+    b"PAR1": "a Parquet file",
+    b"SQLi": "an SQLite database",
+}
+
+ARRAY: Final = "is the beginning of a JSON array; each row must be an object on a line of its own"
+"""The problem of a first line that begins with a bracket."""
 
 _LINE_KEYS: Final = frozenset({"custom_id", "method", "url", "body"})
 _URLS: Final = ("/v1/chat/completions", "/chat/completions")
@@ -45,6 +56,7 @@ class InputRow(NamedTuple):
         id: The ``id`` of its output line, see `row_id`.
         request: Wire parameters for ``fan_out``, with ``custom_id``; empty where the line is bad.
         problems: Why the line is bad; empty where it is good.
+        names_model: Whether it says which model to ask.
     """
 
     line: int
@@ -52,6 +64,7 @@ class InputRow(NamedTuple):
     id: str
     request: dict[str, Any]
     problems: tuple[str, ...] = ()
+    names_model: bool = True
 
 
 @contextmanager
@@ -73,15 +86,18 @@ def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedIOBase:
     """Return what `raw` holds: itself, or what is compressed in it; its first bytes tell, not its name.
 
     Raises:
-        InputFailed: It cannot be read, or is UTF-16.
+        InputFailed: It cannot be read, or is not UTF-8 text.
     """
     try:
-        head = raw.peek(2)[:2]
+        head = raw.peek(4)[:4]
     except OSError as error:
         raise InputFailed(f"{name} cannot be read: {error.strerror or error}") from None
-    if head in _UTF_16:
+    if head[:2] in _UTF_16:
         raise InputFailed(f"{name} is UTF-16 text: save it as UTF-8")
-    return gzip.GzipFile(fileobj=raw) if head == _GZIP else raw
+    for beginning, kind in _NOT_TEXT.items():
+        if head.startswith(beginning):
+            raise InputFailed(f"{name} is {kind}, and no JSON lines (they may be packed with gzip)")
+    return gzip.GzipFile(fileobj=raw) if head[:2] == _GZIP else raw
 
 
 def read_lines(file: io.BufferedIOBase, name: str) -> Iterator[bytes]:
@@ -117,6 +133,7 @@ class RowReader:
     def __init__(self, *, model: str | None = None) -> None:
         self.line = 0
         self._model = model
+        self._is_first = True
         self._lines: dict[int, int] = {}  # of each custom_id a digest, and its line: a million rows must fit
 
     @property
@@ -133,7 +150,10 @@ class RowReader:
         if not line:
             return None
         problems: list[str] = []
-        value = _parse(line, problems)
+        if self._is_first and line.startswith(b"["):
+            problems.append(ARRAY)
+        self._is_first = False
+        value = None if problems else _parse(line, problems)
         given, body = _unpack(value, problems) if isinstance(value, dict) else (None, {})
         canonical = _canonical(body, problems) if body else line
         custom_id = given
@@ -144,11 +164,11 @@ class RowReader:
             custom_id = made_custom_id(self.line, canonical)
             self._lines[short_digest(custom_id)] = self.line
         request = {} if problems else _request(body, self._model, problems)
-        id_ = row_id(custom_id, canonical)
+        id_ = row_id(custom_id, canonical, str(request.get("model")))
         if problems:
             return InputRow(self.line, custom_id, id_, {}, tuple(problems))
         request["custom_id"] = custom_id
-        return InputRow(self.line, custom_id, id_, request)
+        return InputRow(self.line, custom_id, id_, request, names_model=body.get("model") is not None)
 
 
 def _parse(line: bytes, problems: list[str]) -> Any:
@@ -170,8 +190,10 @@ def _unpack(value: dict[str, Any], problems: list[str]) -> tuple[str | None, dic
     """Return a row's name and its body."""
     body: Any
     custom_id = value.get("custom_id")
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        custom_id = str(custom_id)
     if custom_id is not None and (not isinstance(custom_id, str) or not custom_id):
-        problems.append("custom_id: must be a string that is not empty")
+        problems.append("custom_id: must be a string that is not empty, or an integer")
         custom_id = None
     if value.keys().isdisjoint(("body", "method", "url")):
         body = {name: item for name, item in value.items() if name != "custom_id"}

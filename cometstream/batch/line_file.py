@@ -17,7 +17,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["LineFile", "LineFileError", "LineFileLost"]
+__all__ = ["LineFile", "LineFileClosed", "LineFileError", "LineFileLost"]
 
 _BLOCK: Final = 2**16
 
@@ -33,17 +33,22 @@ class LineFileLost(LineFileError):
     """The file was deleted, replaced or cut while it was being written: lines in it may be gone."""
 
 
+class LineFileClosed(LineFileError):
+    """The reader of the pipe has left."""
+
+
 class LineFile:
     """A file to append lines to; opening it makes and locks it.
 
     The lock is the file's own and dies with the process. A device or a pipe is only written to: it is neither locked nor read.
 
     Args:
-        path: Where it is.
+        path: Where it is; ``-`` is stdout.
         mode: Its permissions where it is made.
 
     Attributes:
-        path: As it was given.
+        path: As it was given; ``stdout`` for ``-``.
+        is_stdout: Whether it is stdout.
         regular: Whether it is a file, and no device or pipe.
         size: Bytes in it.
         lines: Whole lines in it, as far as they were read or written here.
@@ -53,11 +58,13 @@ class LineFile:
     """
 
     def __init__(self, path: str, *, mode: int = 0o600) -> None:
-        self.path = path
+        self.is_stdout = path == "-"
+        self.path = "stdout" if self.is_stdout else path
         self._mode = mode
-        self.lines = 0
+        self.regular = False  # stdout is only written to, even if it is a file
+        self.size = self.lines = 0
         self._dirty = False
-        self._fd = self._open()
+        self._fd = _stdout() if self.is_stdout else self._open()
 
     def read(self) -> Iterator[bytes]:
         """Yield the lines without their ends, and count them; what stands behind the last line end is left out.
@@ -124,11 +131,14 @@ class LineFile:
 
         Raises:
             LineFileError: The disk is full, or gone.
+            LineFileClosed: The reader of the pipe has left.
             LineFileLost: The file was deleted, replaced or cut.
         """
         self.check()
         try:
             self._write(line + b"\n")
+        except BrokenPipeError:
+            raise LineFileClosed(f"{self.path} has no reader any more") from None
         except OSError as error:
             raise LineFileError(
                 f"{self.path} cannot be written: {_reason(error)}. Its {self.lines:,} lines are whole and safe"
@@ -270,6 +280,13 @@ class LineFile:
                 os.ftruncate(self._fd, self.size)
         except OSError:
             pass  # the error that is on its way says enough; `mend` does it before the next run
+
+
+def _stdout() -> int:
+    try:
+        return os.dup(1)
+    except OSError as error:
+        raise LineFileError(f"stdout cannot be written: {_reason(error)}") from None
 
 
 def _lock(fd: int, path: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from cometstream.batch.line_file import LineFile, LineFileError
 from cometstream.batch.output_line import bad_row_line, read_output_line, result_line
-from cometstream.batch.row_id import fingerprint, short_digest
+from cometstream.batch.row_id import Fingerprint, fingerprint, short_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -40,11 +41,12 @@ class BatchOutput:
     Opening it reads what is there and changes nothing; `begin` does, once it is known that this run is to go on.
 
     Args:
-        path: Where the lines go.
+        path: Where the lines go; ``-`` is stdout.
         errors: Where the lines of failed rows go; None is the same file.
         resume: Go on with what is there; else the files must be empty.
         mode: The permissions of a file that is made: it holds prompts and answers, so that only its owner may read it.
         retry_failed: Take the lines of failed rows out, and go on with what is left.
+        force: Go on even if the rows that are there were answered by another model.
         clock: Seconds, on a clock that only goes forward.
 
     Attributes:
@@ -64,12 +66,14 @@ class BatchOutput:
         *,
         resume: bool = False,
         retry_failed: bool = False,
+        force: bool = False,
         mode: int = 0o600,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = path
         self._retry_failed = retry_failed
-        self._answered: dict[int, int | None] = {}  # of each custom_id a digest, and the line's fingerprint
+        self._force = force
+        self._warned = False
+        self._answered: dict[int, Fingerprint | None] = {}  # by a digest of the custom_id
         self._failed: set[int] = set()
         self._clock = clock
         self._synced = clock()
@@ -91,6 +95,7 @@ class BatchOutput:
                         )
                     self._learn(file)
             self._opened = opened.pop_all()
+        self.path = self._files[0].path
         self.answered = len(self._answered)
         self.failed = len(self._failed - self._answered.keys())
 
@@ -102,23 +107,38 @@ class BatchOutput:
     ) -> None:
         self.close()
 
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether a later run can read the lines."""
+        return not any(file.is_stdout for file in self._files)
+
     def has(self, row: InputRow) -> bool:
         """Whether a row had a line already when the output was opened."""
         digest = short_digest(row.custom_id)
         return digest in self._answered or digest in self._failed
 
     def check_same(self, row: InputRow) -> None:
-        """Check that the line of a row, where there is one, answers this row and not another of the same name.
+        """Check that the line of a row, where there is one, answers this row and not another of the same name, by the same model.
 
         Raises:
-            OutputRefused: It answers another.
+            OutputRefused: It answers another, or another model answered it.
         """
-        known = self._answered.get(short_digest(row.custom_id))
-        if known is not None and known != fingerprint(row.id):
+        known, own = self._answered.get(short_digest(row.custom_id)), fingerprint(row.id)
+        if known is None or own is None or known == own:
+            return
+        if known.row != own.row:
             raise OutputRefused(
                 f"{self.path} is an output of another input: it answers custom_id {row.custom_id!r} with another body "
                 f"than line {row.line} has; choose another output"
             )
+        told = f"{self.path} has answers of another model: custom_id {row.custom_id!r} was not sent to {row.request['model']!r}"
+        if not self._force:
+            raise OutputRefused(
+                f"{told}; name the model of the earlier run, choose another output, or mix them by --force"
+            )
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"{told}; they are mixed now (--force)", stacklevel=2)
 
     def check_known(self, digests: Container[int], source: str) -> None:
         """Check that every row that has a good line is among the input's.
@@ -209,7 +229,7 @@ class BatchOutput:
             file.append(line)
             self.sync_if_due()
         except LineFileError as error:
-            raise type(error)(f"{error}; --resume goes on from there") from None
+            raise type(error)(str(error) if file.is_stdout else f"{error}; --resume goes on from there") from None
 
     def _learn(self, file: LineFile) -> None:
         """Learn which rows a file has lines of.

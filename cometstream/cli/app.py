@@ -10,7 +10,7 @@ import click
 from cometstream.cli.ask import ask
 from cometstream.cli.batch import batch
 from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
-from cometstream.cli.models import models
+from cometstream.cli.models import balance, models
 from cometstream.cli.process import Interrupted, OutputFailed, say
 from cometstream.cli.serve import serve
 from cometstream.errors import APIStatusError, CometError
@@ -31,7 +31,7 @@ def cometstream() -> None:
     """
 
 
-for command in (ask, batch, models, serve):
+for command in (ask, balance, batch, models, serve):
     cometstream.add_command(command)
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cometstream.cli.connection import clock_options, connection_options, given_timeouts, open_session, retries_option
+from cometstream.cli.connection import (
+    chosen_model,
+    clock_options,
+    connection_options,
+    cost_option,
+    given_timeouts,
+    load_prices,
+    model_option,
+    open_session,
+    retries_option,
+)
 from cometstream.cli.exit_codes import EPILOG
 from cometstream.cli.process import run_until_signal
 from cometstream.cli.prompt import find_prompt
@@ -23,21 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ask"]
 
-_DEFAULT_MODEL: Final = "gpt-5.4"
-
 
 @click.command(epilog=EPILOG)
 @click.argument("prompt", required=False, metavar="[PROMPT|-]")
-@click.option(
-    "-m",
-    "--model",
-    envvar="COMETAPI_MODEL",
-    show_envvar=True,
-    default=_DEFAULT_MODEL,
-    show_default=True,
-    metavar="ID",
-    help="The model, as `cometstream models` names it.",
-)
+@model_option("The model, as `cometstream models` names it.")
 @click.option("-s", "--system", metavar="TEXT", help="A system message before the prompt.")
 @click.option("--temperature", type=float, metavar="NUMBER", help="0 to 2; left to the provider by default.")
 @click.option(
@@ -54,6 +53,7 @@ _DEFAULT_MODEL: Final = "gpt-5.4"
     help="Print one JSON object a line: each chunk as it comes, last an object with outcome, error, usage and metrics.",
 )
 @click.option("--usage", is_flag=True, help="Print token counts and metrics on stderr at the end.")
+@cost_option
 @click.option("--show-reasoning", is_flag=True, help="Print the model's reasoning on stderr as it comes.")
 @clock_options(total="for everything, retries included")
 @retries_option("Further attempts, made only before the first content.", default=RetryPolicy.max_retries)
@@ -70,6 +70,7 @@ def ask(
     max_tokens: int | None,
     as_json: bool,
     usage: bool,
+    cost: bool,
     show_reasoning: bool,
     retries: int,
     base_url: str | None,
@@ -80,8 +81,7 @@ def ask(
 
     If stdin is not a terminal, it is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt.
     """
-    if demo and context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT:
-        model = _DEFAULT_MODEL
+    model = chosen_model(context, model, demo=demo)
     messages = [{"role": "user", "content": find_prompt(prompt)}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
@@ -93,16 +93,16 @@ def ask(
     from cometstream.cli.printers import JSONPrinter, Notes, TextPrinter  # rich: --help does not wait for it
 
     printer = JSONPrinter() if as_json else TextPrinter()
-    notes = Notes(reasoning=show_reasoning, usage=usage)
+    notes = Notes(reasoning=show_reasoning, usage=usage, cost=cost)
 
     async def main() -> None:
         async with open_session(base_url=base_url, demo=demo, timeouts=timeouts, retry=retries) as session:
-            await _show(session, request, printer, notes)
+            await _show(session, request, printer, notes, cost=cost)
 
     run_until_signal(main(), signal.SIGINT)
 
 
-async def _show(session: CometSession, request: dict[str, Any], printer: Printer, notes: Notes) -> None:
+async def _show(session: CometSession, request: dict[str, Any], printer: Printer, notes: Notes, *, cost: bool) -> None:
     """Send the request and show its answer, and how it ended."""
     stream = session.stream(**request)
     try:
@@ -110,6 +110,8 @@ async def _show(session: CometSession, request: dict[str, Any], printer: Printer
             async for chunk in stream:
                 notes.chunk(chunk)
                 printer.chunk(chunk)
+        if cost:
+            await load_prices(session)
     except (CometError, asyncio.CancelledError) as error:
         printer.ending(stream, error if isinstance(error, CometError) else None)
         notes.ending(stream)

@@ -54,6 +54,7 @@ class FileInput:
         self.name = name
         self._open = open_
         self._model = model
+        self._reader: RowReader | None = None  # the one of `rows`
 
     def read(self, reader: RowReader | None = None) -> Iterator[InputRow]:
         """Yield the rows, from the first on.
@@ -78,10 +79,22 @@ class FileInput:
 
     async def rows(self) -> AsyncGenerator[InputRow, None]:
         """Yield the rows, from the first on."""
-        for number, row in enumerate(self.read()):
+        self._reader = self.reader()
+        for number, row in enumerate(self.read(self._reader)):
             yield row
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+    def added(self) -> int:
+        """Return how many lines stand behind the last one that `rows` has read to its end."""
+        read = 0 if self._reader is None else self._reader.line
+        try:
+            with self._open() as file:
+                return sum(
+                    number > read and bool(line.strip()) for number, line in enumerate(read_lines(file, self.name), 1)
+                )
+        except InputFailed:
+            return 0  # it was deleted meanwhile; every row that was in it has been read
 
 
 class StreamInput:

@@ -82,6 +82,7 @@ class BatchView:
         self._live: Live | None = None
         self._samples: deque[tuple[float, int, int]] = deque()  # time, rows, tokens
         self._told = clock()
+        self._in_trouble = False
         if not quiet and self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -101,13 +102,17 @@ class BatchView:
         if self._quiet:
             return
         now = self._clock()
+        if progress.trouble is not None and not self._in_trouble and self._live is None:
+            self._told = now - _LINE_EVERY  # at once
+        self._in_trouble = progress.trouble is not None
         rates = self._rates(progress, now)
         if self._live is not None:
             self._live.update(self._picture(progress, rates))
             self._try(self._live.refresh)
         elif now - self._told >= _LINE_EVERY:
             self._told = now
-            say(", ".join([self._count(progress), *_parts(progress, rates), *self._time_left(progress, rates)]))
+            parts = [self._count(progress), *_parts(progress, rates), *self._time_left(progress, rates)]
+            say(", ".join(parts) + ("" if progress.trouble is None else f"; {_trouble(progress.trouble)}"))
 
     def table(self, progress: BatchProgress, ending: Ending) -> None:
         """Show what has become of the rows."""
@@ -154,7 +159,8 @@ class BatchView:
         bar = ProgressBar(self._rows or 1, (progress.done + progress.failed) if self._rows else 0, width=30)
         head.add_row(Text(self._count(progress)), bar, Text(" ".join(self._time_left(progress, rates))))
         *parts, concurrency = _parts(progress, rates)
-        return Group(head, Text(", ".join(parts)), Text(concurrency, style="dim"))
+        trouble = [] if progress.trouble is None else [Text(_trouble(progress.trouble), style="yellow")]
+        return Group(head, Text(", ".join(parts)), Text(concurrency, style="dim"), *trouble)
 
 
 def _parts(progress: BatchProgress, rates: tuple[float, float] | None) -> list[str]:
@@ -168,6 +174,10 @@ def _parts(progress: BatchProgress, rates: tuple[float, float] | None) -> list[s
     reason = one_line(progress.concurrency_reason)
     parts.append(f"concurrency {progress.concurrency:,}" + (f" ({reason})" if reason else ""))
     return parts
+
+
+def _trouble(error: str) -> str:
+    return f"no server is reached, trying again: {one_line(error)}"
 
 
 def _figures(progress: BatchProgress, ending: Ending) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 import orjson
 
@@ -28,19 +28,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Required, Self, Unpack
 
     from cometstream.conversation.intake import Addition
     from cometstream.policy import NotGiven, RetryPolicy, Timeouts
-    from cometstream.request.params import ChatParams
+    from cometstream.request.params import OtherChatParams, ResponseFormatParam
     from cometstream.stream import ChatStream
+    from cometstream.structured import Schema
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 
     Unfinished: TypeAlias = Literal["drop", "keep"]
 
-    class CompleteOptions(ChatParams, total=False):
-        """The wire's parameters, and the options of ``CometSession.complete``."""
+    class CompleteOptions(OtherChatParams, total=False):
+        """What `complete` takes beside `response_format`."""
 
+        model: Required[str]
+        unfinished: Unfinished
         timeouts: Timeouts | NotGiven | None
         retry: RetryPolicy | int | NotGiven | None
         headers: Mapping[str, str] | None
@@ -50,13 +53,15 @@ if TYPE_CHECKING:
         max_event_size: int | NotGiven
 
     class TurnOptions(CompleteOptions, total=False):
-        """The wire's parameters, and the options of ``CometSession.stream``."""
+        """What `turn` takes beside `response_format`."""
 
         pace: float
         on_incomplete: Literal["raise", "return"]
 
 
 __all__ = ["Conversation"]
+
+T = TypeVar("T")
 
 _FORMAT: Final = "cometstream.conversation"
 _VERSION: Final = 1
@@ -149,14 +154,32 @@ class Conversation:
         """
         self._change(self._messages + checked(messages))
 
+    @overload
+    def turn(
+        self,
+        session: CometSession,
+        *messages: Addition,
+        response_format: type[T] | Schema[T],
+        **options: Unpack[TurnOptions],
+    ) -> Turn[T]: ...
+
+    @overload
+    def turn(
+        self,
+        session: CometSession,
+        *messages: Addition,
+        response_format: ResponseFormatParam | None = None,
+        **options: Unpack[TurnOptions],
+    ) -> Turn[Any]: ...
+
     def turn(
         self,
         session: CometSession,
         *messages: Addition,
         model: str,
         unfinished: Unfinished = "drop",
-        **options: Unpack[TurnOptions],
-    ) -> Turn:
+        **options: Any,
+    ) -> Turn[Any]:
         """Return a turn, whose ``async with`` gives a ``ChatStream``; nothing is sent before that.
 
         When the block is left after an answer that is complete, the messages and the answer stand in the history, also where the
@@ -179,12 +202,30 @@ class Conversation:
         begin, asked, fields = self._begun(session, messages, model, unfinished, options)
         stream = session.stream(**fields)
 
-        def end(stream: ChatStream) -> None:
+        def end(stream: ChatStream[Any]) -> None:
             message = stream.completion.message
             whole = stream.outcome == "complete"
             self._end(asked, message if whole or _says_something(message) else None, whole or unfinished == "keep")
 
         return Turn(stream, partial(begin, stream), end)
+
+    @overload
+    async def complete(
+        self,
+        session: CometSession,
+        *messages: Addition,
+        response_format: type[T] | Schema[T],
+        **options: Unpack[CompleteOptions],
+    ) -> ChatCompletion[T]: ...
+
+    @overload
+    async def complete(
+        self,
+        session: CometSession,
+        *messages: Addition,
+        response_format: ResponseFormatParam | None = None,
+        **options: Unpack[CompleteOptions],
+    ) -> ChatCompletion[Any]: ...
 
     async def complete(
         self,
@@ -192,8 +233,8 @@ class Conversation:
         *messages: Addition,
         model: str,
         unfinished: Unfinished = "drop",
-        **options: Unpack[CompleteOptions],
-    ) -> ChatCompletion:
+        **options: Any,
+    ) -> ChatCompletion[Any]:
         """Take one turn in the route's synchronous form, and return the completion.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cometstream.errors import UsageError
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Turn"]
 
+T = TypeVar("T")
 
-class Turn:
+
+class Turn(Generic[T]):
     """A turn to enter with ``async with``, which gives its ``ChatStream``; made by ``Conversation.turn``.
 
     Args:
@@ -24,13 +26,13 @@ class Turn:
         end: Called with the stream once it was left, or could not be entered.
     """
 
-    def __init__(self, stream: ChatStream, begin: Callable[[], None], end: Callable[[ChatStream], None]) -> None:
+    def __init__(self, stream: ChatStream[T], begin: Callable[[], None], end: Callable[[ChatStream[T]], None]) -> None:
         self._stream = stream
         self._begin = begin
         self._end = end
         self._entered = False
 
-    async def __aenter__(self) -> ChatStream:
+    async def __aenter__(self) -> ChatStream[T]:
         if self._entered:
             raise UsageError("this turn was entered before: call turn() again for another")
         self._begin()

@@ -145,13 +145,21 @@ def _headers(headers: Mapping[str, str], kind: str) -> list[tuple[str, str]]:
 
 async def _document(stream: ChatStream, repair: bool) -> bytes:
     """Return the JSON document of the synchronous form: the server's bytes where nothing was mended."""
-    events = [event async for frames in stream.frames() for event, chunk in frames if chunk is not None]
+    events: list[Event] = []
+
+    def keep(event: Event | Comment, _chunk: ChatCompletionChunk | None) -> bytes:
+        if isinstance(event, Event):
+            events.append(event)
+        return b""
+
+    async for _ in stream.frames(keep):
+        pass
     raw = stream.completion.raw
     mended = mended_completion(raw) if repair else raw
-    if len(events) == 1 and isinstance(event := events[0], Event):
+    if len(events) == 1:
         try:
-            if orjson.loads(event.data) == mended:
-                return event.data
+            if orjson.loads(events[0].data) == mended:
+                return events[0].data
         except orjson.JSONDecodeError:
             pass  # read by a more lenient reader
     return orjson.dumps(mended)
@@ -167,12 +175,11 @@ class EventBytes:
         mender: Mends its chunks; None passes them on as they came.
     """
 
-    __slots__ = ("_ended", "_frames", "_mender", "_stream")
+    __slots__ = ("_ended", "_frames", "_stream")
 
     def __init__(self, stream: ChatStream, mender: ChunkMender | None) -> None:
         self._stream = stream
-        self._frames = stream.frames()
-        self._mender = mender
+        self._frames = stream.frames(event_bytes if mender is None else mender.write)
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -182,7 +189,7 @@ class EventBytes:
         if self._ended:
             raise StopAsyncIteration
         try:
-            frames = await self._frames.__anext__()
+            return await self._frames.__anext__()
         except StopAsyncIteration:
             self._ended = True
             if self._stream.outcome == "complete":
@@ -193,13 +200,6 @@ class EventBytes:
                 raise  # no ending but a misuse: read by another task
             self._ended = True
             return encode_event(orjson.dumps({"error": error_body(error, self._stream.outcome)}))
-        return b"".join(map(self._written, frames))
-
-    def _written(self, frame: tuple[Event | Comment, ChatCompletionChunk | None]) -> bytes:
-        event, chunk = frame
-        if isinstance(event, Comment):
-            return b":" + event.text + b"\n\n"
-        return event_bytes(event) if self._mender is None or chunk is None else self._mender.add(event, chunk)
 
     async def aclose(self) -> None:
         """Close the connection, if the stream is not at its end."""

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cometstream.answer.sse import encode_event
+from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.answer.tool_calls import ToolCallFold
 from cometstream.views.arguments import arguments_text, said_once
-from cometstream.views.chunks import delta_of, finish_reason_of, index_of
+from cometstream.views.chunks import ChatCompletionChunk, delta_of, finish_reason_of, index_of
 from cometstream.views.content import reasoning_field, split_parts
 from cometstream.views.view import dict_or_empty, list_of_dicts
 
 if TYPE_CHECKING:
-    from cometstream.answer.sse import Event
     from cometstream.answer.tool_calls import ToolCallState
-    from cometstream.views.chunks import ChatCompletionChunk
 
 __all__ = ["ChunkMender", "event_bytes", "mended_completion"]
 
@@ -29,9 +27,14 @@ __all__ = ["ChunkMender", "event_bytes", "mended_completion"]
 _PLACEHOLDER: Final = re.compile(r"\s*(?:\{\s*\}\s*)+")
 
 
-def event_bytes(event: Event) -> bytes:
-    """Return an event as it is sent on, its data as it came."""
-    return encode_event(event.data, event=event.event, id=event.id)
+def event_bytes(event: Event | Comment, _chunk: ChatCompletionChunk | None = None) -> bytes:
+    """Return an event or comment as it is sent on, its data as it came."""
+    if isinstance(event, Comment):
+        return b":" + event.text + b"\n\n"
+    data = event.data
+    if type(event) is Event and b"\n" not in data and b"\r" not in data:
+        return b"data: " + data + b"\n\n"
+    return encode_event(data, event=event.event, id=event.id)
 
 
 class ChunkMender:
@@ -44,9 +47,15 @@ class ChunkMender:
     def __init__(self, model: str) -> None:
         self._top: dict[str, Any] = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": model}
         self._calls: dict[int, _ChoiceCalls] = {}
+        self._bent = False
 
-    def add(self, event: Event, chunk: ChatCompletionChunk) -> bytes:
+    def write(self, event: Event | Comment, chunk: ChatCompletionChunk | None) -> bytes:
         """Return the bytes of the next chunk: the server's own where nothing is to be mended."""
+        if chunk is None:
+            return event_bytes(event)
+        # A chunk of another class repeats one before in all but its text (or arguments): nothing new can be bent in it.
+        if type(chunk) is not ChatCompletionChunk and not self._bent and chunk.choices[0].delta.tool_calls is None:
+            return event_bytes(event)
         raw = chunk.raw
         if self._is_plain(raw):
             return event_bytes(event)
@@ -55,7 +64,10 @@ class ChunkMender:
                 self._top[key] = raw[key]
         mended = {**raw, **{key: value for key, value in self._top.items() if not raw.get(key)}}
         mended["choices"] = [self._choice(choice) for choice in list_of_dicts(raw.get("choices"))]
-        return event_bytes(event) if mended == raw else encode_event(orjson.dumps(mended))
+        if mended == raw:
+            return event_bytes(event)
+        self._bent = True
+        return encode_event(orjson.dumps(mended))
 
     def _is_plain(self, raw: dict[str, Any]) -> bool:
         """Whether a chunk brings text in the documented shape and nothing else, as nearly all do."""

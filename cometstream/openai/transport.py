@@ -14,21 +14,21 @@ import copy
 import hashlib
 import sys
 from contextvars import ContextVar
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from cometstream.errors import APITimeoutError, CometError, ConfigurationError, InvalidRequestError, StreamError
-from cometstream.openai.forward import ROUTE, EventBytes, Forwarded, forward
+from cometstream.openai.forward import ROUTE, Forwarded, forward
 from cometstream.openai.portal import run
+from cometstream.openai.response import response
 from cometstream.openai.routing import Routing
 from cometstream.policy import NOT_GIVEN, NotGiven, Timeouts
 from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator
     from types import ModuleType
 
     from cometstream.session import CometSession
@@ -42,9 +42,13 @@ if not _INSTALLED:
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
-    _AsyncTransport = httpx.AsyncBaseTransport
-    _SyncTransport = httpx.BaseTransport
+    class _AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: Any) -> Any: ...
+
+    class _SyncTransport(httpx.BaseTransport, httpx2.BaseTransport):
+        def handle_request(self, request: Any) -> Any: ...
 else:
     _AsyncTransport = type("_AsyncTransport", tuple(module.AsyncBaseTransport for module in _INSTALLED), {})
     _SyncTransport = type("_SyncTransport", tuple(module.BaseTransport for module in _INSTALLED), {})
@@ -94,7 +98,7 @@ class CometTransport(_AsyncTransport):
             raise chat.failure(error) from error
         if answer is None:
             return await self._other(http).handle_async_request(request)
-        return _response(http, answer, _async_body)
+        return response(http, answer, is_async=True)
 
     def _other(self, http: ModuleType) -> Any:
         mine = self._others.setdefault(asyncio.get_running_loop(), {})
@@ -163,7 +167,7 @@ class SyncCometTransport(_SyncTransport):
             raise chat.failure(error) from error
         if answer is None:
             return self._other(http).handle_request(request)
-        return _response(http, answer, _sync_body)
+        return response(http, answer, is_async=False)
 
     def _other(self, http: ModuleType) -> Any:
         if http.__name__ not in self._others:
@@ -265,50 +269,3 @@ def _timeouts(timeout: dict[str, float | None] | None) -> Timeouts | NotGiven:
         return NOT_GIVEN
     read = timeout.get("read")
     return Timeouts(connect=timeout.get("connect"), first_content=read, content_idle=read)
-
-
-def _response(http: ModuleType, answer: Forwarded, body: Callable[[ModuleType, EventBytes], Any]) -> Any:
-    content = answer.content
-    given = {"content": content} if isinstance(content, bytes) else {"stream": body(http, content)}
-    return http.Response(answer.status, headers=answer.headers, extensions={"http_version": b"HTTP/1.1"}, **given)
-
-
-def _async_body(http: ModuleType, content: EventBytes) -> Any:
-    return _body_classes(http)[0](content)
-
-
-def _sync_body(http: ModuleType, content: EventBytes) -> Any:
-    return _body_classes(http)[1](content)
-
-
-@cache
-def _body_classes(http: ModuleType) -> tuple[type, type]:
-    """Return what a client of this package takes as a streamed body."""
-
-    class AsyncBody(http.AsyncByteStream):  # type: ignore[misc, name-defined] # of whichever package it is
-        def __init__(self, content: EventBytes) -> None:
-            self._content = content
-
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self._content
-
-        async def aclose(self) -> None:
-            await self._content.aclose()
-
-    class SyncBody(http.SyncByteStream):  # type: ignore[misc, name-defined] # as above
-        def __init__(self, content: EventBytes) -> None:
-            self._content = content
-
-        def __iter__(self) -> Iterator[bytes]:
-            while (piece := run(self._next())) is not None:
-                yield piece
-
-        async def _next(self) -> bytes | None:
-            async for piece in self._content:
-                return piece
-            return None
-
-        def close(self) -> None:
-            run(self._content.aclose())
-
-    return AsyncBody, SyncBody

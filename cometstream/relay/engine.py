@@ -160,9 +160,17 @@ class Engine:
         try:
             if is_new(source):
                 await source.__aenter__()
-            encode = encoder.encode
-            async for item in encoder.items():
-                piece = encode(item, line.started)
+            encode, items = encoder.encode, encoder.items()
+            at_once = getattr(items, "at_once", _never)
+            async for item in items:
+                piece = encode(item)
+                # What came together goes out together: a write costs more than all else that is done with an event.
+                if (more := at_once()) is not None:
+                    pieces = [piece]
+                    while more is not None:
+                        pieces.append(encode(more))
+                        more = at_once()
+                    piece = b"".join(pieces)
                 if piece:
                     await line.write(piece)
         except (UsageError, ConfigurationError) as error:
@@ -237,6 +245,10 @@ async def _finish_report(waited: Awaitable[None]) -> None:
 
 def _log_failed_report(error: Exception) -> None:
     LOG.error("on_end of a relay raised %s", type(error).__name__, exc_info=error)
+
+
+def _never() -> None:
+    """Stand in for the reader of a source that does not tell what is here already."""
 
 
 def is_new(source: Any) -> bool:

@@ -54,13 +54,8 @@ class Encoder(Protocol):
         """Iterate what `encode` takes."""
         ...
 
-    def encode(self, item: Any, started: bool) -> bytes:
-        """Return the bytes of one item; ``b""`` where it has none.
-
-        Args:
-            item: What `items` gave.
-            started: Something was sent already.
-        """
+    def encode(self, item: Any) -> bytes:
+        """Return the bytes of one item; ``b""`` where it has none."""
         ...
 
     def finish(self) -> bytes:

@@ -75,7 +75,7 @@ class PartEncoder:
         events: AsyncIterator[Any] = self.source.events()
         return events
 
-    def encode(self, item: Any, started: bool) -> bytes:
+    def encode(self, item: Any) -> bytes:
         """Return the bytes of one item."""
         encoder = self._encoders.get(item.type)
         if encoder is None or getattr(item, "choice_index", None):

@@ -26,18 +26,21 @@ class RawEncoder:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._begun = False
 
     def items(self) -> AsyncIterator[bytes]:
         """Iterate what `encode` takes."""
         pieces: AsyncIterator[bytes] = self._stream.relay()
         return pieces
 
-    def encode(self, item: bytes, started: bool) -> bytes:
+    def encode(self, item: bytes) -> bytes:
         """Return the bytes of one item."""
         if self._stream.outcome is not None:
             return b""  # the stream's own words about its end
-        if not started and item.startswith(b":"):
-            return b""  # a keep-alive is no reason to give up the choice of a status
+        if not self._begun:
+            if item.startswith(b":"):
+                return b""  # a keep-alive is no reason to give up the choice of a status
+            self._begun = True
         return item
 
     def finish(self) -> bytes:

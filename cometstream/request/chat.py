@@ -138,19 +138,28 @@ def encoded_request(payload: bytes) -> ChatRequest:
     return ChatRequest(body, payload=payload)
 
 
-def check_defaults(defaults: Mapping[str, Any], *, validate: bool = True, stacklevel: int = 1) -> None:
+def check_defaults(
+    defaults: Mapping[str, Any], *, validate: bool = True, stacklevel: int = 1, problems: Sequence[str] = ()
+) -> None:
     """Check the parameters that the rows of a batch share, without ``model`` and ``messages`` if need be.
 
     Args:
         defaults: Parameters by their names on the wire, and ``extra_body``.
         validate: As `chat_request`.
         stacklevel: As `chat_request`.
+        problems: As `chat_request`.
 
     Raises:
         InvalidRequestError: Each row with these parameters would be refused.
     """
     params = {**_ROW, "stream": True, **defaults}
-    chat_request(params, extra_body=params.pop("extra_body", None), validate=validate, stacklevel=stacklevel + 1)
+    chat_request(
+        params,
+        extra_body=params.pop("extra_body", None),
+        validate=validate,
+        stacklevel=stacklevel + 1,
+        problems=problems,
+    )
 
 
 def checked_fallbacks(fallback_models: object) -> tuple[str, ...]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import types
-import typing
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, Union, get_args, get_origin
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, Union, get_args, get_origin
 
 import pydantic
 import pydantic_core
 from pydantic import BaseModel, RootModel, TypeAdapter
+from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict  # comes with pydantic
 
 from cometstream.structured.problems import InvalidValue
 
@@ -100,7 +101,10 @@ class Mold:
         ):
             return raw
         if self._adapter is None:
-            self._adapter = TypeAdapter(self._type)
+            try:
+                self._adapter = TypeAdapter(self._type)
+            except Exception:  # a type that only means something within another, which is checked as a whole
+                self._adapter = TypeAdapter(Any)
         try:
             return self._adapter.validate_json(pydantic_core.to_json(raw, inf_nan_mode="constants"))
         except pydantic.ValidationError as error:
@@ -121,9 +125,9 @@ class Mold:
             arguments = get_args(shape)
             return _Names({}, self._molds.of(arguments[1]) if len(arguments) == 2 else _ANY, None, self._molds, depth)
         fields = self._fields(origin)
-        if fields is None:
+        if fields is None or origin is None:
             return _Names({}, _ANY, self, self._molds, depth)
-        if typing.is_typeddict(origin) or not isinstance(origin, type):
+        if is_typeddict(origin):
             return _Names(fields, _ANY, None, self._molds, depth)
         return _Fields(origin, fields, self, self._molds, depth)
 
@@ -148,9 +152,9 @@ class Root:
         self._within = within
         self.value: Any = None
 
-    def grows(self, key: Any, /) -> bool:
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
         """See ``Builder``; a text alone is no object."""
-        return False
+        return None
 
     def put(self, key: Any, value: Any, /) -> object:
         """See ``Builder``."""
@@ -189,8 +193,8 @@ class _Wrapper:
     def value(self) -> Any:
         return self._root.value
 
-    def grows(self, key: Any, /) -> bool:
-        return key == self._name and self._mold.grows
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self._root.put, None) if key == self._name and self._mold.grows else None
 
     def put(self, key: Any, value: Any, /) -> object:
         if key == self._name:
@@ -227,8 +231,8 @@ class _Items:
         self.raw: list[Any] = []
         self.value: list[Any] = []
 
-    def grows(self, key: Any, /) -> bool:
-        return self._item.grows
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self.put, key) if self._item.grows else None
 
     def put(self, key: Any, value: Any, /) -> object:
         if key == len(self.value):
@@ -280,8 +284,8 @@ class _Names:
         field = self._fields.get(key)
         return self._other if field is None else self._molds.of(field[1])
 
-    def grows(self, key: Any, /) -> bool:
-        return self._mold(key).grows
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
+        return partial(self.value.__setitem__, key) if self._mold(key).grows else None
 
     def put(self, key: Any, value: Any, /) -> object:
         self.value[key] = value
@@ -332,9 +336,12 @@ class _Fields:
                 object.__setattr__(self.value, name, None)
             self._put = types.MethodType(object.__setattr__, self.value)
 
-    def grows(self, key: Any, /) -> bool:
+    def grow(self, key: Any, /) -> Callable[[str], object] | None:
         field = self._fields.get(key)
-        return field is not None and self._molds.of(field[1]).grows
+        if field is None or not self._molds.of(field[1]).grows:
+            return None
+        self._came.add(field[0])
+        return partial(self._put, field[0])
 
     def put(self, key: Any, value: Any, /) -> object:
         field = self._fields.get(key)
@@ -396,29 +403,25 @@ def _members(type_: Any) -> list[Any]:
 def _is_structured(type_: Any) -> bool:
     """Whether a value of a type is a list or an object."""
     origin = get_origin(type_) or type_
-    if origin in (Literal, None, Any, object) or not (isinstance(origin, type) or typing.is_typeddict(origin)):
-        return False
-    return (
+    return isinstance(origin, type) and (
         origin in _LISTS
         or origin in _SETS
         or origin in _DICTS
         or dataclasses.is_dataclass(origin)
-        or typing.is_typeddict(origin)
+        or is_typeddict(origin)
         or issubclass(origin, BaseModel)
     )
 
 
 def _fields_of(shape: Any) -> Mapping[str, tuple[str, Any]] | None:
     """Return of each field, by its name in JSON, its own name and its type; None where they cannot be told."""
-    if isinstance(shape, type) and issubclass(shape, BaseModel):
-        if issubclass(shape, RootModel):
-            return None
-        return _described(shape.model_fields)
-    described = getattr(shape, "__pydantic_fields__", None)  # of pydantic's own dataclasses
+    if not is_typeddict(shape) and (shape.__new__ is not object.__new__ or issubclass(shape, RootModel)):
+        return None  # it can only be made whole
+    described = getattr(shape, "__pydantic_fields__", None)  # of a model, or of pydantic's own dataclasses
     if described is not None:
         return _described(described)
     try:
-        hints = typing.get_type_hints(shape, include_extras=True)
+        hints = get_type_hints(shape, include_extras=True)
     except Exception:  # names that only the place of their definition knows
         return None
     if dataclasses.is_dataclass(shape):
@@ -442,11 +445,7 @@ def _described(fields: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
 
 def _without_qualifiers(hint: Any) -> Any:
     """Return the type of a TypedDict's field without Required, NotRequired and ReadOnly."""
-    while getattr(get_origin(hint), "__name__", getattr(get_origin(hint), "_name", None)) in (
-        "Required",
-        "NotRequired",
-        "ReadOnly",
-    ):
+    while get_origin(hint) in (NotRequired, ReadOnly, Required):
         hint = get_args(hint)[0]
     return hint
 

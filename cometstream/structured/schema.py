@@ -24,7 +24,7 @@ __all__ = ["Schema", "schema_of"]
 T = TypeVar("T")
 
 # The field that a value stands in which is no object, as the API wants one at the root. The name is that of other libraries.
-_WRAPPER: Final = "response"  # as `_wrapped` names it
+_WRAPPER: Final = "response"  # as `_understood` names it
 
 # Source: OpenAI's reference of `response_format.json_schema.name`.
 _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
@@ -78,7 +78,7 @@ class Schema(Generic[T]):
         self._whole, schema = _understood(type_)
         if not _is_object(schema):
             self._wrapper = _WRAPPER
-            self._whole, schema = _understood(_wrapped(type_))
+            self._whole, schema = _understood(type_, wrapped=True)
         self.problems: list[str] = []
         if strict:
             schema, self.problems = strict_schema(schema)
@@ -135,34 +135,24 @@ def schema_of(type_: Any) -> Schema[Any]:
     return Schema(type_)
 
 
-def _understood(type_: Any) -> tuple[TypeAdapter[Any], dict[str, Any]]:
-    """Return pydantic's adapter of a type and its JSON Schema.
+def _understood(type_: Any, *, wrapped: bool = False) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    """Return pydantic's adapter of a type, or of a model that has it as its only field, and its JSON Schema.
 
     Raises:
         InvalidRequestError: It has none.
     """
     try:
-        from pydantic import TypeAdapter
+        from pydantic import TypeAdapter, create_model
     except ImportError as error:
         raise ConfigurationError(
             "a type as response_format needs pydantic 2: pip install 'cometstream[structured]'"
         ) from error
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(type_)
+        adapter: TypeAdapter[Any] = TypeAdapter(create_model(_name(type_), response=(type_, ...)) if wrapped else type_)
         return adapter, adapter.json_schema()
     except Exception as error:  # pydantic's, or of the caller's own type
         reason = " ".join(str(error).split()).partition(" For further information")[0]
         raise InvalidRequestError([f"response_format: {shown(type_)} has no JSON Schema ({reason})"]) from None
-
-
-def _wrapped(type_: Any) -> Any:
-    """Return a model with the type as its only field."""
-    from pydantic import create_model
-
-    try:
-        return create_model(_name(type_), response=(type_, ...))
-    except Exception as error:  # what an adapter takes need not be a field
-        raise InvalidRequestError([f"response_format: {shown(type_)} cannot be a field ({shown(error)})"]) from None
 
 
 def _is_object(schema: dict[str, Any]) -> bool:

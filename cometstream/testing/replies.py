@@ -192,6 +192,17 @@ class Reply:
         return cls(body=(body,), headers=(("Content-Type", content_type),), status=status, framing="length")
 
     @classmethod
+    def page(cls, status: int = 403) -> Reply:
+        """Return an HTML page in place of an answer, as a firewall before the gateway sends it, or its web site.
+
+        Args:
+            status: The HTTP status.
+        """
+        title = f"{status} {_reason(status)}"
+        page = f"<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        return cls.plain(page.encode(), content_type="text/html; charset=utf-8", status=status)
+
+    @classmethod
     def error(
         cls,
         status: int,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
 from cometstream.errors import ConfigurationError, InvalidRequestError, ProtocolError
 from cometstream.policy import NOT_GIVEN, NotGiven, is_seconds
 from cometstream.request.describe import kind, shown
+from cometstream.request.strict_schema import strict_schema
 from cometstream.tools.arguments import ArgumentsError, schema_check
-from cometstream.tools.schema import plain_schema, schema_problems, strict_schema
+from cometstream.tools.schema import optional_as_null, plain_schema, schema_problems
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -33,7 +34,7 @@ R = TypeVar("R")
 # Of OpenAI's API; others are no stricter.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-_NO_ARGUMENTS: Final[dict[str, Any]] = {"type": "object", "properties": {}}
+_NO_ARGUMENTS: Final[dict[str, Any]] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 class Tool(Generic[P, R]):
@@ -46,7 +47,8 @@ class Tool(Generic[P, R]):
             yourself: a call of it pauses the run.
         description: What the model is told of it.
         parameters: The JSON Schema of its arguments, or a pydantic model; None for a tool without arguments.
-        strict: Have the API hold the arguments to the schema. None where the schema allows it.
+        strict: Have the API hold the arguments to the schema, which is sent in strict mode's form. None does so where the schema
+            comes from type hints or a pydantic model, and allows it; a schema of yours is sent as it is.
         custom: The tool takes a text, not JSON: True, or the format that it must have (``{"type": "grammar", ...}``).
         eager: Start a call while the answer still streams, as soon as its arguments are whole. False waits for the verified end of
             the answer: use it where a call cannot be undone. None is True, but for tools that need approval.
@@ -124,37 +126,32 @@ class Tool(Generic[P, R]):
 
     def _describe(self, parameters: Any, strict: bool | None) -> None:
         """Set the schema, and how arguments are read."""
-        if parameters is None:
-            schema: dict[str, Any] = _NO_ARGUMENTS
-        elif isinstance(parameters, type) and hasattr(parameters, "model_json_schema"):
+        if isinstance(parameters, type) and hasattr(parameters, "model_json_schema"):
             from cometstream.tools.signature import model_arguments
 
             schema, read_model = model_arguments(parameters)
+            self._set_schema(schema, strict, generated=True)
             self._read, self.validates = lambda arguments: ((read_model(arguments),), {}), True
-        elif isinstance(parameters, Mapping):
-            schema = plain_schema(parameters)
-        else:
+            return
+        if parameters is not None and not isinstance(parameters, Mapping):
             raise ConfigurationError(
                 f"tool {self.name!r}: parameters must be a JSON Schema, a pydantic model or None; got {shown(parameters)}"
             )
-        generated = self.validates
-        self._set_schema(schema, strict, generated)
-        if not generated:
-            check = schema_check(self.parameters or schema)
-            if check is not None:
-                self._read, self.validates = _checked(check), True
+        schema = _NO_ARGUMENTS if parameters is None else plain_schema(parameters)
+        self._set_schema(schema, strict, generated=parameters is None)
+        check = schema_check(schema)
+        if check is not None:
+            self._read, self.validates = _checked(check), True
 
-    def _set_schema(self, schema: dict[str, Any], strict: bool | None, generated: bool) -> None:
-        """Take the schema as it is to be sent, strict where that is asked for or possible."""
-        problems = schema_problems(schema, strict=False)
-        if strict is not False and not problems:
-            # A schema that was written by hand is sent as written.
-            candidate = strict_schema(schema) if generated else schema
-            problems = schema_problems(candidate, strict=True)
-            if not problems:
+    def _set_schema(self, schema: dict[str, Any], strict: bool | None, *, generated: bool) -> None:
+        """Take the schema as it is to be sent: strict where that is asked for, or possible for one that was not written by hand."""
+        problems = schema_problems(schema)
+        if not problems and strict is not False and (strict or generated):
+            candidate, refused = strict_schema(optional_as_null(schema) if generated else schema, "parameters")
+            if not refused:
                 self.parameters, self.strict = candidate, True
                 return
-            problems = problems if strict else []
+            problems = refused if strict else []
         if problems:
             raise InvalidRequestError([f"tool {self.name!r}: {problem}" for problem in problems])
         self.parameters = schema

@@ -77,6 +77,13 @@ class CallState:
         """The model can be told."""
         self.status, self.content = "settled", content
 
+    @property
+    def told(self) -> str:
+        """What the model is told where nothing more is to come."""
+        if self.content is not None:
+            return self.content
+        return CANCELLED if self.status == "running" else NOT_RUN
+
     def cancel(self, why: Literal["incomplete", "changed"]) -> None:
         """Have it cancelled, if it runs; what has a result keeps it."""
         if self.status == "running" and self.taken_back is None and self.scope is not None:
@@ -142,7 +149,7 @@ class Round:
                 {
                     "role": "tool",
                     "tool_call_id": named[call.invocation.index],
-                    "content": NOT_RUN if call.content is None else call.content,
+                    "content": call.told,
                 }
                 for call in told
             ),

@@ -147,16 +147,14 @@ class ToolRun:
             self.outcome = "cancelled"
             self._told.clear()
         await self._leave_stream()
-        if self._read is not None:
-            self._read.cancel()
+        read, self._read = self._read, None
+        if read is not None:
+            read.cancel()
         await self._workers.stop()
-        if self._read is not None:
-            await asyncio.wait({self._read})
-            if not self._read.cancelled():
-                self._read.exception()  # of use to nobody any more
-            self._read = None
-        if self.outcome == "cancelled":
-            self._commit()
+        if read is not None:
+            await asyncio.wait({read})
+            if not read.cancelled():
+                read.exception()  # of use to nobody any more
 
     @property
     def messages(self) -> list[Any]:
@@ -167,7 +165,7 @@ class ToolRun:
         messages = list(self._progress.messages)
         if self._round is not None:
             completion = self.completion if self._stream is None else self._stream.completion
-            messages += self._round.messages(completion, left=False)
+            messages += self._round.messages(completion, left=self.outcome not in (None, "paused"))
         return messages
 
     @property

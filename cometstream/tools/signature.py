@@ -12,7 +12,7 @@ import orjson
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
 from cometstream.tools.arguments import ArgumentsError, listed
-from cometstream.tools.schema import accepts_null, plain_schema
+from cometstream.tools.schema import accepts_null, plain_schema, without_titles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,12 +87,11 @@ def read_signature(function: Callable[..., Any], name: str) -> Signature:
         model = pydantic.create_model(
             f"{name}_arguments", __config__=pydantic.ConfigDict(extra="forbid", protected_namespaces=()), **fields
         )
-        schema = plain_schema(model.model_json_schema())
+        schema = without_titles(plain_schema(model.model_json_schema()))
     except Exception as error:  # of pydantic's, and of the hints' own
         raise ConfigurationError(
             f"tool {name!r}: its type hints cannot be described in JSON Schema ({' '.join(str(error).split())[:300]})"
         ) from None
-    schema.pop("title", None)
     optional = {key for key, (_, default) in parameters.items() if default is not inspect.Parameter.empty}
     return Signature(description, schema, _reader(model, schema, optional))
 
@@ -108,8 +107,7 @@ def read_docstring(function: Callable[..., Any]) -> str:
 
 def model_arguments(model: type[BaseModel]) -> tuple[dict[str, Any], Callable[[dict[str, Any]], BaseModel]]:
     """Return the JSON Schema of a pydantic model, and what makes one of arguments as they came."""
-    schema = plain_schema(model.model_json_schema())
-    schema.pop("title", None)
+    schema = without_titles(plain_schema(model.model_json_schema()))
     optional = {
         field.alias or key for key, field in getattr(model, "model_fields", {}).items() if not field.is_required()
     }

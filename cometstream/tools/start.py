@@ -140,7 +140,7 @@ def resume_tools(
     state: str | bytes | Mapping[str, Any],
     *,
     tools: Sequence[GivenTool],
-    decisions: Mapping[str, Decision] | None = None,
+    decisions: Mapping[str, Decision] | bool | Denied | None = None,
     ledger: Ledger | str | os.PathLike[str] | None = None,
     max_rounds: int | None = None,
     tool_timeout: float | None = _TIMEOUT,
@@ -164,7 +164,7 @@ def resume_tools(
         state: What ``run.state()`` gave: the text, or what was parsed of it.
         tools: The tools, as for `run_tools`; each that a pending call names must be there.
         decisions: By the call's ``id`` or ``execution_id``: True, False, ``Denied(...)``, ``Answered(...)`` or ``RunAgain()``.
-            Calls without one stay pending, and the run pauses again.
+            Calls without one stay pending, and the run pauses again. True, False or ``Denied(...)`` alone is for all of them.
         ledger: As for `run_tools`; None takes `SqliteLedger`'s own file. All processes that may resume a state must share it.
         max_rounds: The most answers, those before the pause included; None leaves it as it was.
         tool_timeout: As for `run_tools`.
@@ -204,8 +204,8 @@ def resume_tools(
     progress = Progress(saved["run"], saved["messages"], saved["round"], saved["corrections"], saved["usage"])
     paused = None
     if saved["outcome"] == "paused":
-        paused = _restored(saved, by_name, _checked_decisions(decisions))
-    elif decisions:
+        paused = _restored(saved, by_name, _checked_decisions(decisions, saved["calls"]))
+    elif decisions is not None and not (isinstance(decisions, Mapping) and len(decisions) == 0):
         raise ConfigurationError("decisions: no call of this run waits for one")
     elif saved["outcome"] in ("complete", "withheld") or progress.rounds >= limit:
         raise UsageError(
@@ -289,7 +289,9 @@ def _decide(call: CallState, decision: Any, run: str) -> None:
     call.decision = decision
 
 
-def _checked_decisions(decisions: object) -> dict[str, Any]:
+def _checked_decisions(decisions: object, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    if isinstance(decisions, (bool, Denied)):
+        return {call["id"]: decisions for call in calls if call["status"] == "pending"}
     try:
         made = {} if decisions is None else dict(decisions) if isinstance(decisions, Mapping) else None
     except Exception:  # of a mapping of the caller's own

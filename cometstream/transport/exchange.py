@@ -56,9 +56,6 @@ _ERROR_BODY_WAIT: Final = 5.0
 # A larger body is written by aiohttp, which waits while the connection is full; asyncio's buffer for writing holds as much.
 _ONE_PIECE: Final = 64 * 1024
 
-# Names under which gateways send their request id.
-_REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
-
 
 class Endpoint:
     """One route: how a request to it is sent and its failures are named.
@@ -89,6 +86,12 @@ class Endpoint:
         self.context = context
         self._head: bytes | None = None  # of a request to this route, without what differs by request
         self._names_itself = CLIENT_REQUEST_ID in self.headers
+
+    def elsewhere(self, url: str, *, without: str) -> Endpoint:
+        """Return the route at another address of the same host, without one of the headers."""
+        headers = self.headers.copy()
+        headers.popall(without, None)
+        return Endpoint(self._pool, url, headers=headers, proxy=self.proxy, context=self.context)
 
     async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
         """Send one request and return the open answer, its status 2xx.

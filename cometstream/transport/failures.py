@@ -52,7 +52,8 @@ def request_failure(error: Exception, context: ErrorContext, *, proxy: str | Non
         return APIConnectionError(f"the proxy {_without_userinfo(proxy)} cannot be reached: {what}")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return APIConnectionError(
-            f"the certificate of {base_url} is not trusted (for a CA of your own set SSL_CERT_FILE to its file): {what}",
+            f"the certificate of {base_url} is not trusted (for a CA of your own set SSL_CERT_FILE to its file, or pass ssl=): "
+            f"{what}",
             retryable=False,
         )
     if isinstance(error, (aiohttp.ClientConnectorSSLError, ssl.SSLError)):

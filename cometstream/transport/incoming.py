@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Connector", "Incoming", "Interrupted", "redacted", "request_id"]
 
 # Names under which gateways send their request id.
-_REQUEST_ID_HEADERS: Final = ("x-request-id", "x-oneapi-request-id", "request-id")
+_REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
 
 # What a server may take after [DONE] to end its response, so that the connection can be used again.
 _DRAIN: Final = 0.25

@@ -8,11 +8,11 @@ import orjson
 
 from cometstream.errors import ProtocolError
 from cometstream.views.arguments import arguments_text, said_once
-from cometstream.views.chunks import CompletionUsage, finish_reason_of, index_of
-from cometstream.views.content import reasoning_of, split_parts
+from cometstream.views.chunks import AnyChoice, AnyCompletion, AnyMessage, CompletionUsage, finish_reason_of
+from cometstream.views.cost import CostSource, Prices, reported_cost, token_cost
 from cometstream.views.output import Parsed, ParsedT_co, read_output
-from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
-from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
+from cometstream.views.parts import ChoiceLogprobs
+from cometstream.views.view import View, dict_or_empty, list_of_dicts, text_or_none, view_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,7 +195,13 @@ def _sendable(call: ToolCall) -> dict[str, Any]:
     return sent
 
 
-_PARTS: Final[dict[str, type]] = {"text": str, "refusal": str, "image_url": dict, "input_audio": dict, "file": dict}
+# What a part must hold under the name of its type: a text, or an object with texts of which the first ones must be there.
+_TEXT_PARTS: Final = ("text", "refusal")
+_OBJECT_PARTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "image_url": (("url",), ("detail",)),
+    "input_audio": (("data", "format"), ()),
+    "file": ((), ("file_id", "filename", "file_data")),
+}
 
 
 def _sendable_part(part: Any) -> dict[str, Any] | None:
@@ -210,12 +216,20 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
         if kind not in part:
             return None
         part = {**part, "type": kind}
-    # What these parts must hold stands under their own name.
-    holds = _PARTS.get(kind)
-    return part if holds is None or isinstance(part.get(kind), holds) else None
+    sent: dict[str, Any] = part
+    held = sent.get(kind)
+    if kind in _TEXT_PARTS:
+        return sent if isinstance(held, str) else None
+    if kind not in _OBJECT_PARTS:
+        return sent
+    required, optional = _OBJECT_PARTS[kind]
+    if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in required):
+        return None
+    kept = {name: value for name, value in held.items() if name not in optional or isinstance(value, str)}
+    return {**sent, kind: kept}
 
 
-class ChatCompletionMessage(View, Parsed[ParsedT_co]):
+class ChatCompletionMessage(AnyMessage, Parsed[ParsedT_co]):
     """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
     __slots__ = ("_choice", "_complete")
@@ -231,29 +245,6 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
     def role(self) -> str:
         """``"assistant"``."""
         return text_or_none(self._raw.get("role")) or "assistant"
-
-    @property
-    def content(self) -> str | None:
-        """The text; None where there is none, as in a message of tool calls only."""
-        content = self._raw.get("content")
-        if type(content) is str:
-            return content
-        return split_parts(content)[0] if isinstance(content, list) else text_or_none(content)
-
-    @property
-    def reasoning(self) -> str | None:
-        """The reasoning, under whichever name it came."""
-        return reasoning_of(self._raw)
-
-    @property
-    def reasoning_content(self) -> str | None:
-        """The same as ``reasoning``, under the name that some providers give it."""
-        return self.reasoning
-
-    @property
-    def refusal(self) -> str | None:
-        """The refusal, where the model refused."""
-        return text_or_none(self._raw.get("refusal"))
 
     @property
     def parsed(self) -> ParsedT_co:
@@ -284,16 +275,6 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
         """A legacy function call."""
         return view_or_none(FunctionCall, self._raw.get("function_call"))
 
-    @property
-    def audio(self) -> ChatCompletionAudio | None:
-        """Sound and its transcript."""
-        return view_or_none(ChatCompletionAudio, self._raw.get("audio"))
-
-    @property
-    def annotations(self) -> list[Annotation]:
-        """Annotations, such as URL citations."""
-        return [Annotation(annotation) for annotation in list_of_dicts(self._raw.get("annotations"))]
-
     def to_dict(self) -> dict[str, Any]:
         """Return the message as providers take it back; ``raw`` is what came.
 
@@ -317,6 +298,8 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
             message["audio"] = {"id": audio.id}
         else:
             message.pop("audio", None)
+        if not isinstance(name := message.get("name"), str) or not name:
+            message.pop("name", None)
         content = message.get("content")
         if isinstance(content, list):
             content = message["content"] = [part for part in map(_sendable_part, content) if part is not None]
@@ -333,7 +316,7 @@ class ChatCompletionMessage(View, Parsed[ParsedT_co]):
         return type(self), (self._raw, self._complete, self._choice)
 
 
-class CompletionChoice(View, Parsed[ParsedT_co]):
+class CompletionChoice(AnyChoice, Parsed[ParsedT_co]):
     """One choice of a completion."""
 
     __slots__ = ("_completion",)
@@ -341,11 +324,6 @@ class CompletionChoice(View, Parsed[ParsedT_co]):
     def __init__(self, raw: dict[str, Any], completion: ChatCompletion[ParsedT_co] | None = None) -> None:
         self._raw = raw
         self._completion = completion
-
-    @property
-    def index(self) -> int:
-        """Which of the ``n`` choices this is."""
-        return index_of(self._raw)
 
     @property
     def message(self) -> ChatCompletionMessage[ParsedT_co]:
@@ -357,16 +335,6 @@ class CompletionChoice(View, Parsed[ParsedT_co]):
             None if self._completion is None else self,
         )
 
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the choice ended; None where the server never said so: it is not invented."""
-        return finish_reason_of(self._raw)
-
-    @property
-    def logprobs(self) -> ChoiceLogprobs | None:
-        """Log probabilities of the tokens; None where none were asked for."""
-        return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
-
     def parsed_of(self, message: ChatCompletionMessage[ParsedT_co]) -> ParsedT_co:
         """Return the value of this choice's message; see ``ChatCompletionMessage.parsed``."""
         completion = self._completion
@@ -377,15 +345,18 @@ class CompletionChoice(View, Parsed[ParsedT_co]):
         return type(self), (self._raw, self._completion)
 
 
-class ChatCompletion(View, Parsed[ParsedT_co]):
+class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
     """A whole answer, or what has come of one. The short names (``content``, ``tool_calls`` ...) read the first choice.
 
     Args:
         raw: The ``chat.completion`` object.
         normalizations: What was bent into the documented shape, each kind with its count.
+
+    Attributes:
+        prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
     """
 
-    __slots__ = ("_normalizations", "_output", "_parsed")
+    __slots__ = ("_normalizations", "_output", "_parsed", "prices")
 
     def __init__(
         self,
@@ -393,30 +364,16 @@ class ChatCompletion(View, Parsed[ParsedT_co]):
         normalizations: Mapping[str, int] | None = None,
         output: Output[ParsedT_co] | None = None,
     ) -> None:
+        self.prices: Prices | None = None
         self._raw = raw
         self._output = output
         self._parsed: dict[int, ParsedT_co] | None = None  # the values that were read, by the index of their choices
         self._normalizations = dict(normalizations) if normalizations else {}
 
     @property
-    def id(self) -> str | None:
-        """The completion's id."""
-        return text_or_none(self._raw.get("id"))
-
-    @property
     def object(self) -> str:
         """``"chat.completion"``."""
         return text_or_none(self._raw.get("object")) or "chat.completion"
-
-    @property
-    def created(self) -> int | None:
-        """Unix time of the completion's creation, in seconds."""
-        return int_or_none(self._raw.get("created"))
-
-    @property
-    def model(self) -> str | None:
-        """The model that answered."""
-        return text_or_none(self._raw.get("model"))
 
     @property
     def choices(self) -> list[CompletionChoice[ParsedT_co]]:
@@ -439,14 +396,24 @@ class ChatCompletion(View, Parsed[ParsedT_co]):
         return "unknown" if self.usage is None else "reported"
 
     @property
-    def service_tier(self) -> str | None:
-        """The tier that processed the request."""
-        return text_or_none(self._raw.get("service_tier"))
+    def cost(self) -> float | None:
+        """What the answer cost in US dollars, by ``cost_source``; None where nobody says, it is never guessed."""
+        return self._cost()[0]
 
     @property
-    def system_fingerprint(self) -> str | None:
-        """The provider's backend configuration."""
-        return text_or_none(self._raw.get("system_fingerprint"))
+    def cost_source(self) -> CostSource:
+        """``"reported"`` by the server, ``"catalog"`` after ``session.catalog()`` has read the model's price, or ``"unknown"``."""
+        return self._cost()[1]
+
+    def _cost(self) -> tuple[float | None, CostSource]:
+        usage = self.usage
+        if usage is None:
+            return None, "unknown"
+        reported = reported_cost(usage)
+        if reported is not None:
+            return reported, "reported"
+        price = None if self.prices is None else self.prices.of(self.model)
+        return (None, "unknown") if price is None else (token_cost(usage, price), "catalog")
 
     @property
     def normalizations(self) -> dict[str, int]:

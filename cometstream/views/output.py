@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
 
-    # Whoever names a ChatStream or a ChatCompletion without a type in brackets means one of any.
+    # Whoever names a ChatStream or a ChatCompletion without a type in brackets means one of any, and so does whoever asks for none.
+    AskedT = typing_extensions.TypeVar("AskedT", default=Any)
     ParsedT_co = typing_extensions.TypeVar("ParsedT_co", covariant=True, default=Any)
 
     class Parsed(Generic[ParsedT_co]):

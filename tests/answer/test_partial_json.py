@@ -437,8 +437,8 @@ class Molded:
     def __init__(self, value: Any = None) -> None:
         self.value: Any = value
 
-    def grows(self, key: Any) -> bool:
-        return False
+    def grow(self, key: Any) -> None:
+        return None
 
     def put(self, key: Any, value: Any) -> None:
         if key is None:

@@ -24,7 +24,7 @@ __all__ = ["check", "check_case", "pieces_of", "seen", "wire_of"]
 _BODIES = [case.body for case in load() if len(case.body) < 20_000]
 
 _TEXTS = ("", "a", "Hel", "lo", " ", "\n", "<", "<think>", "x</th", "</think>\n", "\u00e9", "\u2028", '"', "\\")
-_REASONS = ("stop", "stop", "stop", "length", "tool_calls", "error", "", "null", None)
+_REASONS = ("stop", "stop", "stop", "length", "tool_calls", "error", "Network_Error", "", "null", "not_finished", None)
 _ENDS = (b"\n\n", b"\n\n", b"\n\n", b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\n\n", b"\n")
 _LEADS = (b"data: ", b"data: ", b"data: ", b"data:", b"event: error\ndata: ", b"id: 1\ndata: ", b": in\ndata: ")
 _ODD = (
@@ -41,6 +41,9 @@ _ODD = (
     b'data: {"error":{"message":"no","code":429}}',
     b'data: {"choices":[{"index":0,"delta":{"content":"b"},"error":{"message":"no"}}]}',
     b'data: {"error":{"message":"no"},"choices":[{"index":0,"delta":{"content":"c"}}]}',
+    b'data: {"choices":[{"index":0,"delta":{"content":"d"},"finish_reason":"stop"}],"x_groq":{"error":"over_capacity"}}',
+    b'data: {"object":"chat.completion","choices":[{"index":0,"message":{"content":"Hello"},"finish_reason":"stop"}]}',
+    b'data: {"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}',
     b'data: {"choices":[],"usage":{"total_tokens":3}}',
     b'data: {"choices":null,"usage":{"total_tokens":4}}',
     b"retry: 10",

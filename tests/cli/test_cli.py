@@ -506,3 +506,46 @@ def test_a_character_that_stdout_cannot_write_costs_only_itself(
         monkeypatch.setattr(sys, "stdout", stdout)
         assert main(["ask", "Hi"]) == 0
         assert stdout.buffer.getvalue() == b"Gr\xfc\xdfe ?!\n"
+
+
+def test_the_catalogue_is_printed_in_columns_or_as_json(
+    server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "--prices"]) == 0
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert head == ["MODEL", "INPUT", "OUTPUT", "CONTEXT", "ROUTES"]
+    assert ["gpt-5.4", "2", "12", "400000", "/v1/chat/completions"] in rows
+    assert ["comet-image-1", "-", "-", "-", "/v1/images/generations"] in rows
+    assert main(["models", "--prices", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["pricing"]["ratio"] == 0.8
+
+
+def test_the_balance_is_printed_in_dollars_or_as_json(
+    server: SimulatedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["balance"]) == 0
+    assert capsys.readouterr() == ("remaining: $8.75\nused: $1.25\n", "")
+    assert main(["balance", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"remaining": 8.75, "used": 1.25}
+    server.script(Reply.json({"hard_limit_usd": 100_000_000}), Reply.json({"total_usage": 0}))
+    assert main(["balance"]) == 0
+    assert capsys.readouterr().out == "remaining: no limit\nused: $0.00\n"
+
+
+def test_the_cost_is_told_with_its_source(server: SimulatedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+    server.script(Reply.text("Hello", usage=usage))
+    assert main(["ask", "--cost", "Hi"]) == 0
+    assert capsys.readouterr() == ("Hello\n", "cost: $0.003200 (by the catalogue's prices)\n")
+    server.script(Reply.text("Hello", usage={**usage, "cost": 0.5}))
+    assert main(["ask", "--usage", "Hi"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "cost: $0.500000 (as the server reported)"
+    server.script(Reply.text("Hello", usage=usage), Reply.error(404))
+    assert main(["ask", "--cost", "Hi"]) == 0
+    told_of, cost = capsys.readouterr().err.splitlines()
+    assert told_of.startswith("cometstream: the prices cannot be read: 404: ")
+    assert cost == "cost: unknown, neither the server nor the catalogue says"
+    server.script(Reply.text("Hello", usage=usage))
+    assert main(["ask", "--cost", "--json", "Hi"]) == 0
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
+    assert (metrics["cost"], metrics["cost_source"]) == (0.0032, "catalog")

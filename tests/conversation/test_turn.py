@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 from support.serving import serving
+from typing_extensions import assert_type
 
 from cometstream import (
     AuthenticationError,
@@ -259,3 +261,21 @@ async def test_a_question_that_the_server_refuses_can_be_asked_again() -> None:
             await chat.complete(session, "Hello", unfinished="keep", **MODEL)
         await chat.complete(session, **MODEL)
     assert roles(chat) == ["user", "assistant"]
+
+
+@dataclasses.dataclass
+class Comet:
+    name: str
+
+
+async def test_a_turn_gives_the_value_that_a_type_asks_for() -> None:
+    pytest.importorskip("pydantic")
+    async with serving() as (_, session):
+        chat = Conversation()
+        async with chat.turn(session, "Name one comet.", response_format=Comet, **MODEL) as stream:
+            completion = await stream.until_done()
+        assert_type(completion.parsed, Comet)
+        assert completion.parsed == Comet("comet")
+        again = await chat.complete(session, "Another one.", response_format=Comet, model="gpt-5.4")
+        assert_type(again.parsed, Comet)
+    assert [message["content"] for message in chat.messages[1::2]] == ['{"name":"comet"}'] * 2

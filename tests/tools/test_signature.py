@@ -142,7 +142,7 @@ def test_arguments_are_validated_and_become_what_the_hints_say() -> None:
         "box": Box(1),
         "count": 2,
     }
-    assert book.strict
+    assert not book.strict  # a default deeper down: strict mode would have the model write the country
     with pytest.raises(ArgumentsError, match=r"day: .*; place\.city: .*; count: Input should be greater"):
         read(book, '{"day":"soon","place":{},"box":{"width":1},"count":0}')
     with pytest.raises(ArgumentsError, match="extra: Extra inputs"):
@@ -164,7 +164,7 @@ def test_what_strict_mode_cannot_say_is_not_strict_unless_it_must_be() -> None:
 
     assert not tool(store).strict
     assert read(tool(store), '{"values":{"a":1}}') == {"values": {"a": 1}}
-    with pytest.raises(ValueError, match=r"parameters\.properties\.values\.additionalProperties: must be false"):
+    with pytest.raises(ValueError, match=r"tool 'store': parameters\.values: is an object of any names"):
         tool(strict=True)(store)
 
 

@@ -168,6 +168,15 @@ async def test_a_call_whose_process_was_killed_runs_again_only_if_that_is_decide
         assert post.sent == ["Ann"]
 
 
+@pytest.mark.parametrize(("decision", "sent"), [(True, ["Ann", "Bob"]), (False, []), (Denied("no"), [])])
+async def test_one_decision_may_be_for_all_calls(decision: Any, sent: list[str]) -> None:
+    post = Post()
+    async with serving(answer(call(0, "pay", ANN, "a"), call(1, "pay", BOB, "b")), BYE) as (_, session):
+        state = (await pause(session, post)).state()
+        await told(resume_tools(session, state, tools=post.tools, decisions=decision, ledger=Memory()))
+    assert sorted(post.sent) == sent
+
+
 async def test_calls_without_a_decision_stay_pending() -> None:
     post, ledger = Post(), Memory()
     async with serving(answer(call(0, "pay", ANN, "a"), call(1, "pay", BOB, "b")), BYE) as (_, session):
@@ -197,7 +206,7 @@ async def test_a_tool_of_your_own_pauses_for_its_result() -> None:
 
 
 async def test_a_run_can_be_saved_after_each_round_and_goes_on_from_there() -> None:
-    post = Post()
+    post, state = Post(), ""
     async with serving(answer(call(0, "look", ANN)), BYE, BYE) as (_, session):
         async with run_tools(session, **ASK, tools=post.tools) as run:
             async for event in run:
@@ -207,6 +216,9 @@ async def test_a_run_can_be_saved_after_each_round_and_goes_on_from_there() -> N
         other = resume_tools(session, state, tools=post.tools, ledger=Memory())
         await told(other)
         assert other.outcome == "complete"
+        for decisions in ({"a": True}, True, 7):
+            with pytest.raises(ConfigurationError, match="no call of this run waits for one"):
+                resume_tools(session, state, tools=post.tools, decisions=decisions)  # type: ignore[arg-type]
         assert [message["role"] for message in other.messages] == ["user", "assistant", "tool", "assistant"]
         with pytest.raises(UsageError, match="has ended"):
             resume_tools(session, other.state(), tools=post.tools)

@@ -257,6 +257,19 @@ ASSISTANT = {"role": "assistant"}
             },
         ),
         ({"content": [5, {"type": "text"}, {"type": "image_url", "image_url": "u"}, {"text": 5}]}, {"content": ""}),
+        ({"content": [{"type": "input_audio", "input_audio": {"data": "A"}}]}, {"content": ""}),
+        (
+            {
+                "content": [
+                    {"type": "image_url", "image_url": {"url": "u", "detail": 1}},
+                    {"type": "file", "file": {"x": 1}},
+                ]
+            },
+            {"content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "file", "file": {"x": 1}}]},
+        ),
+        ({"content": "a", "name": 1.5}, {"content": "a"}),
+        ({"content": "a", "name": ""}, {"content": "a"}),
+        ({"content": "a", "name": "n"}, {"content": "a", "name": "n"}),
     ],
 )
 def test_a_message_goes_back_as_providers_take_it(message: dict[str, Any], goes_back: dict[str, Any]) -> None:
