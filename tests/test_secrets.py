@@ -394,6 +394,16 @@ def everything_shown(error: CometError) -> str:
     )
 
 
+@pytest.mark.parametrize("name", ["X-Debug-Authorization", "x-request-id"])
+async def test_a_header_of_a_good_answer_that_says_the_key_again_is_shown_without_it(name: str) -> None:
+    async with serving(Reply.text("Hello").with_headers({name: f"req-{KEY}-1"}), retry=None) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            assert stream.response.headers[name.upper()].startswith("req-")
+            for shown in (stream.response, stream.response.headers, stream.response.request_id, stream.metrics):
+                assert KEY not in repr(shown)
+            await stream.until_done()
+
+
 @pytest.mark.parametrize("script", [echoing, breaking])
 @pytest.mark.parametrize("of", ["session", "call"])
 @pytest.mark.parametrize(("name", "value"), CARRIERS)
