@@ -13,6 +13,7 @@ from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
 from cometstream.cli.models import balance, models
 from cometstream.cli.process import Interrupted, OutputFailed, say
 from cometstream.cli.serve import serve
+from cometstream.cli.words import in_cli_words
 from cometstream.errors import APIStatusError, CometError
 from cometstream.version import __version__
 
@@ -82,7 +83,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _describe(error: CometError) -> str:
-    message = str(error)
+    message = in_cli_words(str(error))
     if isinstance(error, APIStatusError) and error.retry_after is not None:
         message += f" (the server asks to wait {error.retry_after:g} s)"
     if error.request_id is not None and error.request_id not in message:

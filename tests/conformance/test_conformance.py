@@ -84,7 +84,7 @@ def choice_of(choice: CompletionChoice) -> dict[str, Any]:
             {
                 "id": call.id,
                 "name": call.function.name,
-                "arguments": call.parse() if call.executable and call.custom is None else None,
+                "arguments": call.parse() if call.executable and call.type != "custom" else None,
             }
             for call in message.tool_calls or []
         ],

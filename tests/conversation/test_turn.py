@@ -20,6 +20,7 @@ from cometstream import (
 )
 from cometstream.conversation import image, tool_result
 from cometstream.testing import Reply
+from cometstream.tools import run_tools, tool
 
 MODEL: Any = {"model": "gpt-5.4"}
 CUT = Reply.text("It is", " a", finish_reason=None, done=False).cut()
@@ -279,3 +280,21 @@ async def test_a_turn_gives_the_value_that_a_type_asks_for() -> None:
         again = await chat.complete(session, "Another one.", response_format=Comet, model="gpt-5.4")
         assert_type(again.parsed, Comet)
     assert [message["content"] for message in chat.messages[1::2]] == ['{"name":"comet"}'] * 2
+
+
+async def test_a_tool_loop_goes_on_from_a_conversation_and_gives_it_back() -> None:
+    @tool
+    def get_weather(city: str) -> str:
+        """Tell the weather."""
+        return f"clear in {city}"
+
+    async with serving(Reply.tool_calls(("get_weather", {"city": "Paris"}))) as (server, session):
+        chat = Conversation(["What is the weather?"], system="Be brief.")
+        async with run_tools(session, messages=chat.messages_for("gpt-5.4"), tools=[get_weather], **MODEL) as run:
+            async for _ in run:
+                pass
+        chat.messages = run.messages  # type: ignore[assignment] # mypy types a setter as its getter
+        assert roles(chat) == ["system", "user", "assistant", "tool", "assistant"]
+        assert chat.messages[-1]["content"] == "The tool says: clear in Paris"
+        await chat.complete(session, "Thanks", **MODEL)
+    assert server.requests[-1].json["messages"][0]["role"] == "developer"
