@@ -51,14 +51,12 @@ class PartialReader(Parsed[ParsedT_co]):
 
     __slots__ = (
         "_accumulator",
-        "_added_to",
         "_close",
         "_completion",
         "_invalid",
         "_is_complete",
         "_next",
         "_on_part",
-        "_output",
         "_parser",
         "_pieces",
         "_seen",
@@ -79,22 +77,15 @@ class PartialReader(Parsed[ParsedT_co]):
     ) -> None:
         self._next = next_chunk
         self._accumulator = accumulator
-        self._output = output
         self._completion = completion
         self._is_complete = is_complete
         self._close = close
         self._on_part = on_part
         self._stop_on_invalid = stop_on_invalid
-        self._added_to: Accumulator | None = None
-        self._begin(accumulator())
-
-    def _begin(self, accumulator: Accumulator) -> None:
-        self._added_to = accumulator
-        self._pieces: list[str] | None = None
+        self._pieces: list[str] | None = None  # of the text
         self._seen = 0
         self._invalid: tuple[str, ...] = ()
-        told = self._on_part is not None or self._stop_on_invalid
-        self._parser = self._output.parser(self._told if told else None)
+        self._parser = output.parser(self._told if on_part is not None or stop_on_invalid else None)
 
     def __aiter__(self) -> Self:
         return self
@@ -115,13 +106,10 @@ class PartialReader(Parsed[ParsedT_co]):
                 raise
             except (StreamTruncatedError, StreamUnterminatedError) as error:
                 raise self._cut(error) from error
-            accumulator = self._accumulator()
-            if accumulator is not self._added_to:
-                # Another attempt: nobody has seen a text of the one before.
-                self._begin(accumulator)
+            # Of an attempt that handed anything over no other takes the place, so that the list is found once.
             pieces = self._pieces
             if pieces is None:
-                state = accumulator.choices.get(0)
+                state = self._accumulator().choices.get(0)
                 if state is None:
                     continue
                 pieces = self._pieces = state.content

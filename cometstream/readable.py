@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.errors import CometError, ConfigurationError, UsageError
-from cometstream.policy import is_seconds
 from cometstream.readers import EventReader, FrameReader, RelayReader, TextReader
 from cometstream.request.describe import shown
 from cometstream.views.output import Parsed, ParsedT_co
@@ -63,30 +62,27 @@ class Readable(Parsed[ParsedT_co]):
         Raises:
             ConfigurationError: `smooth` is not a time.
         """
-        if smooth is not None and not is_seconds(smooth):
-            raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
         return TextReader(self._pull, smooth, lambda: self._state == "closed")
 
-    def events(self) -> EventReader:
-        """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
-        return EventReader(partial(self._pull, comments=True), lambda: self._answer)
+    def events(self, *, chunks: bool = True) -> EventReader:
+        """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest.
+
+        Args:
+            chunks: Give each chunk as an event, too, before those that tell what it added.
+        """
+        return EventReader(partial(self._pull, comments=True), lambda: self._answer, chunks)
 
     def relay(self, *, heartbeat: float | None = None) -> RelayReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
 
-        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised. The chunk
-        with the usage is left out unless you asked for it by ``stream_options``: a page that reads ``choices[0]`` breaks on it.
-        ``cometstream.relay`` does more: other protocols, the wait for the answer's head, and statuses for errors.
+        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised. The chunk with
+        the usage is left out unless you asked for it. ``cometstream.relay`` does more, from before the answer's head on.
 
         Args:
             heartbeat: Seconds of silence after which a comment is sent, so that proxies keep the connection; None for no comments.
         Raises:
             ConfigurationError: `heartbeat` is not a time above 0.
         """
-        if heartbeat is not None and not (is_seconds(heartbeat) and heartbeat > 0):
-            raise ConfigurationError(
-                f"heartbeat must be a number of seconds above 0, or None for none; got {shown(heartbeat)}"
-            )
         return RelayReader(
             partial(self._pull, comments=True),
             lambda: self._answer,

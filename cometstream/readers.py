@@ -15,7 +15,9 @@ import orjson
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.sse import Comment, Event, encode_event
-from cometstream.errors import APIStatusError, CometError, StreamServerError
+from cometstream.errors import APIStatusError, CometError, ConfigurationError, StreamServerError
+from cometstream.policy import is_seconds
+from cometstream.request.describe import shown
 from cometstream.views.chunks import ChatCompletionChunk
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class TextReader:
     def __init__(
         self, next_chunk: Callable[[], Awaitable[ChatCompletionChunk]], smooth: float | None, closed: Callable[[], bool]
     ) -> None:
+        if smooth is not None and not is_seconds(smooth):
+            raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
         self._next = next_chunk
         self._smooth = smooth
         self._closed = closed
@@ -73,11 +77,16 @@ class TextReader:
 class EventReader:
     """Yields typed events, named as OpenAI's streaming helper names them."""
 
-    __slots__ = ("_added_to", "_answer", "_events", "_fold", "_keep_alive", "_next")
+    __slots__ = ("_added_to", "_answer", "_chunks", "_events", "_fold", "_keep_alive", "_next")
 
     def __init__(
-        self, next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]], answer: Callable[[], Answer | None]
+        self,
+        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
+        answer: Callable[[], Answer | None],
+        chunks: bool,
     ) -> None:
+        if not isinstance(chunks, bool):
+            raise ConfigurationError(f"chunks must be True or False; got {shown(chunks)}")
         # Programs that read no events do not wait for the import of their classes.
         from cometstream.answer.events import EventFold, KeepAliveEvent
 
@@ -86,7 +95,8 @@ class EventReader:
         self._answer = answer
         first = answer()
         self._added_to = Accumulator() if first is None else first.accumulator
-        self._fold = EventFold(self._added_to)
+        self._chunks = chunks
+        self._fold = EventFold(self._added_to, chunks=chunks)
         self._events: deque[StreamEvent] = deque()
 
     def __aiter__(self) -> Self:
@@ -99,7 +109,7 @@ class EventReader:
 
     def at_once(self) -> StreamEvent | None:
         """Return the next event if it is here already; None where it must be waited for, or there is none."""
-        if not self._events:
+        while not self._events:
             item = _at_hand(self._answer())
             if item is None:
                 return None
@@ -115,7 +125,7 @@ class EventReader:
         if self._added_to is not answer.accumulator:
             # Another attempt: nothing of it but this chunk was handed over.
             self._added_to = answer.accumulator
-            self._fold = type(self._fold)(self._added_to, from_start=True)
+            self._fold = type(self._fold)(self._added_to, from_start=True, chunks=self._chunks)
         self._events.extend(self._fold.add(item))
 
 
@@ -132,6 +142,10 @@ class RelayReader:
         heartbeat: float | None,
         bare_chunks: bool,
     ) -> None:
+        if heartbeat is not None and not (is_seconds(heartbeat) and heartbeat > 0):
+            raise ConfigurationError(
+                f"heartbeat must be a number of seconds above 0, or None for none; got {shown(heartbeat)}"
+            )
         self._next = next_item
         self._answer = answer
         self._ending = ending

@@ -139,7 +139,6 @@ class CometSession:
         self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
-        self._on_close: set[Callable[[], None]] = set()
 
     def __repr__(self) -> str:
         return f"<CometSession {self.base_url}{' closed' if self._closed else ''}>"
@@ -160,8 +159,6 @@ class CometSession:
             The pool is closed all the same.
         """
         self._closed = True
-        while self._on_close:
-            self._on_close.pop()()
         await self._pool.aclose()
 
     def close_soon(self) -> None:
@@ -170,8 +167,6 @@ class CometSession:
         For finalizers and programs that are not asynchronous; a second call does nothing.
         """
         self._closed = True
-        while self._on_close:
-            self._on_close.pop()()
         self._pool.close_soon()
 
     @property
@@ -182,11 +177,12 @@ class CometSession:
     def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have `aclose` call a function first, for example to end work that uses this session.
 
+        The function is called in the event loop that runs now: when that runs next, where `aclose` is called in another one.
+
         Returns:
             A function that takes this back.
         """
-        self._on_close.add(callback)
-        return lambda: self._on_close.discard(callback)
+        return self._pool.on_close(callback)
 
     def stream(
         self,

@@ -269,7 +269,8 @@ async def test_no_error_of_aiohttps_is_chained_to_ours(expected: type[CometError
 
 def test_every_class_of_error_is_among_the_scenarios() -> None:
     bases = {"CometError", "StreamError", "OutputError"}
-    assert {expected.__name__ for _, expected, _ in SCENARIOS} == set(errors.__all__) - bases
+    of_tools = {"ToolError", "ToolCallError", "ToolStateError"}  # made of what a tool, a model or a stored state says
+    assert {expected.__name__ for _, expected, _ in SCENARIOS} == set(errors.__all__) - bases - of_tools
 
 
 async def test_nothing_that_is_alive_while_a_stream_runs_shows_the_key() -> None:
@@ -333,7 +334,9 @@ def test_the_library_prints_and_logs_nothing_by_itself(capfd: pytest.CaptureFixt
 
     asyncio.run(main())
     assert capfd.readouterr() == ("", "")
-    assert not any(name.startswith(cometstream.__name__) for name in logging.root.manager.loggerDict)
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(cometstream.__name__):
+            assert not logging.getLogger(name).handlers
 
 
 async def test_the_relay_of_an_error_shows_a_browser_no_key() -> None:
@@ -389,6 +392,16 @@ def everything_shown(error: CometError) -> str:
             str(pickle.loads(pickle.dumps(error)).__dict__),
         ]
     )
+
+
+@pytest.mark.parametrize("name", ["X-Debug-Authorization", "x-request-id"])
+async def test_a_header_of_a_good_answer_that_says_the_key_again_is_shown_without_it(name: str) -> None:
+    async with serving(Reply.text("Hello").with_headers({name: f"req-{KEY}-1"}), retry=None) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            assert stream.response.headers[name.upper()].startswith("req-")
+            for shown in (stream.response, stream.response.headers, stream.response.request_id, stream.metrics):
+                assert KEY not in repr(shown)
+            await stream.until_done()
 
 
 @pytest.mark.parametrize("script", [echoing, breaking])

@@ -355,10 +355,12 @@ class EventFold:
     Args:
         accumulator: The accumulator that the chunks are added to.
         from_start: Tell of the chunks that were added before, too.
+        chunks: Give each chunk as an event, too.
     """
 
-    def __init__(self, accumulator: Accumulator, *, from_start: bool = False) -> None:
+    def __init__(self, accumulator: Accumulator, *, from_start: bool = False, chunks: bool = True) -> None:
         self._accumulator = accumulator
+        self._chunks = chunks
         self._choices = (
             {} if from_start else {index: _ChoiceFold(state) for index, state in accumulator.choices.items()}
         )
@@ -367,7 +369,7 @@ class EventFold:
 
     def add(self, chunk: ChatCompletionChunk) -> list[StreamEvent]:
         """Return the events of `chunk`, which the accumulator was given just before."""
-        events: list[StreamEvent] = [ChunkEvent(chunk, self._accumulator)]
+        events: list[StreamEvent] = [ChunkEvent(chunk, self._accumulator)] if self._chunks else []
         for choice in chunk.choices:
             fold = self._choices.get(choice.index)
             if fold is None:

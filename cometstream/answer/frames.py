@@ -26,7 +26,7 @@ from cometstream.views.view import int_or_none, list_of_dicts, text_or_none
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DONE", "Done", "MessageChunk", "chunk_beside", "read_frame"]
+__all__ = ["DONE", "Done", "MessageChunk", "chunk_beside", "is_error", "read_frame"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
 _SHALLOW: Final = 2 * MAX_DEPTH
@@ -100,7 +100,7 @@ def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatComplet
         return None
     if event.bare:
         return _bare(event, raw, note)
-    if event.event == "error" or (isinstance(raw, dict) and _is_error(raw)):
+    if event.event == "error" or (isinstance(raw, dict) and is_error(raw)):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if not isinstance(raw, dict):
         raise ProtocolError(f"an event's data is JSON but not an object: {_shown(event.data)}", raw=event.data)
@@ -121,7 +121,7 @@ def _bare(event: Event, raw: Any, note: Callable[[str], None]) -> ErrorBody | No
     """Read JSON that stands between the events without ``data:``: gateways that lose their upstream write its error so."""
     if isinstance(raw, list) and len(raw) == 1:
         raw = raw[0]
-    if isinstance(raw, dict) and _is_error(raw):
+    if isinstance(raw, dict) and is_error(raw):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if isinstance(raw, dict) and raw.get("choices"):
         raise ProtocolError(f"a chunk came without `data:` before it: {_shown(event.data)}", raw=event.data)
@@ -129,7 +129,8 @@ def _bare(event: Event, raw: Any, note: Callable[[str], None]) -> ErrorBody | No
     return None
 
 
-def _is_error(raw: dict[str, Any]) -> bool:
+def is_error(raw: dict[str, Any]) -> bool:
+    """Whether JSON that may be a chunk or a completion says that something failed, in any dress."""
     if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")):
         return True
     if failed_base(raw) or failed_groq(raw):

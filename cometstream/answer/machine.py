@@ -35,9 +35,9 @@ import orjson
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import Backlog, BodyReader
-from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, read_error
+from cometstream.answer.error_body import ErrorBody, excerpt, read_error
 from cometstream.answer.fast_lane import FastLane
-from cometstream.answer.frames import Done, MessageChunk, chunk_beside, read_frame
+from cometstream.answer.frames import Done, MessageChunk, chunk_beside, is_error, read_frame
 from cometstream.answer.json_text import Halves
 from cometstream.answer.restated import without_said
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
@@ -590,7 +590,7 @@ class Answer:
     def _take_document(self, document: Any) -> None:
         """The answer is one JSON document: a completion, a single chunk, or an error."""
         choices = document.get("choices") if isinstance(document, dict) else None
-        if isinstance(choices, list) and not document.get("error") and failed_choice(choices) is None:
+        if isinstance(choices, list) and not is_error(document):
             chunk = ChatCompletionChunk(document)
             if any(isinstance(choice, dict) and "message" in choice for choice in choices):
                 if self._splitter is None:
@@ -621,7 +621,7 @@ class Answer:
         accumulator = self.accumulator
         if not accumulator.choices and not any(chunk.choices for _, chunk in self._held):
             head = self._head()
-            if not self._streamed and head:
+            if not self._streamed and head and self._body.kind != "json":
                 return ProtocolError(f"the answer is not JSON: {head}", raw=self._raw_head())
             shown = f"; it begins: {head}" if head and not self.chunks else ""
             return EmptyStreamError(f"the answer ended without a choice{shown}")

@@ -36,7 +36,8 @@ OnPart: TypeAlias = "Callable[[Path, Any, ValueError | None], object]"
 # What ends a stretch of a string, or cannot stand in one. Halves of surrogate pairs are joined, or replaced.
 _SPECIAL: Final = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
 
-_NOT_SPACE: Final = re.compile(r"[^ \t\n\r]")
+_SPACE: Final = " \t\n\r"
+_SPACES: Final = re.compile(r"[ \t\n\r]*")
 
 # Whatever numbers and words are made of.
 _SCALAR: Final = re.compile(r"[-+.0-9A-Za-z]*")
@@ -324,10 +325,9 @@ class PartialJSON:
     # What is expected: each takes the text from a place on, and returns how far it came.
 
     def _before(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
-        if text[found.start()] != "[":
+        if text[at] in _SPACE:
+            return _after_spaces(text, at)
+        if text[at] != "[":
             self._read = self._skip
             return self._skip(text, at)
         return self._value(text, at)
@@ -337,11 +337,9 @@ class PartialJSON:
         return len(text) if at < 0 else self._value(text, at)
 
     def _value(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
-        at = found.start()
         char = text[at]
+        if char in _SPACE:
+            return _after_spaces(text, at)
         if self.start is None:
             self.start = self._at + at
         if char == "{" or char == "[":
@@ -360,10 +358,8 @@ class PartialJSON:
         return at + 1
 
     def _first_item(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
-        at = found.start()
+        if text[at] in _SPACE:
+            return _after_spaces(text, at)
         if text[at] == "]":
             self._close(at + 1)
             return at + 1
@@ -371,10 +367,8 @@ class PartialJSON:
         return self._value(text, at)
 
     def _first_name(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
-        at = found.start()
+        if text[at] in _SPACE:
+            return _after_spaces(text, at)
         if text[at] == "}":
             self._empty = len(self._stack) == 1
             self._close(at + 1)
@@ -382,10 +376,8 @@ class PartialJSON:
         return self._name(text, at)
 
     def _name(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
-        at = found.start()
+        if text[at] in _SPACE:
+            return _after_spaces(text, at)
         if text[at] != '"':
             raise self._failed("a name in quotes is missing", at)
         self._is_key = True
@@ -393,21 +385,17 @@ class PartialJSON:
         return at + 1
 
     def _colon(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
-        at = found.start()
+        if text[at] in _SPACE:
+            return _after_spaces(text, at)
         if text[at] != ":":
             raise self._failed("a colon is missing", at)
         self._read = self._value
         return at + 1
 
     def _next(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
-        at = found.start()
         char, items = text[at], type(self._key) is int
+        if char in _SPACE:
+            return _after_spaces(text, at)
         if char == ("]" if items else "}"):
             self._close(at + 1)
         elif char != ",":
@@ -420,22 +408,23 @@ class PartialJSON:
         return at + 1
 
     def _behind(self, text: str, at: int) -> int:
-        found = _NOT_SPACE.search(text, at)
-        if found is None:
-            return len(text)
+        if text[at] in _SPACE:
+            return _after_spaces(text, at)
         if not self._prose:
-            raise self._failed("there is more behind the value", found.start())
-        if not (self._empty and text[found.start()] == "{"):
+            raise self._failed("there is more behind the value", at)
+        if not (self._empty and text[at] == "{"):
             self._empty = False
             return len(text)
         # Some providers write an empty object when a call begins, and its arguments behind it.
         self._empty = self.complete = False
         self.start = self.end = None
         self._begin()
-        return found.start()
+        return at
 
     def _number_or_word(self, text: str, at: int) -> int:
-        stop = _SCALAR.match(text, at).end()  # type: ignore[union-attr] # it matches nothing, too
+        found = _SCALAR.match(text, at)
+        assert found is not None  # it matches nothing, too
+        stop = found.end()
         self._parts.append(text[at:stop])
         if stop < len(text):
             self._end_scalar(stop)
@@ -580,3 +569,9 @@ class PartialJSON:
             self._read = self._behind
         if self._on_part is not None:
             self._on_part(self._path(), value, problem)
+
+
+def _after_spaces(text: str, at: int) -> int:
+    found = _SPACES.match(text, at)
+    assert found is not None  # it matches nothing, too
+    return found.end()

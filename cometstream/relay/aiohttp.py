@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from aiohttp import web
 
-from cometstream.relay.engine import Engine
+from cometstream.relay.engine import servant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,12 +46,12 @@ async def relay_response(
         The connection upstream is closed at once, and the browser told that the answer is not whole.
     """
     outlet = _Response(request, headers or {})
-    engine = Engine(stream, options)
+    serving = servant(stream, options)
     with anyio.CancelScope() as scope:
         watch = _Watch.of_this_loop()
         watch.add(outlet, scope)
         try:
-            await engine.serve(outlet)
+            await serving.serve(outlet)
         finally:
             watch.discard(outlet)
     if outlet.response is None:
@@ -80,6 +80,10 @@ class _Response:
     async def write(self, data: bytes) -> None:
         assert self.response is not None  # started
         await self.response.write(data)
+
+    async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
+        await self.start(status, headers)
+        await self.write(body)
 
 
 class _Watch:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from cometstream.relay.engine import Engine
+from cometstream.relay.engine import servant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -37,7 +37,7 @@ class ASGIRelay:
     def __init__(
         self, stream: Any, *, headers: Mapping[str, str] | None = None, **options: Unpack[RelayOptions]
     ) -> None:
-        self._engine = Engine(stream, options)
+        self._servant = servant(stream, options)
         self._headers = dict(headers or {})
 
     async def __call__(
@@ -57,7 +57,7 @@ class ASGIRelay:
         with anyio.CancelScope() as scope_:
             watch = asyncio.ensure_future(_watch(receive, outlet, scope_))
             try:
-                await self._engine.serve(outlet)
+                await self._servant.serve(outlet)
                 await outlet.close()
             finally:
                 watch.cancel()
@@ -91,6 +91,10 @@ class _Response:
 
     async def write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
+        await self.start(status, headers)
+        await self.write(body)
 
     async def close(self) -> None:
         if not self.gone:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cometstream.relay.engine import Engine
+from cometstream.relay.engine import servant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from typing_extensions import Self, Unpack
 
-    from cometstream.relay.engine import Source
     from cometstream.relay.options import RelayOptions
 
 __all__ = ["Relay", "RelayHead", "relay"]
@@ -64,8 +63,8 @@ class Relay:
         UsageError: While reading: the stream was left or relayed before.
     """
 
-    def __init__(self, stream: Source, options: RelayOptions) -> None:
-        self._engine = Engine(stream, options)
+    def __init__(self, stream: Any, options: RelayOptions) -> None:
+        self._servant = servant(stream, options)
         self._slot = _Slot()
         self._task: asyncio.Task[None] | None = None
 
@@ -120,7 +119,7 @@ class Relay:
         """Wait until the condition holds, or the relay is over."""
         slot = self._slot
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._engine.serve(slot))
+            self._task = asyncio.get_running_loop().create_task(self._servant.serve(slot))
             self._task.add_done_callback(slot.changed)
         try:
             while not condition() and not self._task.done():
@@ -155,6 +154,10 @@ class _Slot:
             await self.change()
         self.piece = data
         self.changed()
+
+    async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
+        await self.start(status, headers)
+        await self.write(body)
 
     def changed(self, _: object = None) -> None:
         """Wake whoever waits for a change: the reader, or the relay."""

@@ -17,12 +17,12 @@ from cometstream.relay.options import RelayOptions, make_encoder
 from cometstream.relay.told import LOG, SHUTDOWN, Told, tell, tell_crash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Coroutine
 
     from cometstream.relay.line import Outlet
     from cometstream.views.completion import ChatCompletion
 
-__all__ = ["Engine", "RelayEnd", "Source", "end_relays"]
+__all__ = ["Engine", "RelayEnd", "Servant", "Source", "end_relays", "servant"]
 
 # What a farewell may take where the server wants to stop and the browser does not read.
 _FAREWELL: Final = 0.5
@@ -30,8 +30,8 @@ _FAREWELL: Final = 0.5
 # The relays that are open, so that a server that stops can end them.
 _OPEN: Final[WeakSet[Engine]] = WeakSet()
 
-# Calls of `on_end` that are running: an event loop keeps no task alive.
-_REPORTS: Final[set[asyncio.Future[None]]] = set()
+# Tasks that nobody waits for: an event loop keeps none alive.
+_TASKS: Final[set[asyncio.Future[None]]] = set()
 
 
 class Source(Protocol):
@@ -138,6 +138,10 @@ class Engine:
             self._ended.set()
             await self._report()
 
+    def stop(self) -> None:
+        """End the relay in band because somebody does not want the answer any more."""
+        _kept(self._source.aclose())
+
     async def end(self, *, after: float = 0.0) -> None:
         """End the relay in band because the server stops.
 
@@ -187,14 +191,10 @@ class Engine:
         if outcome == "complete" and self._error is None:
             await line.write(self._encoder.finish())
             return
-        told = tell(self._error, outcome, ended_by=self._ended_by)
-        if line.started:
-            await line.write(self._encoder.fail(told))
-        else:
-            await self._refuse(line, told)
+        await self._fail(line, tell(self._error, outcome, ended_by=self._ended_by))
 
-    async def _refuse(self, line: Line, told: Told) -> None:
-        """Answer with a status: nothing was sent yet."""
+    async def _fail(self, line: Line, told: Told) -> None:
+        """Say that the answer is not whole: by a status where nothing was sent yet, else in band."""
         headers = {"Cache-Control": "no-store"}
         if told.retry_after is not None:
             headers["Retry-After"] = str(max(1, -int(-told.retry_after // 1)))
@@ -204,17 +204,14 @@ class Engine:
         else:
             headers["Content-Type"] = "application/json"
             body = orjson.dumps(told.body())
-        await line.refuse(told.status, headers, body)
+        await line.refuse(told.status, headers, body, self._encoder.fail(told))
 
     async def _say_farewell(self, line: Line, told: Told) -> None:
         """Say in band that the answer is not whole, though this task was cancelled or has failed."""
         await line.close()
         try:
             with anyio.move_on_after(_FAREWELL, shield=True):
-                if line.started:
-                    await line.write(self._encoder.fail(told))
-                else:
-                    await self._refuse(line, told)
+                await self._fail(line, told)
         except Exception:
             pass  # the browser has left, or the server has closed its connection
 
@@ -230,10 +227,14 @@ class Engine:
             return
         if inspect.isawaitable(waited):
             # A task of its own: whoever cancels this one twice does not cancel the bill.
-            report = asyncio.ensure_future(_finish_report(waited))
-            _REPORTS.add(report)
-            report.add_done_callback(_REPORTS.discard)
-            await asyncio.shield(report)
+            await asyncio.shield(_kept(_finish_report(waited)))
+
+
+def _kept(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.ensure_future(work)
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
+    return task
 
 
 async def _finish_report(waited: Awaitable[None]) -> None:
@@ -245,6 +246,28 @@ async def _finish_report(waited: Awaitable[None]) -> None:
 
 def _log_failed_report(error: Exception) -> None:
     LOG.error("on_end of a relay raised %s", type(error).__name__, exc_info=error)
+
+
+class Servant(Protocol):
+    """What an adapter answers a request with: an ``Engine``, or a reader of an answer that is kept."""
+
+    async def serve(self, outlet: Outlet) -> None:
+        """Write the whole answer to an outlet."""
+        ...
+
+
+def servant(stream: Any, options: RelayOptions) -> Servant:
+    """Return what serves a stream, or an answer that is kept.
+
+    Raises:
+        ConfigurationError: An option cannot be used.
+    """
+    if not hasattr(stream, "serve"):
+        return Engine(stream, options)
+    if options:
+        raise ConfigurationError(f"options of an answer that is kept are given to start(); got {', '.join(options)}")
+    kept: Servant = stream
+    return kept
 
 
 def _never() -> None:

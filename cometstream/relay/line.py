@@ -35,6 +35,17 @@ class Outlet(Protocol):
         """
         ...
 
+    async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
+        """Send a whole response in the place of a stream.
+
+        Args:
+            status: Its status.
+            headers: Its headers.
+            body: Its body.
+            in_band: What says the same in a stream, where there is no status to choose.
+        """
+        ...
+
 
 class Line:
     """Writes to an outlet.
@@ -80,13 +91,15 @@ class Line:
             self._busy = False
             self._last = self._loop.time()
 
-    async def refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Send a whole response in the place of a stream; the line has not started."""
+    async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
+        """Send a whole response in the place of a stream; `in_band` says the same where the head was sent already."""
         if self._beat is not None:
             await asyncio.wait({self._beat})
+        if self.started:
+            await self.write(in_band)
+            return
         self.started = self._busy = True
-        await self._outlet.start(status, headers)
-        await self._outlet.write(body)
+        await self._outlet.refuse(status, headers, body, in_band)
 
     async def close(self) -> None:
         """Stop the heartbeat."""

@@ -18,6 +18,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.relay.sse import json_bytes
+from cometstream.stream import ChatStream
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -58,6 +61,7 @@ class PartEncoder:
         self.message_id = message_id
         self.begun = False
         self._open: dict[str, str] = {}  # kind -> id of the part that is open
+        self._text_goes_on: bytes | None = None
         self._parts = 0
         self.calls: dict[int, Call] = {}
         self._encoders: Final[dict[str, Callable[[Any], bytes]]] = {
@@ -72,15 +76,19 @@ class PartEncoder:
 
     def items(self) -> AsyncIterator[Any]:
         """Iterate what `encode` takes."""
-        events: AsyncIterator[Any] = self.source.events()
+        source = self.source
+        events: AsyncIterator[Any] = source.events(chunks=False) if isinstance(source, ChatStream) else source.events()
         return events
 
     def encode(self, item: Any) -> bytes:
         """Return the bytes of one item."""
-        encoder = self._encoders.get(item.type)
-        if encoder is None or getattr(item, "choice_index", None):
+        if getattr(item, "choice_index", None):
             return b""
-        return encoder(item)
+        type_ = item.type
+        if type_ == "content.delta" and self._text_goes_on is not None:
+            return self._text_goes_on + json_bytes(item.delta) + b"}\n\n"
+        encoder = self._encoders.get(type_)
+        return b"" if encoder is None else encoder(item)
 
     def finish(self) -> bytes:
         """Return the last bytes of an answer that is complete."""
@@ -149,9 +157,14 @@ class PartEncoder:
         begins = self.begun_now()
         self._parts += 1
         id_ = self._open[kind] = f"{self.message_id}-{self._parts}"
+        if kind == "text":
+            # Nearly all events of an answer are alike but for their text, which is the last field.
+            self._text_goes_on = self.part_goes_on(kind, id_, "")[: -len(b'""}\n\n')]
         return begins + self.part_begins(kind, id_) + self.part_goes_on(kind, id_, delta)
 
     def _part_done(self, kind: str) -> bytes:
+        if kind == "text":
+            self._text_goes_on = None
         id_ = self._open.pop(kind, None)
         return b"" if id_ is None else self.part_ends(kind, id_)
 

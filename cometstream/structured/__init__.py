@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cometstream.answer.json_output import JSON_OUTPUT, JSONOutput
+from cometstream.errors import CometError
+from cometstream.request.strict_schema import strict_schema
 from cometstream.structured.schema import Schema, schema_of
 
 __all__ = ["JSONOutput", "Schema", "read_response_format"]
@@ -32,22 +34,34 @@ def read_response_format(value: object) -> tuple[Any, JSONOutput | Schema[Any] |
         ConfigurationError: It is a type, and pydantic is not installed.
     """
     if isinstance(value, Mapping):
-        return value, JSON_OUTPUT if _is_json(value) else None, ()
+        return (value, *_written_by_hand(value))
     if not isinstance(value, Schema):
         if not _is_type(value):
             return value, None, ()
         try:
             value = schema_of(value)
-        except TypeError:  # it cannot be hashed, as an Annotated that holds a list
+        except CometError:
+            raise
+        except Exception:  # it cannot be hashed, as an Annotated that holds a list
             value = Schema(value)
     return value.wire, value, value.problems
 
 
-def _is_json(wire: Mapping[Any, Any]) -> bool:
+def _written_by_hand(wire: Mapping[Any, Any]) -> tuple[JSONOutput | None, Sequence[str]]:
+    """Return how the answers to the wire's own form are read, and why the API would refuse it; it is sent as it is."""
     try:
-        return wire.get("type") in ("json_object", "json_schema")
+        kind = wire.get("type")
+        if kind == "json_object":
+            return JSON_OUTPUT, ()
+        if kind != "json_schema":
+            return None, ()
+        about = wire.get("json_schema")
+        if not isinstance(about, Mapping) or about.get("strict") is not True:
+            return JSON_OUTPUT, ()
+        schema = about.get("schema")
+        return JSON_OUTPUT, strict_schema(schema)[1] if isinstance(schema, Mapping) else ()
     except Exception:  # of a mapping of the caller's own, which the checks tell of
-        return False
+        return None, ()
 
 
 def _is_type(value: object) -> bool:

@@ -151,8 +151,15 @@ def _understood(type_: Any, *, wrapped: bool = False) -> tuple[TypeAdapter[Any],
         adapter: TypeAdapter[Any] = TypeAdapter(create_model(_name(type_), response=(type_, ...)) if wrapped else type_)
         return adapter, adapter.json_schema()
     except Exception as error:  # pydantic's, or of the caller's own type
-        reason = " ".join(str(error).split()).partition(" For further information")[0]
-        raise InvalidRequestError([f"response_format: {shown(type_)} has no JSON Schema ({reason})"]) from None
+        raise InvalidRequestError([f"response_format: {shown(type_)} has no JSON Schema ({_said(error)})"]) from None
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says, without pydantic's address of a page about it."""
+    try:
+        return " ".join(str(error).split()).partition(" For further information")[0]
+    except Exception:  # of the caller's own error
+        return type(error).__name__
 
 
 def _is_object(schema: dict[str, Any]) -> bool:

@@ -11,9 +11,10 @@
     run.messages  # the whole conversation, ready for the next turn
 
 start.py         run_tools, resume_tools
-definition.py    ``Tool`` and ``@tool``; signature.py reads functions, schema.py makes and checks JSON Schemas, arguments.py holds
-                 arguments against them
-run.py           the way through the rounds; requests.py makes their requests, round.py keeps an answer and its calls
+definition.py    ``Tool`` and ``@tool``; toolbox.py takes a caller's tools, signature.py reads functions, schema.py checks JSON
+                 Schemas, arguments.py holds arguments against them
+run.py           the way through the rounds; requests.py makes their requests, round.py keeps an answer and its calls, calls.py
+                 decides what becomes of them
 carrying_out.py  one call: asked for, written down, run; execution.py runs it, workers.py holds the tasks
 events.py        what a run tells; invocation.py what a call is, and what may be decided about it
 state.py         a run as JSON; ledger.py what was executed, over processes
@@ -35,6 +36,7 @@ from cometstream.tools.events import (
 )
 from cometstream.tools.invocation import Answered, Approver, Decision, Denied, Invocation, RunAgain
 from cometstream.tools.ledger import Ledger, LedgerEntry, SqliteLedger
+from cometstream.tools.mcp import mcp_tools
 from cometstream.tools.run import RunOutcome, ToolRun
 from cometstream.tools.start import resume_tools, run_tools
 
@@ -61,6 +63,7 @@ __all__ = [
     "ToolRun",
     "ToolStartedEvent",
     "ToolStateError",
+    "mcp_tools",
     "resume_tools",
     "run_tools",
     "tool",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from cometstream.tools.events import (
 )
 from cometstream.tools.execution import as_content, run_tool, told_of
 from cometstream.tools.invocation import Answered, Denied
-from cometstream.tools.round import CANCELLED, CHANGED, INCOMPLETE, NOT_RUN
+from cometstream.tools.round import CANCELLED, CHANGED, INCOMPLETE, MOST_CALLS, NOT_RUN
 from cometstream.tools.workers import Workers
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class CarryingOut:
     def __init__(self, ledger: Ledger | None, timeout: float | None) -> None:
         self._ledger = ledger
         self._timeout = timeout
+        self._threads: anyio.CapacityLimiter | None = None
         self.told: deque[RunEvent] = deque()
         self.workers = Workers()
         self.failure: BaseException | None = None
@@ -75,7 +77,7 @@ class CarryingOut:
             call.content = CANCELLED
             return
         call.content = CHANGED if call.taken_back == "changed" else INCOMPLETE
-        self._tell(ToolCancelledEvent(call.invocation, call.taken_back, call.content))
+        self.tell(ToolCancelledEvent(call.invocation, call.taken_back, call.content))
 
     async def _run(self, call: CallState, began: float) -> None:
         made, tool = call.invocation, call.tool
@@ -84,7 +86,8 @@ class CarryingOut:
         try:
             decision: Any = call.decision
             if decision is None and callable(tool.approve):
-                decision = await tool.approve(made)
+                asked: Any = tool.approve(made)
+                decision = await asked if inspect.isawaitable(asked) else asked
                 if not isinstance(decision, (bool, Denied, Answered)):
                     raise TypeError(
                         f"approve must return True, False, Denied or Answered; it returned {shown(decision)}"
@@ -105,6 +108,7 @@ class CarryingOut:
                     tool.function,
                     *call.bound,
                     timeout=self._timeout if isinstance(tool.timeout, NotGiven) else tool.timeout,
+                    threads=self._limiter(),
                     is_cancelled=lambda: self._is_cancelled(call),
                 )
             content = as_content(value)
@@ -116,10 +120,17 @@ class CarryingOut:
             self._failed(call, error, now() - began)
         else:
             call.settle(content)
-            self._tell(ToolResultEvent(made, value, content, now() - began))
+            self.tell(ToolResultEvent(made, value, content, now() - began))
         await self._write_down(call)
 
-    def _tell(self, event: RunEvent) -> None:
+    def _limiter(self) -> anyio.CapacityLimiter:
+        # One of our own: in the one that all share a call could wait for other calls until its time is over.
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(MOST_CALLS)
+        return self._threads
+
+    def tell(self, event: RunEvent) -> None:
+        """Have the caller read an event."""
         self.told.append(event)
         self.workers.wake()
 
@@ -129,7 +140,7 @@ class CarryingOut:
     def _failed(self, call: CallState, error: BaseException, duration: float) -> None:
         content = told_of(error)
         call.settle(content)
-        self._tell(ToolFailedEvent(call.invocation, error, content, correctable=False, duration=duration))
+        self.tell(ToolFailedEvent(call.invocation, error, content, correctable=False, duration=duration))
 
     async def _may_run(self, call: CallState) -> bool:
         """Write down that a call is about to run; return False where the ledger knows it already."""
@@ -150,10 +161,10 @@ class CarryingOut:
             call.invocation = replace(made, unknown=True)
             call.decision = None
             call.status = "pending"
-            self._tell(ToolApprovalEvent(call.invocation))
+            self.tell(ToolApprovalEvent(call.invocation))
         else:
             call.settle(known.content)
-            self._tell(ToolResultEvent(made, known.content, known.content, 0.0))
+            self.tell(ToolResultEvent(made, known.content, known.content, 0.0))
         return False
 
     async def _write_down(self, call: CallState) -> None:

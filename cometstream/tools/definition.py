@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
@@ -81,6 +82,8 @@ class Tool(Generic[P, R]):
         self._function = function
         if function is not None and not callable(function):
             raise ConfigurationError(f"tool {name!r}: must be a function or None; got {shown(function)}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(f"tool {name!r}: a generator has no result; return it, as a list if need be")
         if not isinstance(description, str):
             raise ConfigurationError(f"tool {name!r}: description must be a text; got {kind(description)}")
         self.description = description

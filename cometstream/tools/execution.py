@@ -20,7 +20,7 @@ from cometstream.views.view import View
 __all__ = ["ToolTimeoutError", "as_content", "error_content", "run_tool", "told_of"]
 
 
-class ToolTimeoutError(Exception):
+class ToolTimeoutError(TimeoutError):
     """A tool took longer than it may."""
 
 
@@ -34,6 +34,7 @@ async def run_tool(
     kwargs: dict[str, Any],
     *,
     timeout: float | None,
+    threads: anyio.CapacityLimiter,
     is_cancelled: Callable[[], bool],
 ) -> Any:
     """Call a tool's function and return what it returns.
@@ -45,6 +46,7 @@ async def run_tool(
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         timeout: Seconds that it may take.
+        threads: Where a plain function takes its thread from.
         is_cancelled: Whether the run has cancelled this call.
     Raises:
         ToolTimeoutError: It took longer.
@@ -60,7 +62,9 @@ async def run_tool(
             if _is_async(function):
                 value = function(*args, **kwargs)
             else:
-                value = await anyio.to_thread.run_sync(partial(function, *args, **kwargs), abandon_on_cancel=True)
+                value = await anyio.to_thread.run_sync(
+                    partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=threads
+                )
             return await value if inspect.isawaitable(value) else value
         except asyncio.CancelledError as error:
             if limit.cancel_called or is_cancelled():

@@ -81,7 +81,6 @@ class SqliteLedger:
             os.fsencode(self.path)
         except (TypeError, ValueError):
             raise ConfigurationError(f"the ledger's path must be a file's name; got {shown(path)}") from None
-        self._made = False
 
     async def start(self, execution_id: str, call: Mapping[str, Any], /) -> LedgerEntry | None:
         """Write down that a call is about to run; return what was known of it already.
@@ -102,37 +101,33 @@ class SqliteLedger:
         await anyio.to_thread.run_sync(self._finish, execution_id, content, limiter=anyio.CapacityLimiter(1))
 
     def _start(self, execution_id: str, call: str) -> LedgerEntry | None:
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._transaction() as connection:
             row = connection.execute("SELECT content FROM executions WHERE id = ?", (execution_id,)).fetchone()
             if row is None:
                 connection.execute("INSERT INTO executions (id, call) VALUES (?, ?)", (execution_id, call))
-            connection.execute("COMMIT")
         return None if row is None else LedgerEntry(row[0])
 
     def _finish(self, execution_id: str, content: str) -> None:
-        with self._connection() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 "UPDATE executions SET content = ?, finished = CURRENT_TIMESTAMP WHERE id = ? AND content IS NULL",
                 (content, execution_id),
             )
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        # One for each step: a connection belongs to its thread and process, and a step costs a write to the disk anyway.
-        if not self._made:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        # A connection for each: it belongs to its thread and process, and a write to the disk costs more anyway.
         try:
-            if not self._made:
-                # Readers do not wait for writers; and what is committed is on the disk.
-                connection.execute("PRAGMA journal_mode = WAL")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                # At once for writing: a lock that is taken later is not waited for.
+                connection.execute("BEGIN IMMEDIATE")
                 connection.execute(_TABLE)
-                self._made = True
-            connection.execute("PRAGMA synchronous = FULL")
-            yield connection
-        finally:
-            connection.close()
+                yield connection
+                connection.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(f"the ledger {str(self.path)!r} cannot be used: {error}") from error
 
 
 def _default_path() -> Path:

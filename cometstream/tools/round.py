@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
@@ -24,6 +24,7 @@ __all__ = [
     "CANCELLED",
     "CHANGED",
     "INCOMPLETE",
+    "MOST_CALLS",
     "NOT_RUN",
     "CallState",
     "Round",
@@ -31,6 +32,9 @@ __all__ = [
     "execution_id",
     "same_call",
 ]
+
+MOST_CALLS: Final = 128
+"""Calls of one answer that are run; OpenAI takes no more tools than that."""
 
 INCOMPLETE: Final = error_content(
     "cancelled: the answer that made this call broke off. The call may have been carried out in part or in whole."
@@ -77,6 +81,10 @@ class CallState:
         """The model can be told."""
         self.status, self.content = "settled", content
 
+    def rename(self, id_: str) -> None:
+        """Take the id that the whole answer has for it."""
+        self.invocation = replace(self.invocation, id=id_)
+
     @property
     def told(self) -> str:
         """What the model is told where nothing more is to come."""
@@ -99,13 +107,13 @@ class Round:
         number: From 1.
         calls: What is known of each call, by its place in the answer.
         message: The assistant's message, once the answer is verified and its calls may run.
-        corrected: A call could not be run, for a reason that the model can mend.
+        problem: Why a call could not be run, where the model can mend that; None where all could.
     """
 
     number: int
     calls: dict[int, CallState] = field(default_factory=dict)
     message: dict[str, Any] | None = None
-    corrected: bool = False
+    problem: str | None = None
 
     def in_order(self) -> Iterator[CallState]:
         """Yield the calls in the order of the answer."""
@@ -116,8 +124,8 @@ class Round:
         """Return the calls that have a status."""
         return [call for call in self.in_order() if call.status == status]
 
-    def verify(self, sent: dict[str, Any]) -> None:
-        """Take the message of a whole answer; calls that share an id are told apart, as each needs a result of its own."""
+    def verify(self, sent: dict[str, Any]) -> dict[str, Any]:
+        """Take and return the message of a whole answer; calls that share an id get ids of their own, as each needs a result."""
         seen: set[str] = set()
         calls = []
         for place, call in enumerate(sent.get("tool_calls", ())):
@@ -126,6 +134,7 @@ class Round:
             seen.add(call["id"])
             calls.append(call)
         self.message = {**sent, "tool_calls": calls} if calls else sent
+        return self.message
 
     def messages(self, completion: ChatCompletion | None, *, left: bool) -> list[dict[str, Any]]:
         """Return what the conversation has of this round: the answer, and each result that was had.

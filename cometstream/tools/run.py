@@ -15,23 +15,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.errors import CometError, ToolCallError, UsageError
-from cometstream.tools.arguments import ArgumentsError
+from cometstream.tools.calls import Calls
 from cometstream.tools.carrying_out import CarryingOut
 from cometstream.tools.events import (
     RoundFinishedEvent,
-    ToolApprovalEvent,
-    ToolFailedEvent,
 )
-from cometstream.tools.execution import error_content
 from cometstream.tools.invocation import Invocation
-from cometstream.tools.round import CallState, Round, arguments_of, execution_id, same_call
+from cometstream.tools.round import Round
 from cometstream.tools.state import dump_state
 from cometstream.views.chunks import CompletionUsage
-from cometstream.views.completion import ToolCall
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,8 +34,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cometstream.answer.events import (
-        FunctionToolCallArgumentsDeltaEvent,
-        FunctionToolCallArgumentsDoneEvent,
         StreamEvent,
     )
     from cometstream.readers import EventReader
@@ -49,15 +42,11 @@ if TYPE_CHECKING:
     from cometstream.tools.events import RunEvent
     from cometstream.tools.requests import RoundRequests
     from cometstream.tools.state import Progress
-    from cometstream.views.chunks import ChatCompletionChunk
     from cometstream.views.completion import ChatCompletion
 
 __all__ = ["RunOutcome", "ToolRun"]
 
 RunOutcome = Literal["complete", "paused", "max_rounds", "withheld", "error", "cancelled"]
-
-# Calls of one answer that are run; OpenAI takes no more tools than that.
-_MOST_CALLS: Final = 128
 
 _TWO_READERS: Final = "another task is reading this run: one reader at a time"
 _NOT_ENTERED: Final = "enter the run with `async with` before reading it"
@@ -103,22 +92,23 @@ class ToolRun:
         self._tools = tools
         self._progress = progress
         self._carrying_out = carrying_out
+        self._told: deque[RunEvent] = carrying_out.told
         self._workers = carrying_out.workers
         self._max_rounds = max_rounds
         self._max_corrections = max_corrections
         self._secret = secret
         self._first = first
         self._phase: Literal["new", "resuming", "asking", "reading", "waiting", "ended"] = "new"
-        self._round: Round | None = paused
-        self._told: deque[RunEvent] = carrying_out.told
+        self._round: Round | None = None
+        self._calls: Calls | None = None
+        if paused is not None:
+            self._begin(paused)
         self._failure: BaseException | None = None
         self._withheld = False
         self._busy = False
         self._stream: ChatStream | None = None
         self._events: EventReader | None = None
         self._read: asyncio.Task[StreamEvent] | None = None
-        self._chunk: ChatCompletionChunk | None = None  # the one that the events are about
-        self._finishes: bool | None = None  # whether its choice finishes with it; None where nobody has looked
 
     async def __aenter__(self) -> Self:
         if self._phase != "new":
@@ -282,7 +272,9 @@ class ToolRun:
         elif self._phase == "reading":
             await self._read_one()
         elif self._phase == "resuming":
-            self._resume()
+            assert self._calls is not None  # the paused round's
+            self._phase = "waiting"
+            self._calls.resume()
         elif self._workers.running:
             await self._workers.wait()
         else:
@@ -302,13 +294,18 @@ class ToolRun:
             raise
         if self._phase == "asking":
             self._phase = "reading"
-            self._round = Round(progress.rounds + 1)
+            self._begin(Round(progress.rounds + 1))
             self._events = stream.events()
+
+    def _begin(self, round_: Round) -> None:
+        self._round = round_
+        self._calls = Calls(self._progress.run, round_, self._tools, self._carrying_out)
 
     async def _read_one(self) -> None:
         """Take what comes next of the answer, or what a tool tells before."""
-        events = self._events
-        assert events is not None  # made when the phase began
+        events, stream = self._events, self._stream
+        assert events is not None
+        assert stream is not None  # both made when the phase began
         try:
             if self._read is None and not self._workers.running:
                 event = await events.__anext__()
@@ -331,153 +328,24 @@ class ToolRun:
             return
         if self._phase == "reading":
             self._told.append(event)
-            self._look(event)
-
-    def _look(self, event: StreamEvent) -> None:
-        """Start what is whole, and take back what turns out not to have been."""
-        if event.type == "chunk":
-            self._chunk, self._finishes = event.chunk, None
-        elif event.type == "tool_calls.function.arguments.delta":
-            if event.choice_index == 0:
-                self._grew(event)
-        elif event.type == "tool_calls.function.arguments.done" and event.choice_index == 0:
-            self._done(event)
-
-    def _grew(self, event: FunctionToolCallArgumentsDeltaEvent) -> None:
-        known = self._known(event.index)
-        if known is None or known.tool is None or not (event.arguments_delta.strip() or known.tool.custom):
-            return
-        if not same_call(known.invocation, _as_call(known.tool, event)):
-            known.cancel("changed")
-
-    def _done(self, event: FunctionToolCallArgumentsDoneEvent) -> None:
-        """A call seems whole: because the choice finished, which the core judges; or because the next call began."""
-        stream, chunk = self._stream, self._chunk
-        assert stream is not None
-        assert chunk is not None  # they gave the event
-        if self._finishes is None:
-            self._finishes = any(choice.index == 0 and choice.finish_reason for choice in chunk.choices)
-            if self._finishes:
-                for place, call in enumerate(stream.completion.tool_calls):
-                    if call.executable:
-                        self._start_early(place, call)
-        if not self._finishes:
-            tool = self._tools.get(event.name)
-            # A custom tool's text does not show whether it is whole; and a call of which nothing has come may yet bring something.
-            if tool is not None and not tool.custom and _has_arguments(event.arguments, tool):
-                self._start_early(event.index, _as_call(tool, event))
-
-    def _start_early(self, place: int, call: ToolCall) -> None:
-        name, text, arguments = arguments_of(call)
-        tool = self._tools.get(name)
-        if self._known(place) is not None or place >= _MOST_CALLS:
-            return
-        if tool is None or not tool.eager or not tool.validates or _waits(tool):
-            return
-        try:
-            bound = tool.read(call)
-        except ArgumentsError:
-            return  # the verified end will tell
-        self._start(CallState(self._invocation(place, call.id, name, text, arguments), tool, bound, early=True))
-
-    def _start(self, call: CallState) -> None:
-        assert self._round is not None  # calls are of a round
-        self._round.calls[call.invocation.index] = call
-        self._carrying_out.start(call)
-
-    def _known(self, place: int) -> CallState | None:
-        return None if self._round is None else self._round.calls.get(place)
-
-    def _invocation(
-        self, place: int, id_: str, name: str, text: str, arguments: dict[str, Any], attempt: int = 1
-    ) -> Invocation:
-        assert self._round is not None  # calls are of a round
-        number = self._round.number
-        execution = execution_id(self._progress.run, number, place, name, arguments, text, attempt)
-        return Invocation(id_, name, arguments, text, place, number, execution)
+            assert self._calls is not None  # made when the phase began
+            self._calls.look(event, lambda: stream.completion)
 
     async def _answered(self) -> None:
-        """The answer has ended well: what its calls are is certain now."""
-        round_ = self._round
-        assert round_ is not None  # made when the phase began
+        """The answer has ended well."""
         await self._leave_stream()
         self._phase = "waiting"
-        assert self.completion is not None  # it was just taken
-        message = self.completion.message
-        sent: dict[str, Any] = {"role": "assistant", "content": ""} if message is None else message.to_dict()
-        calls = (message.tool_calls if message is not None else None) or []
-        if calls and "tool_calls" not in sent:
-            self._withheld = True
-            self._take_back()
-            if not round_.calls:
-                round_.verify(sent)
-            return
-        round_.verify(sent)
-        for place, (call, as_sent) in enumerate(zip(calls, sent.get("tool_calls", ()), strict=False)):
-            self._settle(place, call, as_sent["id"])
-
-    def _settle(self, place: int, call: ToolCall, id_: str) -> None:
-        """Decide what becomes of a call of a verified answer."""
-        known = self._known(place)
-        if known is not None:
-            known.invocation = replace(known.invocation, id=id_)
-            if not same_call(known.invocation, call):
-                known.cancel("changed")
-            return
-        assert self._round is not None  # calls are of a round
-        name, text, arguments = arguments_of(call)
-        invocation = self._invocation(place, id_, name, text, arguments)
-        tool = self._tools.get(name)
-        state = CallState(invocation, tool)
-        try:
-            if place >= _MOST_CALLS:
-                raise ArgumentsError(f"this is one call too many: at most {_MOST_CALLS} calls are run for one answer")
-            if tool is None:
-                names = ", ".join(sorted(self._tools)) or "none"
-                raise ArgumentsError(f"there is no tool {name[:64]!r}; the tools are: {names}")
-            state.bound = tool.read(call)
-        except ArgumentsError as error:
-            self._round.calls[place] = state
-            self._refuse(state, error)
-            return
-        if _waits(tool):
-            state.status = "pending"
-            self._round.calls[place] = state
-            self._told.append(ToolApprovalEvent(invocation))
-        else:
-            self._start(state)
-
-    def _refuse(self, call: CallState, error: ArgumentsError) -> None:
-        """Tell the model what is wrong with a call; nothing is run."""
-        assert self._round is not None  # calls are of a round
-        self._round.corrected = True
-        content = error_content(f"the call was not carried out: {error}")
-        call.settle(content)
-        self._told.append(ToolFailedEvent(call.invocation, error, content, correctable=True, duration=0.0))
-
-    def _resume(self) -> None:
-        """Carry out what was decided about the calls of a paused round."""
-        assert self._round is not None  # it is what is resumed
-        self._phase = "waiting"
-        for call in self._round.of_status("pending"):
-            if call.refusal is not None:
-                self._refuse(call, ArgumentsError(call.refusal))
-            elif call.decision is None:
-                self._told.append(ToolApprovalEvent(call.invocation))
-            else:
-                call.status = "running"
-                self._start(call)
+        assert self._calls is not None
+        assert self.completion is not None  # the first was made when the phase began, the other was just taken
+        self._withheld = not self._calls.verified(self.completion)
 
     async def _give_up(self, error: BaseException) -> None:
         """The answer did not end well: cancel what was started, then raise."""
         self._failure = error
         await self._leave_stream()
-        self._take_back()
+        if self._calls is not None:
+            self._calls.take_back()
         self._phase = "waiting"
-
-    def _take_back(self) -> None:
-        for call in self._round.of_status("running") if self._round is not None else ():
-            call.cancel("incomplete")
 
     async def _leave_stream(self) -> None:
         """Keep what came of the answer, count what it used, and close it; nothing is waited for."""
@@ -502,16 +370,17 @@ class ToolRun:
         if self._withheld:
             self._end("withheld")
         elif round_.of_status("pending"):
+            progress.corrections += round_.problem is not None
             self._phase, self.outcome = "ended", "paused"
         else:
-            if round_.corrected:
+            if round_.problem is not None:
                 progress.corrections += 1
             has_calls = bool(round_.calls)
             self._commit()
-            if round_.corrected and progress.corrections > self._max_corrections:
+            if round_.problem is not None and progress.corrections > self._max_corrections:
                 self._failure = ToolCallError(
                     f"the model's tool calls could not be run in {progress.corrections} rounds (max_corrections is "
-                    f"{self._max_corrections}): {_last_problem(round_)}",
+                    f"{self._max_corrections}): {round_.problem}",
                     partial=self.completion,
                 )
                 self._end("error")
@@ -531,29 +400,4 @@ class ToolRun:
         """Add the round to the conversation: nothing of it changes any more."""
         if self._round is not None:
             self._progress.messages += self._round.messages(self.completion, left=True)
-            self._round = None
-
-
-def _waits(tool: Tool[..., Any]) -> bool:
-    """Whether the calls of a tool pause the run."""
-    return tool.approve is True or tool.function is None
-
-
-def _has_arguments(text: str, tool: Tool[..., Any]) -> bool:
-    """Whether a call that the next one followed may be taken as it stands: an empty object is a placeholder of some gateways."""
-    takes_some = bool(tool.parameters and tool.parameters.get("properties"))
-    return bool(text.strip(" \t\r\n{}")) or (not takes_some and text.strip() != "")
-
-
-def _as_call(
-    tool: Tool[..., Any], event: FunctionToolCallArgumentsDeltaEvent | FunctionToolCallArgumentsDoneEvent
-) -> ToolCall:
-    """Return a call as far as its events tell; what a whole call is the core says."""
-    if tool.custom:
-        return ToolCall({"id": event.id, "type": "custom", "custom": {"name": event.name, "input": event.arguments}})
-    return ToolCall({"id": event.id, "function": {"name": event.name, "arguments": event.arguments}})
-
-
-def _last_problem(round_: Round) -> str:
-    contents = [call.content or "" for call in round_.in_order() if call.status == "settled"]
-    return next((content for content in contents if "was not carried out" in content), "")
+            self._round = self._calls = None

@@ -231,8 +231,9 @@ def resume_tools(
 def _restored(saved: dict[str, Any], tools: dict[str, Tool[..., Any]], decisions: dict[str, Any]) -> Round:
     """Return the round that a state was paused in, with what was decided about its calls."""
     round_ = Round(saved["round"], message=saved["message"])
-    if round_.message is None:
-        raise ToolStateError("the state is paused, but has no message: pass what run.state() gave")
+    sent = (saved["message"] or {}).get("tool_calls")
+    if not isinstance(sent, list) or [call["index"] for call in saved["calls"]] != list(range(len(sent))):
+        raise ToolStateError("the state's calls are not those of its message: pass what run.state() gave")
     for raw in saved["calls"]:
         call = _restored_call(raw, saved, tools)
         round_.calls[raw["index"]] = call

@@ -152,6 +152,10 @@ def load_state(state: object, secret: bytes | None) -> dict[str, Any]:
         if not isinstance(call, dict):
             raise ToolStateError("the state's calls are not objects: pass what run.state() gave")
         _check_shape(call, _CALL_FIELDS)
+        if call["status"] not in ("pending", "settled", "cancelled") or (call["content"] is None) != (
+            call["status"] == "pending"
+        ):
+            raise ToolStateError("the state's calls cannot be read: pass what run.state() gave")
     return plain
 
 

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "without_group"]
+
+
+def without_group(error: BaseException) -> BaseException:
+    """Return the first error of an exception group, at whatever depth; any other error as it is."""
+    while getattr(error, "exceptions", None):
+        error = error.exceptions[0]  # type: ignore[attr-defined] # of a group, which Python 3.10 has no name for
+    return error
 
 
 class Workers:
@@ -51,9 +58,7 @@ class Workers:
                     ready.set_result(None)
                 await anyio.sleep_forever()
         except BaseException as error:
-            while isinstance(error, BaseException) and getattr(error, "exceptions", None):
-                error = error.exceptions[0]  # type: ignore[attr-defined] # of a group, which Python 3.10 has no name for
-            raise error from None
+            raise without_group(error) from None
 
     def spawn(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Start a task; it must not raise."""

@@ -17,7 +17,7 @@ from cometstream.answer.error_body import parse_error
 from cometstream.errors import APIStatusError, APITimeoutError, CometError, ProtocolError, UsageError
 from cometstream.policy import retry_after
 from cometstream.transport.failures import cut_answer, request_failure
-from cometstream.transport.incoming import Incoming
+from cometstream.transport.incoming import Incoming, redacted, request_id
 from cometstream.transport.kept import PlainAnswer, ask
 from cometstream.transport.opening import OpeningEnded
 from cometstream.transport.quirks import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from cometstream.transport.opening import OpeningClock
     from cometstream.transport.pool import Client, Pool
 
-__all__ = ["CLIENT_REQUEST_ID", "Endpoint", "request_id"]
+__all__ = ["CLIENT_REQUEST_ID", "Endpoint"]
 
 CLIENT_REQUEST_ID: Final = "X-Client-Request-Id"
 """The header with a request's own id, under OpenAI's name. It is not ``Idempotency-Key``: servers that obey that one send the first
@@ -55,9 +55,6 @@ _ERROR_BODY_WAIT: Final = 5.0
 
 # A larger body is written by aiohttp, which waits while the connection is full; asyncio's buffer for writing holds as much.
 _ONE_PIECE: Final = 64 * 1024
-
-# Names under which gateways send their request id.
-_REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
 
 
 class Endpoint:
@@ -118,12 +115,12 @@ class Endpoint:
             except KeptConnectionLost:
                 is_lost = True
             if response is not None and 200 <= response.status < 300:
-                return self._incoming(response, clock)
+                return Incoming(response, self.context, clock.waited)
             with clock:
                 if response is None:
                     response = await self._request(client, method, body, clock, client_request_id, is_lost=is_lost)
                 if 200 <= response.status < 300:
-                    return self._incoming(response, clock)
+                    return Incoming(response, self.context, clock.waited)
                 raise await self._status_error(response)
             error = clock.error(self.context.base_url)
         except CometError as caught:
@@ -203,10 +200,6 @@ class Endpoint:
             return response
         return PlainAnswer(connection, response.status, response.headers, response.content)
 
-    def _incoming(self, response: aiohttp.ClientResponse | PlainAnswer, clock: OpeningClock) -> Incoming:
-        told = request_id(response.headers)
-        return Incoming(response, told and self.context.redact(told), clock.waited)
-
     async def _status_error(self, response: aiohttp.ClientResponse | PlainAnswer) -> APIStatusError:
         pieces: list[bytes] = []
         size = 0
@@ -219,7 +212,7 @@ class Endpoint:
             pass  # the status is known; a body that breaks off takes nothing from it
         finally:
             response.close()
-        headers = CIMultiDict([(name, self.context.redact(value)) for name, value in response.headers.items()])
+        headers = redacted(response.headers, self.context)
         return self.context.status_error(
             response.status,
             parse_error(b"".join(pieces)[:_MAX_ERROR_BODY]),
@@ -271,14 +264,6 @@ class Endpoint:
         finally:
             response.close()
         raise error from None
-
-
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the gateway's id of a request from the answer's headers."""
-    for name in _REQUEST_ID_HEADERS:
-        if name in headers:
-            return headers[name]
-    return None
 
 
 def _closed_meanwhile() -> UsageError:

@@ -17,7 +17,7 @@ from cometstream.transport.opening import opening_trace
 from cometstream.transport.quirks import Connector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from typing import TypeAlias
 
 __all__ = ["Client", "Pool", "direct_client", "running_loop"]
@@ -65,6 +65,7 @@ class Pool:
         self._tls = tls
         self._process = os.getpid()
         self._parents_loops: list[asyncio.AbstractEventLoop] = []
+        self._on_close: dict[object, tuple[Callable[[], None], asyncio.AbstractEventLoop | None]] = {}
         self._closed = False
 
     def __reduce__(self) -> NoReturn:
@@ -99,6 +100,29 @@ class Pool:
         client = self._clients.get(loop)
         return self._make(loop) if client is None or client.ended else client.http
 
+    def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have the pool's end call a function first, in the event loop that runs now; return what takes that back."""
+        key = object()
+        self._on_close[key] = callback, _loop_if_any()
+
+        def forget() -> None:
+            self._on_close.pop(key, None)
+
+        return forget
+
+    def _call_back(self) -> None:
+        """Do what was asked for with `on_close`. What another loop's tasks wait for must not be touched from here."""
+        running = _loop_if_any()
+        while self._on_close:
+            _, (callback, loop) = self._on_close.popitem()
+            if loop is None or loop is running:
+                callback()
+                continue
+            try:
+                loop.call_soon_threadsafe(callback)
+            except RuntimeError:  # the loop is closed, and its tasks with it
+                pass
+
     async def aclose(self) -> None:
         """Close every connection, also those of other event loops; a second call does nothing.
 
@@ -109,6 +133,7 @@ class Pool:
         if self._process != os.getpid():
             self._forked()
         running = running_loop()
+        self._call_back()
         mine = self._clients.pop(running, None)
         for loop, client in self._taken():
             client.close_from_elsewhere(loop)
@@ -120,6 +145,7 @@ class Pool:
         self._closed = True
         if self._process != os.getpid():
             self._forked()
+        self._call_back()
         for loop, client in self._taken():
             client.close_from_elsewhere(loop)
 
@@ -142,6 +168,7 @@ class Pool:
     def _forked(self) -> None:
         """This process is a child: let go of what is its parent's."""
         self._process = os.getpid()
+        self._on_close.clear()
         for loop, client in self._taken():
             self._parents_loops.append(loop)
             client.leave()
@@ -211,6 +238,13 @@ def _run_at_once(step: Coroutine[Any, Any, Any]) -> None:
         step.send(None)
     except (StopIteration, RuntimeError):  # RuntimeError: the loop that ends runs it already
         pass
+
+
+def _loop_if_any() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def running_loop() -> asyncio.AbstractEventLoop:

@@ -79,6 +79,7 @@ def test_an_answer_of_another_kind_fails_its_row_and_is_kept(reply: Reply, kind:
     assert result.completion is not None
     line = orjson.loads(result_line(result, id="line", custom_id="row"))
     assert line["response"]["body"]["choices"][0]["message"] == result.completion.raw["choices"][0]["message"]
+    assert result.error is not None
     assert line["error"]["code"] == result.error.code
     assert read_output_line(orjson.dumps(line)).failed
 

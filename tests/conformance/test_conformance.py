@@ -81,7 +81,11 @@ def choice_of(choice: CompletionChoice) -> dict[str, Any]:
         "reasoning": message.reasoning,
         "refusal": message.refusal,
         "tool_calls": [
-            {"id": call.id, "name": call.function.name, "arguments": call.parse() if call.executable else None}
+            {
+                "id": call.id,
+                "name": call.function.name,
+                "arguments": call.parse() if call.executable and call.type != "custom" else None,
+            }
             for call in message.tool_calls or []
         ],
         "function_call": None

@@ -50,6 +50,11 @@ class Outlet:
             await self._wait(data)
         self.written.append((asyncio.get_running_loop().time() - 1000, data))
 
+    async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
+        assert in_band
+        await self.start(status, headers)
+        await self.write(body)
+
     @property
     def body(self) -> bytes:
         return b"".join(data for _, data in self.written)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cometstream.tools import round as round_module
-from cometstream.tools import run as run_module
+from cometstream.tools.calls import Calls
 from cometstream.tools.carrying_out import CarryingOut
 from cometstream.tools.round import CallState
+from cometstream.views.completion import ToolCall
 
 from .tools import run
 from .world import Broken
@@ -52,11 +53,11 @@ Patch = pytest.MonkeyPatch
 
 
 def believes_every_finish(patch: Patch) -> None:
-    def start_all(self: Any, event: Any) -> None:
-        for place, call in enumerate(self._stream.completion.tool_calls):
-            self._start_early(place, run_module.ToolCall(call.raw))
+    def start_all(self: Any, event: Any, completion: Any) -> None:
+        for place, call in enumerate(completion().tool_calls):
+            self._start_early(place, ToolCall(call.raw))
 
-    patch.setattr(run_module.ToolRun, "_done", start_all)
+    patch.setattr(Calls, "_done", start_all)
 
 
 def forgets_the_ledger(patch: Patch) -> None:

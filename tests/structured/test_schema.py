@@ -209,6 +209,47 @@ def test_what_is_given_decides_how_answers_are_read() -> None:
     assert read_response_format(unhashable)[1] is not None
 
 
+@pytest.mark.parametrize(
+    ("schema", "problems"),
+    [
+        ({"type": "object", "properties": {"a": {"type": "string"}}, "required": []}, []),
+        ({"type": "object", "properties": {"a": {"type": "string", "default": "x"}}}, ["response_format.a"]),
+        ({"type": "object", "properties": {"a": {"$ref": "#/properties"}}}, ["response_format.a"]),
+        ({"type": "array", "items": {"type": "string"}}, ["response_format"]),
+        (5, []),
+    ],
+)
+def test_a_strict_schema_by_hand_is_looked_at_and_sent_as_it_is(schema: Any, problems: list[str]) -> None:
+    wire = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": schema}}
+    sent, output, told = read_response_format(wire)
+    assert sent is wire
+    assert output is JSON_OUTPUT
+    assert [problem.partition(":")[0] for problem in told] == problems
+    wire["json_schema"]["strict"] = False  # type: ignore[index]
+    assert read_response_format(wire)[2] == ()
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("mine")
+
+
+class Hostile(type):
+    def __hash__(cls) -> int:
+        raise Unprintable
+
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        raise Unprintable
+
+
+def test_a_type_that_raises_is_refused_like_any_other() -> None:
+    hostile = Hostile("Own", (), {})
+    with pytest.raises(InvalidRequestError, match=r"has no JSON Schema \(Unprintable\)"):
+        read_response_format(hostile)
+    with pytest.raises(InvalidRequestError, match=r"has no JSON Schema"):
+        read_response_format(type("Own", (), {}))
+
+
 class Broken(dict[str, Any]):
     def get(self, *_: Any) -> Any:
         raise RuntimeError("mine")
@@ -217,6 +258,7 @@ class Broken(dict[str, Any]):
 def test_a_mapping_that_cannot_be_read_is_left_to_the_checks() -> None:
     broken = Broken()
     assert read_response_format(broken) == (broken, None, ())
+    assert read_response_format({"type": "json_schema"}) == ({"type": "json_schema"}, JSON_OUTPUT, ())
 
 
 def test_copies_are_of_the_same_type() -> None:

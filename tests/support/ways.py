@@ -12,6 +12,12 @@ def as_if_aiohttp_were_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quirks, "_KNOWN", False)
 
 
+def needs_a_known_aiohttp() -> None:
+    """Skip a test of what is done with a known version only."""
+    if not quirks._KNOWN:
+        pytest.skip("aiohttp is taken for an unknown version")
+
+
 @pytest.fixture(params=["in one piece", "by aiohttp"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test runs both ways."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from support.odd_values import each, only_ours
 from cometstream import ConfigurationError
 from cometstream.policy import NOT_GIVEN
 from cometstream.tools import Tool, tool
+from cometstream.tools.arguments import ArgumentsError
 from cometstream.views.completion import ToolCall
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -130,3 +132,38 @@ def test_a_timeout_is_a_time(timeout: Any) -> None:
 def test_a_tool_is_not_decorated_twice() -> None:
     with pytest.raises(ConfigurationError, match="@tool takes a function"):
         tool(Tool("f", print))
+
+
+def test_a_generator_is_refused() -> None:
+    async def grow() -> Any:
+        yield 1
+
+    def shrink() -> Any:
+        yield 1
+
+    for function in (grow, shrink):
+        with pytest.raises(ConfigurationError, match="a generator has no result"):
+            tool(parameters=SCHEMA)(function)
+
+
+def test_without_jsonschema_arguments_are_not_validated_and_nothing_starts_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    made_without = Tool("f", print, parameters=SCHEMA)
+    assert not made_without.validates
+    assert made_without.read(made("f", '{"city":7}')) == ((), {"city": 7})
+    with pytest.raises(ArgumentsError, match="not a JSON object"):
+        made_without.read(made("f", "7"))
+
+
+def test_what_is_no_json_schema_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"parameters\.properties\.city\.type: is not a JSON Schema"):
+        Tool("f", parameters={"type": "object", "properties": {"city": {"type": "town"}}})
+
+
+def test_arguments_nested_too_deep_are_refused_and_not_followed() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#"}}, "additionalProperties": False}
+    deep = '{"a":' * 900 + "{}" + "}" * 900
+    with pytest.raises(ArgumentsError, match="nested too deep"):
+        Tool("f", parameters=schema).read(made("f", deep))

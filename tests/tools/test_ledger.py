@@ -66,6 +66,13 @@ def test_the_file_is_the_users_own_unless_it_is_named(monkeypatch: pytest.Monkey
     assert SqliteLedger().path == tmp_path / "mine"
 
 
+async def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database, but a text that is long enough to be looked at as one" * 20)
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path):
+        with pytest.raises(ConfigurationError, match=r"the ledger .* cannot be used"):
+            await SqliteLedger(path).start("x", CALL)
+
+
 def test_a_path_that_is_none_is_refused() -> None:
     for path in (7, "\ud800"):
         with pytest.raises(ConfigurationError, match="the ledger's path"):

@@ -27,6 +27,7 @@ from cometstream.tools import (
     resume_tools,
     run_tools,
 )
+from cometstream.tools.state import dump_state
 
 SCHEMA = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}
 ANN, BOB = '{"to":"Ann"}', '{"to":"Bob"}'
@@ -317,6 +318,11 @@ def resume(state: Any, **options: Any) -> ToolRun:
     return resume_tools(session, state, **{"tools": Post().tools, "decisions": {"a": True}, **options})
 
 
+def forged(state: str, **change: Any) -> str:
+    plain = {name: value for name, value in orjson.loads(state).items() if name not in ("digest", "version")}
+    return dump_state({**plain, **change}, None)
+
+
 def test_a_database_may_write_a_state_anew(state: str) -> None:
     parsed = orjson.loads(state)
     for form in (
@@ -354,6 +360,29 @@ def test_a_state_of_another_version_is_refused(state: str, version: Any) -> None
 def test_what_is_no_state_is_refused(odd: Any) -> None:
     with pytest.raises(ToolStateError):
         resume(odd)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"message": None},
+        {"message": {"role": "assistant"}},
+        {"calls": []},
+        {"calls": [7]},
+        {"round": "1"},
+        {"messages": {}},
+    ],
+)
+def test_a_state_that_was_written_by_hand_is_refused(state: str, change: dict[str, Any]) -> None:
+    """Its digest may be right: without a secret anybody can make one."""
+    with pytest.raises(ToolStateError, match=r"pass what run\.state\(\) gave"):
+        resume(forged(state, **change))
+
+
+@pytest.mark.parametrize("change", [{"status": "running"}, {"content": "x"}, {"index": 1}, {"name": 7}])
+def test_a_call_that_was_written_by_hand_is_refused(state: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ToolStateError, match=r"pass what run\.state\(\) gave"):
+        resume(forged(state, calls=[{**orjson.loads(state)["calls"][0], **change}]))
 
 
 async def test_a_secret_makes_a_state_that_nobody_else_can_write() -> None:
@@ -416,9 +445,9 @@ def test_a_run_takes_or_refuses_each_odd_value() -> None:
 
 
 def test_resuming_takes_or_refuses_each_odd_value(state: str) -> None:
-    session = CometSession(api_key=KEY)
+    session, tools = CometSession(api_key=KEY), Post().tools
     for options in each(*(name for name in RUN if name != "max_corrections"), "state", "decisions"):
-        given: dict[str, Any] = {"session": session, "state": state, "tools": Post().tools, "ledger": "x", **options}
+        given: dict[str, Any] = {"session": session, "state": state, "tools": tools, "ledger": "x", **options}
         with only_ours():
             resume_tools(given.pop("session"), given.pop("state"), **given)
 

@@ -14,7 +14,7 @@ from support import virtual_clock
 from support.loops import Run, on_each_loop
 from support.raw_server import Answering, answer, raw_server
 from support.serving import CHAT, KEY, ask, failure, serving
-from support.ways import as_if_aiohttp_were_unknown
+from support.ways import as_if_aiohttp_were_unknown, needs_a_known_aiohttp
 
 from cometstream import APITimeoutError, CometSession, RateLimitError, Timeouts
 from cometstream.testing import Reply
@@ -28,6 +28,7 @@ OWN = {"X-Tenant": "Zoë", "X-Trace": "1"}
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The requests that were sent in one piece."""
+    needs_a_known_aiohttp()
     requests: list[bytes] = []
     ask_as_before = _Handler.ask
 
