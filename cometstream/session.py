@@ -10,7 +10,6 @@ from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
 from cometstream.answer.machine import Answer
 from cometstream.attempts import Attempts
-from cometstream.catalog import catalog_url, read_balance, read_catalog
 from cometstream.config import (
     MAX_EVENT_SIZE,
     checked_event_size,
@@ -396,6 +395,9 @@ class CometSession:
         """
         if not isinstance(refresh, bool):
             raise ConfigurationError(f"refresh must be True or False; got {shown(refresh)}")
+        # Programs that ask for no prices do not wait for the import.
+        from cometstream.catalog import catalog_url, read_catalog
+
         if self._catalog is None or refresh or not self._catalog.is_fresh:
             endpoint = self._endpoint("/models", {}, {}).elsewhere(catalog_url(self.base_url), without="Authorization")
             document = await self._document(endpoint, timeouts, retry)
@@ -421,6 +423,8 @@ class CometSession:
         Source:
             GET /v1/dashboard/billing/subscription and /v1/dashboard/billing/usage.
         """
+        from cometstream.catalog import read_balance  # as in `catalog`
+
         endpoints = [self._endpoint(f"/dashboard/billing/{route}", {}, {}) for route in ("subscription", "usage")]
         subscription, usage = [await self._document(endpoint, timeouts, retry) for endpoint in endpoints]
         return read_balance(subscription, usage, endpoints[0].url)

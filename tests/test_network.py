@@ -190,6 +190,16 @@ async def test_a_certificate_that_nobody_vouches_for_names_the_ways_out(url: str
             await ask(session)
 
 
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_authorities_that_the_environment_names_in_vain_are_told_of(
+    name: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "/nowhere/ca.pem")
+    async with CometSession(api_key=KEY, base_url=url, retry=None) as session:
+        with pytest.raises(ConnectionError, match=rf"\. {name} names '/nowhere/ca.pem', which is not there"):
+            await ask(session)
+
+
 def test_a_folder_of_certificates_is_taken(tmp_path: Path) -> None:
     assert isinstance(checked_tls(tmp_path), ssl.SSLContext)
 

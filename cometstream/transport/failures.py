@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -53,7 +54,7 @@ def request_failure(error: Exception, context: ErrorContext, *, proxy: str | Non
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return APIConnectionError(
             f"the certificate of {base_url} is not trusted (for a CA of your own set SSL_CERT_FILE to its file, or pass ssl=): "
-            f"{what}",
+            f"{what}{_missing_authorities()}",
             retryable=False,
         )
     if isinstance(error, (aiohttp.ClientConnectorSSLError, ssl.SSLError)):
@@ -92,6 +93,15 @@ def _response_failure(
             f"the server sent {encoding}-encoded bytes, which were not asked for: install the package {package} to read them"
         )
     return ProtocolError(f"{context.base_url} answered with something that is not HTTP: {message}")
+
+
+def _missing_authorities() -> str:
+    """Return what to say where the environment names authorities that are not there: OpenSSL does not mind."""
+    for name, is_there in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+        path = os.environ.get(name)
+        if path and not is_there(path):
+            return f". {name} names {excerpt(repr(path))}, which is not there"
+    return ""
 
 
 def _on_one_line(text: str, context: ErrorContext) -> str:

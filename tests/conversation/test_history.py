@@ -49,7 +49,7 @@ def test_what_is_refused_changes_nothing() -> None:
     with pytest.raises(InvalidRequestError, match="a completion without a choice"):
         chat.add(ChatCompletion({}))
     with pytest.raises(InvalidRequestError, match="messages: is a string; it must be a list"):
-        chat.messages = "Hello"  # type: ignore[assignment]
+        chat.messages = "Hello"
     assert len(chat.messages) == 1
 
 
@@ -83,10 +83,10 @@ def test_the_history_of_a_tool_loop_can_be_set_and_keeps_the_role_of_the_instruc
     chat = Conversation(["Hello"], system="Be brief.")
     sent = [*chat.messages_for("gpt-5.4"), {"role": "assistant", "content": "Hi"}]
     assert sent[0]["role"] == "developer"
-    chat.messages = sent  # type: ignore[assignment] # mypy types a setter as its getter
+    chat.messages = sent
     assert chat.messages[0] == {"role": "system", "content": "Be brief."}
     assert chat.messages[-1]["content"] == "Hi"
-    chat.messages = [{"role": "developer", "content": "Other."}]  # type: ignore[assignment]
+    chat.messages = [{"role": "developer", "content": "Other."}]
     assert chat.messages[0]["role"] == "developer"
 
 
