@@ -670,6 +670,8 @@ class Connector(aiohttp.TCPConnector):
             if transport is None:
                 continue
             tls = getattr(transport, "_ssl_protocol", None)
+            if _WARNS_OF_LOST and tls is not None:
+                transport._closed = True  # dropped, it would warn, and write its goodbye to a socket that is closed
             end = getattr(transport if tls is None else getattr(tls, "_transport", None), "_call_connection_lost", None)
             try:
                 if end is not None:
