@@ -644,7 +644,7 @@ class Connector(aiohttp.TCPConnector):
 
     def learn_host(self, response: aiohttp.ClientResponse) -> None:
         """Learn from a request how aiohttp names the server; it is the same for all."""
-        self.host = self.host or response.request_info.headers["Host"]
+        self.host = self.host or response.request_info.headers.get("Host", "")
 
     async def kept(self) -> KeptConnection | None:
         """Return a connection that served before, to be asked by itself; None where there is none, or aiohttp is not known.
