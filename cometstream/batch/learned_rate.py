@@ -30,8 +30,11 @@ _FIRST_REST: Final = 0.5
 _LONGEST_REST: Final = 15.0
 # A block of more seconds than this (or two requests' time) is a window's.
 _SHORT_BLOCK: Final = 5.0
-# Where the rate settles below what was found, and what it may fall to for one short block: a few seconds' count is rough.
-_BELOW: Final = 0.95
+# The rate settles this many requests a minute below what was found, within these shares of it: a small count is less exact.
+_BELOW: Final = 5.0
+_LEAST_BELOW: Final = 0.03
+_MOST_BELOW: Final = 0.05
+# What the rate may fall to after one short block: a count of a few seconds is rough.
 _DEEPEST: Final = 0.5
 _MEASURED: Final = 0.25
 _ROUGHLY: Final = 0.9
@@ -69,7 +72,7 @@ _AGREE: Final = 0.15
 # The rate is doubted when it was lowered so many times in a row, and to such a share, and requests are refused all the same. A
 # refusal above so many times the rate is expected.
 _STRIKES: Final = 3
-_IN_VAIN: Final = 0.7
+_IN_VAIN: Final = 0.8
 _GROWN: Final = 1.02
 _MANY: Final = 12
 _FAR_TOO_HIGH: Final = 0.2
@@ -100,13 +103,15 @@ class LearnedRate:
         "_aim",
         "_blocked",
         "_budget",
+        "_by_chance",
+        "_by_limit",
+        "_chance",
         "_counted",
         "_doubted",
         "_earlier",
         "_found",
         "_grown",
         "_is_window",
-        "_latest",
         "_looked",
         "_none_taken",
         "_pace",
@@ -114,6 +119,7 @@ class LearnedRate:
         "_probe",
         "_probe_until",
         "_refusal_takes",
+        "_refused",
         "_refused_at",
         "_rest",
         "_rest_began",
@@ -133,10 +139,10 @@ class LearnedRate:
         self.confirmed = False
         self.strikes = 0
         self._blocked = 1.0
-        self._doubted: tuple[float, float] | None = (
-            None  # the rate, and what was taken of it, when it was lowered first
-        )
-        self._latest = 0.0
+        # What was taken, and the share that was refused, when the rate was lowered first. Since then: what was refused, and what
+        # should have been if chance refuses that share, or if there is a limit of what was taken.
+        self._doubted = math.inf
+        self._chance = self._by_chance = self._by_limit = self._refused = 0.0
         self._none_taken = False
         self._is_window = False
         self._passed: float | None = None
@@ -164,15 +170,18 @@ class LearnedRate:
 
     @property
     def is_in_vain(self) -> bool:
-        """Whether the rate was lowered several times and by much, and what was taken fell with it.
+        """Whether the rate was lowered several times and by much, and the share that is refused stayed the same.
 
-        A limit takes as much as before where its excess is lowered; chance takes its share of what is sent.
+        Under a limit, only the excess is refused; chance refuses the same share of whatever is sent.
         """
-        if self.strikes < _STRIKES or self._doubted is None:
+        if self.strikes < _STRIKES or self._earlier > self._doubted * _IN_VAIN:
             return False
-        rate, taken = self._doubted
-        lowered = self._earlier / rate
-        return lowered <= _IN_VAIN and self._latest <= taken * math.sqrt(lowered)
+        return self._refused > (self._by_chance + self._by_limit) / 2.0
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether the rate is above the one that it was lowered to."""
+        return self._pace is None or self._pace.rate > max(self._settled_rate, self._aim) * _GROWN
 
     @property
     def settled(self) -> float:
@@ -295,14 +304,22 @@ class LearnedRate:
         self._earlier = math.inf if self._pace is None else self._pace.rate
         self._refused_at = sent_at
         self._blocked = _EXPECTED if self.confirmed else 1.0
-        grown = self._pace is None or self._pace.rate > max(self._settled_rate, self._aim) * _GROWN
         # Chance refuses no such share: the rate is far too high, and it must be lowered more often.
         too_high = test.refused >= _MANY and test.accepted < _FAR_TOO_HIGH
         # After a window was met, the minute before may have had more than there is room for now.
-        window = self._is_window and minute >= _MINUTE * self._earlier * _BELOW
-        self.strikes = 1 if (grown and test.began_clean) or too_high or window else self.strikes + 1
+        window = self._is_window and minute >= _MINUTE * self._earlier * (1.0 - _MOST_BELOW)
+        self.strikes = 1 if (self.has_grown and test.began_clean) or too_high or window else self.strikes + 1
         if self.strikes == 1:
-            self._doubted = None
+            self._doubted = self._earlier * test.accepted
+            self._chance = test.refused_share
+            self._by_chance = self._by_limit = self._refused = 0.0
+        else:
+            if self._doubted == math.inf:
+                self._doubted = self._earlier  # found by counting
+            sent = test.taken + test.refused
+            self._refused += test.refused
+            self._by_chance += sent * self._chance
+            self._by_limit += sent * max(0.0, 1.0 - self._doubted / self._earlier)
         self._passed = None if window else test.passed
         self._none_taken = not test.taken and not self.confirmed
         if self.strikes > _STRIKES:
@@ -345,9 +362,6 @@ class LearnedRate:
             # Too short for a count: all that is known is that the rate was too high. Once; it may be far too high.
             latest = self._earlier
         self._found = (minute / _MINUTE, latest)
-        self._latest = latest
-        if self._doubted is None and self._earlier < math.inf:
-            self._doubted = (self._earlier, latest)
 
     def _end_episode(self, now: float) -> None:
         """The request that went ahead was taken: what was found becomes the rate."""
@@ -378,7 +392,8 @@ class LearnedRate:
             measured = earlier < math.inf and self._passed is not None
             self._searching = short and not agrees and not measured and taken_at < self._search_ends
         self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
-        rate = max(min(found, earlier) * _BELOW, _SLOWEST)
+        found = min(found, earlier)
+        rate = max(_below(found) if self._passed is None else found * (1.0 - _MOST_BELOW), _SLOWEST)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
         elif short:
@@ -389,9 +404,9 @@ class LearnedRate:
             rate = max(rate, earlier * deepest)
             if not used:
                 self._pace.lateness /= 2
-        level = self._aim if earlier < self._aim * _ON_ITS_WAY else earlier * _BELOW
+        level = self._aim if earlier < self._aim * _ON_ITS_WAY else _below(earlier)
         self._settled_rate = rate
-        self._aim = max(min(level, minute * _BELOW), rate) if short and self._passed is None else rate
+        self._aim = max(min(level, _below(minute)), rate) if short and self._passed is None else rate
         self._pace.settle(rate, max(taken_at + 1.0 / rate, now))
 
     def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:
@@ -411,3 +426,10 @@ class LearnedRate:
             growth = min(_GROWTH * 2.0**doubled, _FASTEST)
             self._grown += seconds
         pace.rate *= 1.0 + growth * seconds
+
+
+def _below(rate: float) -> float:
+    """Return the rate to settle at where `rate` requests a second were found."""
+    if rate == math.inf:
+        return rate
+    return rate * (1.0 - min(max(_BELOW / (rate * _MINUTE), _LEAST_BELOW), _MOST_BELOW))

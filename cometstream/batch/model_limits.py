@@ -276,6 +276,8 @@ class ModelLimits:
             self._end_tests(ticket, now, taken=False)
             return False
         self._refusal_takes += (now - ticket.time - self._refusal_takes) / 8
+        if ticket.is_judged:
+            self._parallel.recount(self._running)
         ticket.wish = wish
         learned = self._learned
         if self._parallel.cap is not None:
@@ -391,7 +393,8 @@ class ModelLimits:
         if learned.refused(
             ticket.number,
             ticket.time,
-            ticket.wish,
+            # If the end of a request may make room, it is better to ask soon than when the server says.
+            None if self._parallel.is_suspected(now) else ticket.wish,
             now,
             self._sent,
             chance=self._chance,
@@ -415,6 +418,8 @@ class ModelLimits:
         learned = self._learned
         if learned is None or learned.confirmed or not learned.is_in_vain:
             return False
+        if learned.has_grown and self._test.began_clean:
+            return False  # a new test
         if self._tested_refused < _PROOF or self._tested_refused > self._tested_taken * _MOST_BY_CHANCE:
             return False
         self._learned = None

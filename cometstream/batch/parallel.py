@@ -66,6 +66,10 @@ class ParallelLimit:
             self._most, self._since = 0, now
         self._most = max(self._most, running)
 
+    def recount(self, running: int) -> None:
+        """A request that counted as running was refused after all: so many run, and perhaps there were never more."""
+        self._most, self._was = running, 0
+
     def explains(self, running: int, now: float) -> bool:
         """Take a refusal that came while so many ran; return whether the latest ones look like a limit of this kind."""
         most = max(self._most, self._was, 1)
@@ -77,6 +81,10 @@ class ParallelLimit:
                 self._hits, self._hit_most = 0, most
             self._hits += 1
         return self._hits >= _HITS and now >= self._hold_until
+
+    def is_suspected(self, now: float) -> bool:
+        """Whether the latest refusal looked like a limit of this kind."""
+        return self._hits > 0 and now >= self._hold_until
 
     def believe(self, now: float) -> None:
         """Allow as many as ran at a time at most."""
