@@ -35,11 +35,12 @@ import orjson
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import Backlog, BodyReader
-from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, read_error
+from cometstream.answer.error_body import ErrorBody, excerpt, read_error
 from cometstream.answer.fast_lane import FastLane
-from cometstream.answer.frames import Done, chunk_beside, read_frame
+from cometstream.answer.frames import Done, MessageChunk, chunk_beside, is_error, read_frame
 from cometstream.answer.json_text import Halves
-from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
+from cometstream.answer.restated import without_said
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
     CometError,
@@ -48,7 +49,7 @@ from cometstream.errors import (
     StreamTruncatedError,
     StreamUnterminatedError,
 )
-from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of
+from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of, is_error_reason
 from cometstream.views.completion import ChatCompletion, completion_as_chunk
 from cometstream.views.view import list_of_dicts
 
@@ -112,8 +113,6 @@ _MAX_BEHIND_ERROR: Final = 64 * 1024
 
 # Bytes of an unfinished event that no answer is given up for, whatever the others hold.
 _FAIR_SHARE: Final = 64 * 1024
-
-_ERROR_FINISH: Final = "the model's answer ended with finish_reason: error"
 
 
 class Answer:
@@ -241,6 +240,11 @@ class Answer:
         return self.state in OUTCOMES and not (self.started and self._held)
 
     @property
+    def at_hand(self) -> bool:
+        """Whether bytes have come that were not handed over; they may be no whole chunk."""
+        return bool(self._arrived or self._unread or self._held)
+
+    @property
     def completion(self) -> ChatCompletion:
         """The completion as far as its chunks were handed over."""
         if self._document is not None and self.chunks:
@@ -252,6 +256,14 @@ class Answer:
         """The event that brought the chunk handed over last."""
         event = self._event
         return Event(event[6:-2]) if isinstance(event, bytes) else event
+
+    @property
+    def wire(self) -> bytes:
+        """The same event as bytes, for whoever passes it on."""
+        event = self._event
+        if isinstance(event, bytes):
+            return event
+        return encode_event(event.data, event=event.event, id=event.id)
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the next bytes; empty bytes say that a wait ended without any.
@@ -308,9 +320,12 @@ class Answer:
                 # An event with a name may be an error, whatever its data looks like.
                 chunk = self._lane.read(item.data) if type(item) is Event else None
                 if chunk is None:
-                    self._flows = False
-                    self._take(item)
-                    break
+                    chunk = self._take(item)
+                    if chunk is None:
+                        break
+                    self._hand_over(item, chunk)
+                    self._flows = self._pending is None and self.state not in _STILL
+                    return chunk
                 self._event = item
             elif self._unread:
                 chunk = self._lane.read_alone(self._unread) if self._parser.between else None
@@ -436,13 +451,15 @@ class Answer:
                 f"{backlog.limit} bytes together (8 times max_event_size)"
             )
 
-    def _take(self, event: Event) -> None:
-        """Hold the chunk that an event brings, to be handed over, or note what else happens with it."""
+    def _take(self, event: Event) -> ChatCompletionChunk | None:
+        """Return the chunk that an event brings if it can be handed over as it came; else hold it, or note what happens with it."""
         try:
             frame = read_frame(event, self.accumulator.note, self._halves)
         except ProtocolError as error:
             self._then("bad_frame", self._context.redact_error(error))
-            return
+            return None
+        if type(frame) is ChatCompletionChunk and self._flows and self._splitter is None:
+            return frame
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
             self.done = True
@@ -454,6 +471,7 @@ class Answer:
             self._hold(event, frame)
         elif isinstance(frame, ErrorBody):
             self._take_error(event, frame)
+        return None
 
     def _take_error(self, event: Event, body: ErrorBody) -> None:
         beside = chunk_beside(body)
@@ -471,6 +489,11 @@ class Answer:
             self.accumulator.add_usage(frame.raw)
 
     def _hold(self, event: Event, chunk: ChatCompletionChunk) -> None:
+        if type(chunk) is MessageChunk:
+            news = without_said(chunk.raw, self.accumulator.choices)
+            if news is not chunk.raw:
+                self.accumulator.note("message_restated")
+                event, chunk = Event(orjson.dumps(news)), ChatCompletionChunk(news)
         if self._splitter is not None:
             split = self._splitter.split(chunk)
             if split is not chunk:
@@ -482,7 +505,7 @@ class Answer:
             self.first_content = self.budget.read_at
         else:
             finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
-            if "error" in finish_reasons:
+            if any(map(is_error_reason, finish_reasons)):
                 self._then("error_frame", self._finished_by_error(chunk))
                 return
             if not any(finish_reasons):
@@ -521,7 +544,10 @@ class Answer:
             self._happens("finish")
 
     def _finished_by_error(self, chunk: ChatCompletionChunk) -> CometError:
-        return self._context.frame_error(ErrorBody(_ERROR_FINISH, raw=chunk.raw), started=self.started)
+        reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
+        reason = next(filter(is_error_reason, reasons), "error")
+        body = ErrorBody(f"the model's answer ended with finish_reason: {reason}", raw=chunk.raw)
+        return self._context.frame_error(body, started=self.started)
 
     def _all_finished(self) -> bool:
         return self.accumulator.finished and len(self.accumulator.choices) >= self._choices
@@ -564,7 +590,7 @@ class Answer:
     def _take_document(self, document: Any) -> None:
         """The answer is one JSON document: a completion, a single chunk, or an error."""
         choices = document.get("choices") if isinstance(document, dict) else None
-        if isinstance(choices, list) and not document.get("error") and failed_choice(choices) is None:
+        if isinstance(choices, list) and not is_error(document):
             chunk = ChatCompletionChunk(document)
             if any(isinstance(choice, dict) and "message" in choice for choice in choices):
                 if self._splitter is None:
@@ -572,7 +598,8 @@ class Answer:
                 chunk = ChatCompletionChunk(completion_as_chunk(document))
             if self._streamed:
                 self.accumulator.note("json_body")
-            self._hold(Event(chunk.to_json().encode()), chunk)
+            # Where a document was asked for it is the event, as the server wrote it.
+            self._hold(Event(chunk.to_json().encode() if self._streamed else self._body.raw), chunk)
             return
         body = read_error(document)
         if body is not None:
@@ -594,7 +621,7 @@ class Answer:
         accumulator = self.accumulator
         if not accumulator.choices and not any(chunk.choices for _, chunk in self._held):
             head = self._head()
-            if not self._streamed and head:
+            if not self._streamed and head and self._body.kind != "json":
                 return ProtocolError(f"the answer is not JSON: {head}", raw=self._raw_head())
             shown = f"; it begins: {head}" if head and not self.chunks else ""
             return EmptyStreamError(f"the answer ended without a choice{shown}")
@@ -622,4 +649,6 @@ def _without_error(raw: dict[str, Any]) -> dict[str, Any]:
         for choice in list_of_dicts(raw.get("choices"))
     ]
     kept = {name: value for name, value in raw.items() if name != "error"}
+    if isinstance(groqs := kept.get("x_groq"), dict):
+        kept["x_groq"] = {name: value for name, value in groqs.items() if name != "error"}
     return {**kept, "choices": choices} if choices else kept

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
+from cometstream.views.cost import Prices, is_amount, reported_cost, token_cost
 
 if TYPE_CHECKING:
     from cometstream.views.chunks import CompletionUsage
 
-__all__ = ["Cost", "Price", "output_tokens"]
+__all__ = ["Cost", "Price"]
 
 Price: TypeAlias = "tuple[float, ...] | Mapping[str, tuple[float, ...]]"
 """What a million input, a million output and (optionally) a million cached input tokens cost, for all models or by model."""
-
-_MILLION: Final = 1_000_000
-
-# No answer costs more, in whatever currency.
-_MOST: Final = 1e9
 
 
 class Cost:
@@ -27,12 +23,14 @@ class Cost:
 
     Args:
         price: The caller's prices; None if there are no prices.
+        catalog: The prices of the gateway's catalogue, for models that have none of the caller's.
 
     Raises:
         ConfigurationError: They are not prices.
     """
 
-    def __init__(self, price: Price | None) -> None:
+    def __init__(self, price: Price | None, catalog: Prices | None = None) -> None:
+        self._catalog = Prices() if catalog is None else catalog
         self._by_model: dict[str, tuple[float, ...]] = {}
         self._price: tuple[float, ...] | None = None
         if isinstance(price, Mapping):
@@ -51,34 +49,13 @@ class Cost:
                 )
 
     def of(self, model: str, usage: CompletionUsage) -> float | None:
-        """Return the cost of these tokens; None if neither the server nor the caller says."""
-        reported = usage.to_dict().get("cost")
-        if _is_amount(reported):
-            return float(reported)
-        price = self._by_model.get(model, self._price)
-        if price is None:
-            return None
-        cached = min(_cached_tokens(usage), usage.prompt_tokens) if len(price) > 2 else 0
-        amount = (usage.prompt_tokens - cached) * price[0] + output_tokens(usage) * price[1]
-        return (amount + (cached * price[2] if cached else 0.0)) / _MILLION
-
-
-def output_tokens(usage: CompletionUsage) -> int:
-    """Return the output tokens that are billed. Some providers count reasoning in ``total_tokens`` only (xAI, Gemini)."""
-    return max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens)
-
-
-def _cached_tokens(usage: CompletionUsage) -> int:
-    details = usage.prompt_tokens_details
-    tokens = None if details is None else details.cached_tokens
-    if tokens is None:
-        tokens = usage.to_dict().get("prompt_cache_hit_tokens")  # DeepSeek's name
-    return tokens if isinstance(tokens, int) and tokens > 0 else 0
+        """Return the cost of these tokens; None if neither the server nor the caller nor the catalogue says."""
+        reported = reported_cost(usage)
+        if reported is not None:
+            return reported
+        price = self._by_model.get(model, self._price) or self._catalog.of(model)
+        return None if price is None else token_cost(usage, price)
 
 
 def _is_price(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) in (2, 3) and all(map(_is_amount, value))
-
-
-def _is_amount(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST
+    return isinstance(value, (tuple, list)) and len(value) in (2, 3) and all(map(is_amount, value))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.batch.price import output_tokens
+from cometstream.views.cost import output_tokens
+from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
     from cometstream.answer.machine import Outcome
@@ -22,7 +23,7 @@ _MOST_TOKENS: Final = 20_000_000
 
 
 @dataclass(frozen=True)
-class BatchResult:
+class BatchResult(Parsed[ParsedT_co]):
     """How one row of a batch ended.
 
     Attributes:
@@ -30,7 +31,8 @@ class BatchResult:
         custom_id: The request's ``custom_id``; None if it has none.
         request: The request as the caller gave it.
         completion: The answer. If it broke off, what came in the last attempt; None if nothing came.
-        error: The error of the last attempt, or the reason why there was no attempt; None if the answer is whole.
+        error: The error of the last attempt, or the reason why there was no attempt; None if the answer is whole. An
+            ``OutputError`` where the answer is whole, but not a value of the type that ``response_format`` is.
         outcome: As a stream's: ``complete``, ``unterminated``, ``truncated`` or ``error``. ``cancelled`` if the batch ended before
             the row did: run such a row again.
         attempts: Requests sent.
@@ -40,7 +42,7 @@ class BatchResult:
     index: int
     custom_id: str | None
     request: Any
-    completion: ChatCompletion | None
+    completion: ChatCompletion[ParsedT_co] | None
     error: CometError | None
     outcome: Outcome
     attempts: int
@@ -59,7 +61,7 @@ class BatchProgress:
         retries: Attempts beyond the first of each row.
         prompt_tokens: Input tokens that the server reported.
         completion_tokens: Output tokens that the server reported, reasoning included.
-        cost: Money spent, from the reported ``usage.cost`` or the caller's ``price``; None if neither is known.
+        cost: Money spent, from the reported ``usage.cost``, the caller's ``price`` or the catalogue; None if none is known.
         concurrency: Requests that may run at a time now.
         concurrency_reason: Why the concurrency has this value.
         elapsed: Seconds since the batch was started.

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.batch.repair import ask_again, wrong_output
 from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_tokens
 from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, retry_delay
 from cometstream.batch.source import NOTHING, Source
@@ -90,6 +91,7 @@ class Rows:
         max_tokens_total: int | None,
         cost: Cost,
         max_cost: float | None,
+        repair: int,
         on_progress: Callable[[BatchProgress], object] | None,
     ) -> None:
         self.limits = limits
@@ -104,6 +106,7 @@ class Rows:
         self._ordered = ordered
         self._max_tokens = math.inf if max_tokens_total is None else max_tokens_total
         self._max_cost = math.inf if max_cost is None else max_cost
+        self._repair = repair
         self._tally = Tally(cost)
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
@@ -373,7 +376,11 @@ class Rows:
         if complete and stream is not None and metrics is not None:
             self._answered = now
             self.limits.completed(ticket, now, tokens=tokens, time_to_first_content=metrics.time_to_first_content)
-            self._tell(row, "complete", None, stream.completion, metrics)
+            wrong = wrong_output(row, stream.completion)
+            if wrong is not None and row.repairs < self._repair and not self._draining and ask_again(row, wrong):
+                self._schedule.add_retry(row, now)
+                return
+            self._tell(row, "complete" if wrong is None else "error", wrong, stream.completion, metrics)
         elif error is None:
             self.limits.cancelled(ticket, now)
             self._tell(row, "cancelled", row.error, None, metrics)

@@ -39,6 +39,7 @@ class Row:
         attempts: Attempts made.
         charged: The attempts that count against the retries.
         error: The error of the last attempt.
+        repairs: How often it was asked again what its answer should have been.
         unterminated: An attempt ended without a finish_reason.
         stream: The next attempt, ready to be entered, or the last one.
     """
@@ -51,6 +52,7 @@ class Row:
         "index",
         "model",
         "params",
+        "repairs",
         "request",
         "stream",
         "tokens",
@@ -67,6 +69,7 @@ class Row:
         self.attempts = 0
         self.charged = 0
         self.error: CometError | None = None
+        self.repairs = 0
         self.unterminated = False
         self.stream: ChatStream | None = None
 

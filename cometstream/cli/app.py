@@ -10,9 +10,10 @@ import click
 from cometstream.cli.ask import ask
 from cometstream.cli.batch import batch
 from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
-from cometstream.cli.models import models
+from cometstream.cli.models import balance, models
 from cometstream.cli.process import Interrupted, OutputFailed, say
 from cometstream.cli.serve import serve
+from cometstream.cli.words import in_cli_words
 from cometstream.errors import APIStatusError, CometError
 from cometstream.version import __version__
 
@@ -31,7 +32,7 @@ def cometstream() -> None:
     """
 
 
-for command in (ask, batch, models, serve):
+for command in (ask, balance, batch, models, serve):
     cometstream.add_command(command)
 
 
@@ -82,7 +83,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _describe(error: CometError) -> str:
-    message = str(error)
+    message = in_cli_words(str(error))
     if isinstance(error, APIStatusError) and error.retry_after is not None:
         message += f" (the server asks to wait {error.retry_after:g} s)"
     if error.request_id is not None and error.request_id not in message:

@@ -14,6 +14,7 @@ from cometstream.cli.connection import (
     chosen_model,
     clock_options,
     connection_options,
+    cost_option,
     given_timeouts,
     model_option,
     open_session,
@@ -97,6 +98,7 @@ class _Refused(click.ClickException):
     "Further attempts of a row whose answer broke off or did not come.  [default: 5; more while no server can be reached]",
     default=None,
 )
+@cost_option
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no table.")
 @connection_options
 @click.pass_context
@@ -114,6 +116,7 @@ def batch(
     strict: bool,
     model: str,
     quiet: bool,
+    cost: bool,
     base_url: str | None,
     demo: bool,
     concurrency: int | Literal["auto"],
@@ -163,6 +166,7 @@ def batch(
                 opened,
                 quiet=quiet,
                 strict=strict,
+                cost=cost,
                 told_model=named or quiet or demo,
                 options={
                     "concurrency": concurrency,

@@ -15,6 +15,7 @@ from cometstream.batch.output import OutputRefused
 from cometstream.batch.output_line import error_code
 from cometstream.cli.batch_input import FileInput
 from cometstream.cli.batch_progress import BatchView, Ending
+from cometstream.cli.connection import load_prices
 from cometstream.cli.exit_codes import ExitCode
 from cometstream.cli.process import Interrupted, say
 from cometstream.errors import APIStatusError, AuthenticationError, ConfigurationError, PermissionDeniedError
@@ -109,6 +110,7 @@ class BatchRun:
         output: Where the results go.
         strict: End where a line is bad: before anything is sent, where the input is a file.
         quiet: Show no progress and no table.
+        cost: Read the catalogue's prices first, for the costs that the server does not report.
         told_model: The user knows which model rows without one go to.
         options: Of ``fan_out``.
     """
@@ -120,6 +122,7 @@ class BatchRun:
         *,
         strict: bool,
         quiet: bool,
+        cost: bool,
         told_model: bool,
         options: Mapping[str, Any],
     ) -> None:
@@ -127,6 +130,7 @@ class BatchRun:
         self._output = output
         self._strict = strict
         self._quiet = quiet
+        self._cost = cost
         self._options = options
         self._told_model = told_model
         self._bad = BadLines(rows.name)
@@ -173,6 +177,8 @@ class BatchRun:
         """
         requests = self._requests()
         async with opening as session:
+            if self._cost:
+                await load_prices(session)
             batch = self._batch = fan_out(session, requests, **self._options)
             view = BatchView(rows=self._due, quiet=self._quiet)
             try:

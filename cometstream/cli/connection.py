@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from cometstream.cli.process import say
+from cometstream.errors import CometError
 from cometstream.policy import Clocks, Timeouts
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ __all__ = [
     "chosen_model",
     "clock_options",
     "connection_options",
+    "cost_option",
     "given_timeouts",
+    "load_prices",
     "model_option",
     "open_session",
     "retries_option",
@@ -104,6 +108,21 @@ def retries_option(purpose: str, *, default: int | None) -> Callable[[_Command],
     )
 
 
+def cost_option(command: _Command) -> _Command:
+    """Add ``--cost``, after which the command calls ``load_prices``."""
+    return click.option(
+        "--cost", is_flag=True, help="Read the prices of the gateway's catalogue, and tell what the answers cost."
+    )(command)
+
+
+async def load_prices(session: CometSession) -> None:
+    """Read the catalogue, so that answers have a cost; where it cannot be read, say so and go on."""
+    try:
+        await session.catalog(timeouts=Timeouts(connect=5, first_content=10, total=20), retry=None)
+    except CometError as error:
+        say(f"the prices cannot be read: {error}")
+
+
 def connection_options(command: _Command) -> _Command:
     """Add ``--base-url`` and ``--demo``, the arguments of ``open_session``."""
     command = click.option(
@@ -125,7 +144,10 @@ def check_connection(*, base_url: str | None, demo: bool) -> None:
     if demo and base_url is not None:
         raise click.UsageError("--demo starts its own server: leave out --base-url")
     if not demo and "COMETAPI_KEY" not in os.environ:
-        raise click.UsageError("no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none")
+        raise click.UsageError(
+            "no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none; a .env file is not read, "
+            "`set -a; . ./.env` in the shell does that"
+        )
 
 
 @asynccontextmanager

@@ -23,8 +23,10 @@ __all__ = [
     "ImagePartParam",
     "InputAudioPartParam",
     "MessageParam",
+    "OtherChatParams",
     "PredictionParam",
     "ResponseFormatParam",
+    "RunParams",
     "StreamOptionsParam",
     "SystemMessageParam",
     "TextPartParam",
@@ -242,8 +244,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class ChatParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages` and `stream`.
+class CommonParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream`, `tools` and `response_format`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -261,8 +263,6 @@ class ChatParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     user: str | None
-    response_format: ResponseFormatParam | None
-    tools: Sequence[ToolParam] | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
     stream_options: StreamOptionsParam | Mapping[str, object] | None
@@ -280,3 +280,21 @@ class ChatParams(TypedDict, total=False):
     store: bool | None
     verbosity: Literal["low", "medium", "high"] | str | None
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+
+
+class RunParams(CommonParams, total=False):
+    """What a run of tools takes: it has `tools` of its own."""
+
+    response_format: ResponseFormatParam | None
+
+
+class OtherChatParams(CommonParams, total=False):
+    """What a call takes beside `model`, `messages` and `response_format`."""
+
+    tools: Sequence[ToolParam] | None
+
+
+class ChatParams(OtherChatParams, total=False):
+    """Every parameter of the request body but `model`, `messages` and `stream`."""
+
+    response_format: ResponseFormatParam | None

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from answer import wire_streams
+from conformance import GROUPS, load
 from support.wire_reading import CONTEXT, Wire, read_wire
 
 from cometstream.answer import machine
@@ -364,6 +365,12 @@ def test_a_clock_that_has_run_out_is_given_one_more_read_and_no_second() -> None
 def test_any_cutting_of_generated_streams_gives_the_same(start: int) -> None:
     for seed in range(start, start + 100):
         wire_streams.check(seed)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_any_cutting_of_the_catalogues_bodies_gives_the_same(group: str) -> None:
+    for case in load(group):
+        wire_streams.check_case(case)
 
 
 def test_the_unfinished_events_of_all_answers_together_are_bounded() -> None:

@@ -982,7 +982,7 @@ async def test_a_default_that_breaks_the_specification_is_told_at_once() -> None
 async def test_what_is_no_list_of_requests_is_told_at_once() -> None:
     async with serving() as (_, session):
         with pytest.raises(ConfigurationError, match=r"^requests: "):
-            fan_out(session, request("one"))  # type: ignore[arg-type]
+            fan_out(session, request("one"))  # type: ignore[arg-type] # that it is refused is the test
 
 
 async def test_the_key_stands_in_no_error_of_a_row() -> None:

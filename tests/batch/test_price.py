@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from cometstream import CometError, CompletionUsage, ConfigurationError
-from cometstream.batch.price import Cost, output_tokens
+from cometstream.batch.price import Cost
+from cometstream.views.cost import output_tokens
 
 USAGE = CompletionUsage({"prompt_tokens": 2_000_000, "completion_tokens": 500_000, "total_tokens": 2_500_000})
 

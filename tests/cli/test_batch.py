@@ -615,6 +615,17 @@ def test_the_token_limit_leaves_rows_for_another_run(
     assert len(server.requests) == 30
 
 
+def test_the_cost_of_a_batch_is_told_where_it_is_asked_for(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cometstream.cli.connection._DEMO_RATE", None)
+    assert main(["batch", "--demo", "-o", str(files.output)]) == 0
+    assert "│ cost " not in capsys.readouterr().err
+    files.output.unlink()
+    assert main(["batch", "--demo", "--cost", "-o", str(files.output)]) == 0
+    assert "│ cost " in capsys.readouterr().err
+
+
 def test_the_demo_has_rows_of_its_own(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMETAPI_MODEL", "nobody-serves-this")
     assert main(["batch", "--demo", "-o", str(files.output), "--quiet"]) == 0
