@@ -6,12 +6,12 @@ from typing import Final
 
 __all__ = ["TICK", "Pace", "TokenBucket", "TrailingMinute"]
 
-# Seconds that count as none: a wait that was slept through may end this much early, as floating point has it.
+# Shorter waits count as 0: rounding may end a sleep this many seconds too early.
 TICK: Final = 1e-6
 
 _MINUTE: Final = 60.0
-# Seconds of lateness that a pace catches up with: an event loop full of streams wakes some 10 ms late, and without this every
-# such moment would be lost. It is also the burst that a server can see, so it stays small.
+# A busy event loop wakes some 10 ms late. A pace makes up for this many seconds of lateness, or that time would be lost. It is also
+# the burst that a server sees, so it is small.
 _LATENESS: Final = 0.05
 
 
@@ -56,9 +56,9 @@ class Pace:
 class TokenBucket:
     """Tokens a minute, refilled evenly and one second's worth deep.
 
-    A bucket of a minute's worth would let two minutes' worth through in the first one, which the server's own window refuses.
-    What it holds is taken off the refill, so that any 60 s bring the cap at most, and one request beyond: a request of more than
-    the bucket holds starts when it is full and leaves a debt.
+    A bucket of a minute's worth would allow two minutes' worth in the first minute, which the server's own window refuses.
+    What the bucket holds is taken off the refill, so that no 60 s exceed the cap by more than one request. A larger request
+    than the bucket starts when that is full, and leaves a debt.
 
     Args:
         tpm: Tokens a minute.
@@ -80,7 +80,7 @@ class TokenBucket:
         return wait if wait > TICK else 0.0
 
     def take(self, tokens: float, now: float) -> None:
-        """Take so many tokens, there or not; fewer than none gives back."""
+        """Take so many tokens, even if there are fewer; a negative number gives tokens back."""
         self._refill(now)
         self._level = min(self._level - tokens, self._capacity)
 
@@ -100,7 +100,7 @@ class TrailingMinute:
         self._second = -(1 << 62)
 
     def add(self, time: float, count: int) -> None:
-        """Count some at `time`; fewer than none takes back, unless it is forgotten already."""
+        """Count some at `time`; a negative number takes back what is not forgotten yet."""
         second = int(time)
         if second > self._second:
             counts = self._counts
@@ -116,7 +116,7 @@ class TrailingMinute:
         return self.count(seconds, until) / seconds
 
     def count(self, seconds: float, until: float) -> float:
-        """Return how many there were in the `seconds` (at most 60) before `until`; the first second is taken in proportion."""
+        """Return how many there were in the `seconds` (at most 60) before `until`; a part of the first second counts as such."""
         since = until - seconds
         first, last = int(since), int(until)
         counted = self._at(first) * (1.0 - (since - first))
