@@ -160,7 +160,7 @@ class RowReader:
         if custom_id is None:
             custom_id = made_custom_id(self.line, canonical)
         if (first := self._lines.setdefault(short_digest(custom_id), self.line)) != self.line:
-            problems.append(f"custom_id: is that of line {first} already; each row needs one of its own")
+            problems.append(f"custom_id: line {first} has the same one; each row needs one of its own")
             custom_id = made_custom_id(self.line, canonical)
             self._lines[short_digest(custom_id)] = self.line
         request = {} if problems else _request(body, self._model, problems)

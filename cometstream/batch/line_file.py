@@ -124,7 +124,7 @@ class LineFile:
                 self.size -= len(torn)
                 self._dirty = True
         except OSError as error:
-            raise LineFileError(f"{self.path} cannot be mended: {_reason(error)}") from None
+            raise LineFileError(f"{self.path} cannot be repaired: {_reason(error)}") from None
 
     def append(self, line: bytes) -> None:
         """Write a line and its end at once. If that fails, nothing of it stays.
@@ -217,7 +217,7 @@ class LineFile:
             os.fsync(self._fd)
         except OSError as error:
             raise LineFileError(
-                f"{self.path} cannot be put on the disk: {_reason(error)}. Lines of the last moments may be lost"
+                f"{self.path} cannot be written to the disk: {_reason(error)}. The last lines may be lost"
             ) from None
 
     def close(self) -> None:

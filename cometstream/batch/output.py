@@ -128,7 +128,7 @@ class BatchOutput:
             return
         if known.row != own.row:
             raise OutputRefused(
-                f"{self.path} is an output of another input: it answers custom_id {row.custom_id!r} with another body "
+                f"{self.path} is the output of another input: it answers custom_id {row.custom_id!r} with another body "
                 f"than line {row.line} has; choose another output"
             )
         told = f"{self.path} has answers of another model: custom_id {row.custom_id!r} was not sent to {row.request['model']!r}"
@@ -160,7 +160,7 @@ class BatchOutput:
                 if short_digest(custom_id) in unknown:
                     where = f"line {number} of {file.path} answers {custom_id!r}, which is not a row"
                     unknown.clear()
-        raise OutputRefused(f"{self.path} is an output of another input: {where} of {source}; choose another output")
+        raise OutputRefused(f"{self.path} is the output of another input: {where} of {source}; choose another output")
 
     def begin(self) -> list[str]:
         """Repair what a crash left, and remove the lines of rows that are to run again.
@@ -179,7 +179,7 @@ class BatchOutput:
                 told.append(
                     f"{file.path}: the last line had no end, and got one"
                     if whole
-                    else f"{file.path}: the last line was cut off, and is taken out; its row runs again"
+                    else f"{file.path}: the last line was cut off; it is removed, and its row runs again"
                 )
             if self._retry_failed and file.regular and any(read_output_line(text).failed for text in file.read()):
                 file.keep(lambda text: not read_output_line(text).failed)
