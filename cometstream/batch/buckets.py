@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Final
+from weakref import WeakValueDictionary
 
-__all__ = ["TICK", "Pace", "TokenBucket", "TrailingMinute"]
+__all__ = ["TICK", "Caps", "Pace", "TokenBucket", "TrailingMinute"]
 
 # Shorter waits count as 0: rounding may end a sleep this many seconds too early.
 TICK: Final = 1e-6
@@ -26,7 +27,7 @@ class Pace:
         The generic cell rate algorithm, ITU-T I.371.
     """
 
-    __slots__ = ("_due", "lateness", "rate")
+    __slots__ = ("__weakref__", "_due", "lateness", "rate")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
@@ -65,7 +66,7 @@ class TokenBucket:
         now: Seconds on the caller's clock.
     """
 
-    __slots__ = ("_capacity", "_level", "_rate", "_seen")
+    __slots__ = ("__weakref__", "_capacity", "_level", "_rate", "_seen")
 
     def __init__(self, tpm: float, now: float) -> None:
         self._capacity = tpm / _MINUTE
@@ -88,6 +89,28 @@ class TokenBucket:
         if now > self._seen:
             self._level = min(self._level + (now - self._seen) * self._rate, self._capacity)
             self._seen = now
+
+
+class Caps:
+    """The caller's caps, shared by all batches that have equal ones for a model; they live as long as one of these batches."""
+
+    def __init__(self) -> None:
+        self._paces: WeakValueDictionary[tuple[str, float], Pace] = WeakValueDictionary()
+        self._buckets: WeakValueDictionary[tuple[str, float], TokenBucket] = WeakValueDictionary()
+
+    def pace(self, model: str, rpm: float, now: float) -> Pace:
+        """Return the pace of a model's requests."""
+        pace = self._paces.get((model, rpm))
+        if pace is None:
+            pace = self._paces[model, rpm] = Pace.of_cap(rpm, now)
+        return pace
+
+    def bucket(self, model: str, tpm: float, now: float) -> TokenBucket:
+        """Return the bucket of a model's tokens."""
+        bucket = self._buckets.get((model, tpm))
+        if bucket is None:
+            bucket = self._buckets[model, tpm] = TokenBucket(tpm, now)
+        return bucket
 
 
 class TrailingMinute:

@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from cometstream.batch.announced import AnnouncedLimit
-from cometstream.batch.buckets import Pace, TokenBucket, TrailingMinute
+from cometstream.batch.buckets import Caps, TrailingMinute
 from cometstream.batch.latency import LatencyWatch
 from cometstream.batch.learned_rate import LearnedRate
 from cometstream.batch.parallel import ParallelLimit
@@ -110,6 +110,7 @@ class ModelLimits:
         rpm: The caller's cap of requests a minute; None for no cap.
         tpm: The caller's cap of tokens a minute; None for no cap.
         now: Seconds on the caller's clock.
+        caps: Where these caps are kept.
 
     Attributes:
         name: The model's.
@@ -156,7 +157,7 @@ class ModelLimits:
         "total",
     )
 
-    def __init__(self, name: str, rpm: float | None, tpm: float | None, now: float) -> None:
+    def __init__(self, name: str, rpm: float | None, tpm: float | None, now: float, caps: Caps) -> None:
         self.name = name
         self.free = rpm is None and tpm is None
         self.in_flight = 0
@@ -165,8 +166,8 @@ class ModelLimits:
         self.latency = LatencyWatch()
         self.input: float | None = None
         self.total: float | None = None
-        self._pace = None if rpm is None else Pace.of_cap(rpm, now)
-        self._token_bucket = None if tpm is None else TokenBucket(tpm, now)
+        self._pace = None if rpm is None else caps.pace(name, rpm, now)
+        self._token_bucket = None if tpm is None else caps.bucket(name, tpm, now)
         self._announced_requests: AnnouncedLimit | None = None
         self._announced_tokens: AnnouncedLimit | None = None
         self._ignored = _IGNORED
