@@ -256,7 +256,7 @@ class Answer:
                 item = self._arrived.pop()
                 if isinstance(item, Comment):
                     if comments:
-                        self.budget.handed_over = True
+                        self.budget.handed_over += 1
                         return item
                     continue
                 # An event with a name may be an error, whatever its data looks like.
@@ -308,7 +308,7 @@ class Answer:
                 if not isinstance(item, Comment):
                     self._take(item)
                 elif comments:
-                    self.budget.handed_over = True
+                    self.budget.handed_over += 1
                     return item
             elif self._unread:
                 self._read()
@@ -468,7 +468,7 @@ class Answer:
         self._event = event
         self.chunks += 1
         has_content = self._lane.add(event.data, chunk.raw)
-        self.budget.handed_over = True
+        self.budget.handed_over += 1
         if has_content:
             self.budget.progress = True
         if self.state in OUTCOMES:
