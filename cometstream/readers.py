@@ -5,6 +5,7 @@ Each is one small iterator over the stream's own next(); none buffers, and closi
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import orjson
 
+from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.sse import Comment, Event, encode_event
-from cometstream.errors import APIStatusError, CometError, StreamServerError
+from cometstream.errors import APIStatusError, CometError, ConfigurationError, StreamServerError
+from cometstream.policy import is_seconds
+from cometstream.request.describe import shown
 from cometstream.views.chunks import ChatCompletionChunk
 
 if TYPE_CHECKING:
@@ -21,11 +25,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from cometstream.answer.accumulate import Accumulator
     from cometstream.answer.events import StreamEvent
     from cometstream.answer.machine import Answer
 
-__all__ = ["EventReader", "FrameReader", "RelayReader", "TextReader"]
+__all__ = ["HEARTBEAT", "EventReader", "FrameReader", "RelayReader", "TextReader"]
+
+HEARTBEAT: Final = b": keep-alive\n\n"
+"""What is sent where nothing else is to be sent: a comment, which every reader of event streams passes over."""
 
 # A word with the space before it: what a reader's eye takes in at once.
 _PIECES: Final = re.compile(r"\s*\S{1,12}|\s+")
@@ -39,6 +45,8 @@ class TextReader:
     def __init__(
         self, next_chunk: Callable[[], Awaitable[ChatCompletionChunk]], smooth: float | None, closed: Callable[[], bool]
     ) -> None:
+        if smooth is not None and not is_seconds(smooth):
+            raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
         self._next = next_chunk
         self._smooth = smooth
         self._closed = closed
@@ -69,21 +77,26 @@ class TextReader:
 class EventReader:
     """Yields typed events, named as OpenAI's streaming helper names them."""
 
-    __slots__ = ("_accumulator", "_added_to", "_events", "_fold", "_keep_alive", "_next")
+    __slots__ = ("_added_to", "_answer", "_chunks", "_events", "_fold", "_keep_alive", "_next")
 
     def __init__(
         self,
         next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
-        accumulator: Callable[[], Accumulator],
+        answer: Callable[[], Answer | None],
+        chunks: bool,
     ) -> None:
+        if not isinstance(chunks, bool):
+            raise ConfigurationError(f"chunks must be True or False; got {shown(chunks)}")
         # Programs that read no events do not wait for the import of their classes.
         from cometstream.answer.events import EventFold, KeepAliveEvent
 
         self._next = next_item
         self._keep_alive = KeepAliveEvent
-        self._accumulator = accumulator
-        self._added_to = accumulator()
-        self._fold = EventFold(self._added_to)
+        self._answer = answer
+        first = answer()
+        self._added_to = Accumulator() if first is None else first.accumulator
+        self._chunks = chunks
+        self._fold = EventFold(self._added_to, chunks=chunks)
         self._events: deque[StreamEvent] = deque()
 
     def __aiter__(self) -> Self:
@@ -91,57 +104,115 @@ class EventReader:
 
     async def __anext__(self) -> StreamEvent:
         while not self._events:
-            item = await self._next()
-            if isinstance(item, Comment):
-                return self._keep_alive(item.text.decode("utf-8", "replace").strip())
-            if self._added_to is not self._accumulator():
-                # Another attempt: nothing of it but this chunk was handed over.
-                self._added_to = self._accumulator()
-                self._fold = type(self._fold)(self._added_to, from_start=True)
-            self._events.extend(self._fold.add(item))
+            self._take(await self._next())
         return self._events.popleft()
+
+    def at_once(self) -> StreamEvent | None:
+        """Return the next event if it is here already; None where it must be waited for, or there is none."""
+        while not self._events:
+            item = _at_hand(self._answer())
+            if item is None:
+                return None
+            self._take(item)
+        return self._events.popleft()
+
+    def _take(self, item: ChatCompletionChunk | Comment) -> None:
+        if isinstance(item, Comment):
+            self._events.append(self._keep_alive(item.text.decode("utf-8", "replace").strip()))
+            return
+        answer = self._answer()
+        assert answer is not None  # the item came from it
+        if self._added_to is not answer.accumulator:
+            # Another attempt: nothing of it but this chunk was handed over.
+            self._added_to = answer.accumulator
+            self._fold = type(self._fold)(self._added_to, from_start=True, chunks=self._chunks)
+        self._events.extend(self._fold.add(item))
 
 
 class RelayReader:
     """Yields SSE bytes, and says in band how the answer ended."""
 
-    __slots__ = ("_answer", "_ended", "_ending", "_next")
+    __slots__ = ("_answer", "_bare_chunks", "_ended", "_ending", "_heartbeat", "_next", "_reading")
 
     def __init__(
         self,
         next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
         answer: Callable[[], Answer | None],
         ending: Callable[[], tuple[str | None, CometError | None]],
+        heartbeat: float | None,
+        bare_chunks: bool,
     ) -> None:
+        if heartbeat is not None and not (is_seconds(heartbeat) and heartbeat > 0):
+            raise ConfigurationError(
+                f"heartbeat must be a number of seconds above 0, or None for none; got {shown(heartbeat)}"
+            )
         self._next = next_item
         self._answer = answer
         self._ending = ending
+        self._heartbeat = heartbeat
+        self._bare_chunks = bare_chunks  # chunks without choices are passed on, too
+        self._reading: asyncio.Task[bytes | None] | None = None  # outlives a heartbeat
         self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._ended:
+        piece = await (self._piece() if self._heartbeat is None else self._piece_or_heartbeat())
+        if piece is None:
             raise StopAsyncIteration
+        return piece
+
+    def at_once(self) -> bytes | None:
+        """Return the next bytes if they are here already; None where they must be waited for, or the answer is over."""
+        while self._reading is None and (item := _at_hand(self._answer())) is not None:
+            piece = self._encoded(item)
+            if piece:
+                return piece
+        return None
+
+    async def _piece_or_heartbeat(self) -> bytes | None:
+        reading = self._reading or asyncio.ensure_future(self._piece())
+        self._reading = None
         try:
-            item = await self._next()
+            done, _ = await asyncio.wait({reading}, timeout=self._heartbeat)
+        except BaseException:
+            reading.cancel()
+            raise
+        if done:
+            return reading.result()
+        self._reading = reading
+        return HEARTBEAT
+
+    async def _piece(self) -> bytes | None:
+        """Return the next bytes; None after the last."""
+        if self._ended:
+            return None
+        piece = b""
+        try:
+            while not piece:
+                piece = self._encoded(await self._next())
         except StopAsyncIteration:
             self._ended = True
             outcome, error = self._ending()
             return b"data: [DONE]\n\n" if outcome == "complete" else error_frame(error, outcome)
         except CometError as error:
             outcome, _ = self._ending()
-            if outcome is None:
-                raise  # no ending but a misuse: not entered, or read by another task
+            if outcome in (None, "cancelled"):
+                raise  # no ending but a misuse: not entered, read by another task, or left
             self._ended = True
             return error_frame(error, outcome)
+        return piece
+
+    def _encoded(self, item: ChatCompletionChunk | Comment) -> bytes:
+        """Return an item as it came; ``b""`` for one that is not passed on."""
         if isinstance(item, Comment):
             return b":" + item.text + b"\n\n"
+        if not self._bare_chunks and not item.choices:
+            return b""
         answer = self._answer()
         assert answer is not None  # the item came from it
-        event = answer.event
-        return encode_event(event.data, event=event.event, id=event.id)
+        return answer.wire
 
 
 class FrameReader:
@@ -172,6 +243,11 @@ class FrameReader:
             written.append(write(item, None) if isinstance(item, Comment) else write(answer.event, item))
             item = answer.next()
         return written[0] if len(written) == 1 else b"".join(written)
+
+
+def _at_hand(answer: Answer | None) -> ChatCompletionChunk | Comment | None:
+    """Return the next item that can be handed over without a read."""
+    return answer.next(True) if answer is not None and answer.at_hand else None
 
 
 def error_frame(error: CometError | None, outcome: str | None) -> bytes:

@@ -9,40 +9,46 @@ from __future__ import annotations
 import asyncio
 import math
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
-from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.budget import Budget
-from cometstream.errors import CometError, ConfigurationError, UsageError
+from cometstream.errors import CometError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
-from cometstream.policy import is_seconds
-from cometstream.readers import EventReader, FrameReader, RelayReader, TextReader
-from cometstream.request.describe import shown
+from cometstream.readable import Readable
 from cometstream.transport.incoming import Interrupted
+from cometstream.transport.pool import running_loop
 from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
+from cometstream.views.output import ParsedT_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
 
-    from cometstream.answer.machine import Answer, Outcome
-    from cometstream.answer.sse import Comment, Event
+    from cometstream.answer.machine import Answer
+    from cometstream.answer.sse import Comment
+    from cometstream.answer.states import Outcome
+    from cometstream.partials import GrowingOutput
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
+    from cometstream.views.cost import Prices
 
 __all__ = ["ChatStream"]
 
 # Bytes that are read before other tasks get a turn, where a read never has to wait: a compressed answer unpacks to many.
 _A_TURN: Final = 256 * 1024
 
+_LEFT: Final = (
+    "this stream was closed when its `async with` block was left: read it inside the block. A web framework reads a response after "
+    "the handler has returned; cometstream.relay has responses that enter the stream themselves"
+)
+
 _TWO_READERS: Final = "another task is reading or opening this stream: one reader at a time"
 
 
-class ChatStream:
+class ChatStream(Readable[ParsedT_co]):
     """One streamed answer: enter it with ``async with``, then iterate.
 
     ``async for chunk in stream`` yields ``ChatCompletionChunk`` objects. ``text()``, ``events()`` and ``relay()`` are other ways to
@@ -54,6 +60,9 @@ class ChatStream:
         clocks: The four clocks.
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
+        usage_asked: The caller asked for the usage, so that it is relayed, too.
+        output: What ``response_format`` asked for, where that is JSON.
+        prices: What the completion's ``cost`` goes by; None for no prices.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -79,12 +88,15 @@ class ChatStream:
         "_make_answer",
         "_on_incomplete",
         "_outcome",
+        "_output",
         "_pace",
+        "_prices",
         "_refusal",
         "_state",
         "_time",
         "_timer",
         "_total_due",
+        "_usage_asked",
         "_waiting",
     )
 
@@ -96,13 +108,20 @@ class ChatStream:
         clocks: Clocks,
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
+        usage_asked: bool = True,
+        output: GrowingOutput[ParsedT_co] | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self._connect = connect
+        self._output = output
         self._make_answer = make_answer
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
-        self._state: Literal["new", "open", "ended", "closed"] = "new"
+        self._prices = prices
+        self._usage_asked = usage_asked
+        # "left" is closed by the end of its block; "closed" is everything else that closed it, the stop button above all.
+        self._state: Literal["new", "open", "ended", "left", "closed"] = "new"
         self._outcome: Outcome | None = None
         self._waiting = False  # for bytes, or for an attempt to open
         self._in_a_turn = 0
@@ -118,7 +137,7 @@ class ChatStream:
     async def __aenter__(self) -> Self:
         if self._state != "new":
             raise UsageError("this stream was entered before: call session.stream() again for another request")
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._time = self._loop.time
         self._entered = self._time()
         self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total
@@ -143,7 +162,10 @@ class ChatStream:
                     self._loop.call_soon_threadsafe(end)
 
     async def __aexit__(self, *exc_info: object) -> None:
+        was_read = self._waiting or self._state == "closed"
         self._close("cancelled")
+        if not was_read:
+            self._state = "left"
 
     async def aclose(self) -> None:
         """End the stream, also from another task: a reader's loop ends quietly, the connection is closed at once.
@@ -154,9 +176,11 @@ class ChatStream:
         self._close("cancelled")
 
     @property
-    def completion(self) -> ChatCompletion:
+    def completion(self) -> ChatCompletion[ParsedT_co]:
         """The completion as far as its chunks were handed over."""
-        return self._accumulator().completion if self._answer is None else self._answer.completion
+        completion = self._accumulator().completion if self._answer is None else self._answer.completion
+        completion.prices = self._prices
+        return completion if self._output is None else completion.asking_for(self._output)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -166,6 +190,11 @@ class ChatStream:
         ``truncated``: cut before. ``error``: an error frame, a bad frame or a clock. ``cancelled``: you left.
         """
         return self._outcome
+
+    @property
+    def error(self) -> CometError | None:
+        """Why the answer did not end well; None while it runs, where it is complete, and where you left."""
+        return self._failure if self._outcome in ("error", "truncated", "unterminated") else None
 
     @property
     def response(self) -> StreamResponse:
@@ -184,6 +213,8 @@ class ChatStream:
         began, answer = self._entered, self._answer
         first = None if answer is None else answer.first_content
         until = self._left or (0.0 if began is None else self._time())
+        completion = self.completion
+        cost = completion.cost
         return StreamMetrics(
             request_id=None if answer is None else self._incoming.request_id,
             attempts=self._connect.made,
@@ -191,7 +222,9 @@ class ChatStream:
             duration=until - (began or 0.0),
             chunks=0 if answer is None else answer.chunks,
             bytes=0 if answer is None else self._incoming.bytes,
-            usage=self.completion.usage,
+            usage=completion.usage,
+            cost=cost,
+            cost_source="unknown" if cost is None else completion.cost_source,
         )
 
     def __repr__(self) -> str:
@@ -199,63 +232,6 @@ class ChatStream:
 
     def __aiter__(self) -> Self:
         return self
-
-    def text(self, *, smooth: float | None = None) -> TextReader:
-        """Iterate the first choice's text.
-
-        Args:
-            smooth: Seconds over which a burst may be spread, in small pieces, for a display; None yields texts as they came.
-        Raises:
-            ConfigurationError: `smooth` is not a time.
-        """
-        if smooth is not None and not is_seconds(smooth):
-            raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
-        return TextReader(self._pull, smooth, lambda: self._state == "closed")
-
-    def events(self) -> EventReader:
-        """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest."""
-        return EventReader(partial(self._pull, comments=True), self._accumulator)
-
-    def relay(self) -> RelayReader:
-        """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
-
-        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised.
-        """
-        return RelayReader(
-            partial(self._pull, comments=True), lambda: self._answer, lambda: (self._outcome, self._failure)
-        )
-
-    def frames(self, write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes]) -> FrameReader:
-        """Iterate the server's own events as bytes: all that have come at a time, each written by a function.
-
-        For whoever passes them on. ``[DONE]`` is not among them, nor an error frame, which raises.
-
-        Args:
-            write: Is given an event and its chunk, or a keep-alive comment and None, and returns the bytes to pass on. An event's
-                ``data`` is the server's bytes.
-        """
-        return FrameReader(partial(self._pull, comments=True), lambda: self._answer, write)
-
-    async def until_done(self) -> ChatCompletion:
-        """Read to the end and return the completion.
-
-        Raises:
-            CometError: As iterating.
-        Cancellation:
-            Safe; what was read stays in ``completion``.
-        """
-        try:
-            while True:
-                await self._pull()
-                # Nobody wants to see the chunks: what has arrived is added up at once.
-                assert self._answer is not None  # it gave the chunk
-                self._answer.skim()
-        except StopAsyncIteration:
-            return self.completion
-
-    def _accumulator(self) -> Accumulator:
-        """Return what the chunks add up to; that of another attempt is another."""
-        return Accumulator() if self._answer is None else self._answer.accumulator
 
     @overload
     async def _pull(self) -> ChatCompletionChunk: ...
@@ -336,7 +312,7 @@ class ChatStream:
                     self._refusal = None if error is failure else error
                     answer.give_up()
                 return
-            failure.partial = answer.completion
+            failure.partial = self.completion
         self._outcome = answer.outcome if self._refusal is None else "error"
         self._state = "ended"
         try:
@@ -350,6 +326,8 @@ class ChatStream:
             raise UsageError("enter the stream with `async with` before reading it")
         if self._state == "open":
             raise UsageError(_TWO_READERS)  # the other one is still entering
+        if self._state == "left" and self._outcome == "cancelled":
+            raise UsageError(_LEFT)
         if self._failure is not None and self._state == "ended":
             quiet = self._on_incomplete == "return" and self._outcome in ("truncated", "unterminated")
             if not quiet:
@@ -388,7 +366,7 @@ class ChatStream:
             answer.ended(None, now)
 
     def _close(self, outcome: Outcome) -> None:
-        if self._state == "closed":
+        if self._state in ("left", "closed"):
             return
         self._state = "closed"
         answer = self._answer

@@ -8,22 +8,16 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from cometstream import APIStatusError, CometSession
+from cometstream import CometSession
+from cometstream.relay import end_relays
+from cometstream.relay.aiohttp import relay_response
 
 SESSION = web.AppKey("session", CometSession)
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
     messages = [{"role": "user", "content": request.query.get("prompt", "Hello!")}]
-    try:
-        async with request.app[SESSION].stream(model="gpt-5.4", messages=messages) as stream:
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-            await response.prepare(request)
-            async for piece in stream.relay():
-                await response.write(piece)
-            return response
-    except APIStatusError as error:
-        return web.json_response({"error": error.message}, status=error.status)
+    return await relay_response(request, request.app[SESSION].stream(model="gpt-5.4", messages=messages))
 
 
 async def session(app: web.Application) -> AsyncIterator[None]:
@@ -31,15 +25,18 @@ async def session(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+async def end_answers(app: web.Application) -> None:
+    # After SIGTERM open answers have these seconds to end; then the browser is told in band that they were cut.
+    await end_relays(grace=3.0)
+
+
 def make_app() -> web.Application:
     app = web.Application()
     app.cleanup_ctx.append(session)
+    app.on_shutdown.append(end_answers)
     app.router.add_get("/chat", chat)
     return app
 
 
 if __name__ == "__main__":
-    # handler_cancellation: a browser that leaves cancels the handler, which closes the stream.
-    web.run_app(
-        make_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), handler_cancellation=True, print=None
-    )
+    web.run_app(make_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), print=None)

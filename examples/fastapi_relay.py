@@ -6,18 +6,19 @@ Run it, then: curl -N "http://127.0.0.1:8000/chat?prompt=Tell+me+about+comets"
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import FastAPI, Request
 
-from cometstream import APIStatusError, ChatStream, CometSession
+from cometstream import CometSession
+from cometstream.relay import EndingRelays
+from cometstream.relay.starlette import RelayResponse
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with CometSession() as session:
+    # After SIGTERM open answers have these seconds to end; then the browser is told in band that they were cut.
+    async with CometSession() as session, EndingRelays(grace=3.0):
         app.state.session = session
         yield
 
@@ -25,21 +26,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-@app.exception_handler(APIStatusError)
-async def refused(request: Request, error: APIStatusError) -> JSONResponse:
-    return JSONResponse({"error": error.message}, status_code=error.status)
-
-
-async def answer(request: Request, prompt: str) -> AsyncIterator[ChatStream]:
-    session: CometSession = request.app.state.session
-    # Entering waits for the answer's head, so that a refusal still chooses the status; leaving closes the connection.
-    async with session.stream(model="gpt-5.4", messages=[{"role": "user", "content": prompt}]) as stream:
-        yield stream
-
-
 @app.get("/chat")
-async def chat(stream: Annotated[ChatStream, Depends(answer)]) -> StreamingResponse:
-    return StreamingResponse(stream.relay(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+async def chat(request: Request, prompt: str) -> RelayResponse:
+    session: CometSession = request.app.state.session
+    return RelayResponse(session.stream(model="gpt-5.4", messages=[{"role": "user", "content": prompt}]))
 
 
 if __name__ == "__main__":

@@ -42,16 +42,23 @@ PEERS = {
     "hand-written tools": "hand:HandWrittenTools",
     "cometstream": "comet:Chunks",
     "cometstream tools": "comet:Tools",
+    "cometstream partials()": "comet:Partials",
     "cometstream text()": "comet:Text",
     "cometstream pace=0.1": "comet:Pace100",
     "cometstream pace=0.5": "comet:Pace500",
     "cometstream fan_out": "comet:FannedOut",
     "openai create": "openai_sdk:Create",
     "openai stream": "openai_sdk:Stream",
+    "openai stream of a type": "openai_sdk:StreamOfType",
     "openai aiohttp": "openai_sdk:CreateAiohttp",
     "openai transport": "openai_sdk:CreateTransport",
     "openai semaphore": "openai_sdk:Semaphored",
     "litellm": "litellm_sdk:Litellm",
+    "byte pump": "relays:BytePump",
+    "relay raw": "relays:RelayRaw",
+    "relay ui": "relays:RelayUi",
+    "relay raw, FastAPI": "relays:RelayFastAPI",
+    "openai re-encoded, FastAPI": "relays:ReencodingFastAPI",
 }
 
 

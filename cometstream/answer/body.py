@@ -135,7 +135,7 @@ class BodyReader:
         """
         if self.kind == "sse":
             return [item for item in self.parser.end() if self._is_whole(item)]
-        document = bytes(self._waiting)
+        document = _without_end_mark(bytes(self._waiting))
         self._waiting.clear()
         if self.kind == "html":
             text = excerpt(document.decode("utf-8", "replace"))
@@ -166,6 +166,12 @@ class BodyReader:
             whole = False
         self.cut = self.cut or not whole
         return whole
+
+
+def _without_end_mark(document: bytes) -> bytes:
+    """Return a document without the ``data: [DONE]`` that a gateway put behind it, as behind every answer to a stream's request."""
+    before = document.rstrip().removesuffix(b"[DONE]").rstrip()
+    return before.removesuffix(b"data:") if before.endswith(b"data:") else document
 
 
 def _is_cut(document: bytes, error: ValueError) -> bool:

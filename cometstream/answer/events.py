@@ -23,6 +23,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from cometstream.answer.partial_arguments import PartialArguments
 from cometstream.views.arguments import said_once
 from cometstream.views.parts import ChatCompletionTokenLogprob
 from cometstream.views.view import list_of_dicts
@@ -257,8 +258,6 @@ class LogprobsRefusalDoneEvent(_DoneEvent):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, match_args=False)
 class _ToolCallEvent(_Event):
-    parsed_arguments: ClassVar[None] = None
-
     index: int
     id: str | None
     choice_index: int
@@ -292,6 +291,16 @@ class FunctionToolCallArgumentsDeltaEvent(_ToolCallEvent):
     __match_args__ = ("name", "index", "id", "arguments", "arguments_delta", "choice_index")
 
     arguments_delta: str
+    _partial: PartialArguments
+
+    @property
+    def parsed_arguments(self) -> dict[str, Any] | None:
+        """The arguments as far as they came; None before they begin, and for a ``custom`` tool, whose input is a text.
+
+        They are parsed when this is read, each piece once. It is the same object in all deltas of a call, and grows: copy what you
+        keep. Do not act on it before the call is done and ``ToolCall.executable``.
+        """
+        return self._partial.value(self._end)
 
 
 class FunctionToolCallArgumentsDoneEvent(_ToolCallEvent):
@@ -299,6 +308,7 @@ class FunctionToolCallArgumentsDoneEvent(_ToolCallEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["tool_calls.function.arguments.done"]] = "tool_calls.function.arguments.done"
+    parsed_arguments: ClassVar[None] = None  # as `ContentDeltaEvent.parsed`
     __match_args__ = ("name", "index", "id", "arguments", "choice_index")
 
     @property
@@ -348,10 +358,12 @@ class EventFold:
     Args:
         accumulator: The accumulator that the chunks are added to.
         from_start: Tell of the chunks that were added before, too.
+        chunks: Give each chunk as an event, too.
     """
 
-    def __init__(self, accumulator: Accumulator, *, from_start: bool = False) -> None:
+    def __init__(self, accumulator: Accumulator, *, from_start: bool = False, chunks: bool = True) -> None:
         self._accumulator = accumulator
+        self._chunks = chunks
         self._choices = (
             {} if from_start else {index: _ChoiceFold(state) for index, state in accumulator.choices.items()}
         )
@@ -360,7 +372,7 @@ class EventFold:
 
     def add(self, chunk: ChatCompletionChunk) -> list[StreamEvent]:
         """Return the events of `chunk`, which the accumulator was given just before."""
-        events: list[StreamEvent] = [ChunkEvent(chunk, self._accumulator)]
+        events: list[StreamEvent] = [ChunkEvent(chunk, self._accumulator)] if self._chunks else []
         for choice in chunk.choices:
             fold = self._choices.get(choice.index)
             if fold is None:
@@ -490,12 +502,13 @@ class _Track:
 class _CallTrack:
     """One call, and how far into its arguments the events have come."""
 
-    __slots__ = ("_begun", "_call", "_index", "_place", "_seen")
+    __slots__ = ("_begun", "_call", "_index", "_partial", "_place", "_seen")
 
     def __init__(self, call: ToolCallState, place: int, index: int) -> None:
         self._call = call
         self._place = place
         self._index = index
+        self._partial = PartialArguments(call)
         self._seen = 0
         self._begun = False
 
@@ -511,7 +524,7 @@ class _CallTrack:
         names = call.names
         events.append(
             FunctionToolCallArgumentsDeltaEvent(
-                self._place, call.id, self._index, names, len(names), call.arguments, end, delta
+                self._place, call.id, self._index, names, len(names), call.arguments, end, delta, self._partial
             )
         )
         return True

@@ -84,6 +84,7 @@ def _introduce(server: SimulatedServer) -> None:
         f"The simulated CometAPI server listens; Ctrl-C ends it.\n"
         f"  base URL: {server.base_url}\n"
         f"  API key:  {server.api_key}\n"
+        f"  export COMETAPI_BASE_URL={server.base_url} COMETAPI_KEY={server.api_key}\n"
         f"  curl -N {server.base_url}/chat/completions -H 'Authorization: Bearer {server.api_key}'"
         f" -H 'Content-Type: application/json' -d '{request}'",
         file=sys.stderr,

@@ -13,7 +13,7 @@ from cometstream.errors import ConfigurationError
 from cometstream.policy import NOT_GIVEN as _NOT_GIVEN
 from cometstream.policy import NotGiven, Timeouts
 from cometstream.request.describe import shown
-from cometstream.request.params import ChatParams, UnformattedParams
+from cometstream.request.params import ChatParams, OtherChatParams
 
 if TYPE_CHECKING:
     from cometstream.request.params import MessageParam
@@ -75,7 +75,7 @@ class CreateParams(ChatParams, _Options, total=False):
     """The wire's parameters, and the options that OpenAI's client has for each call."""
 
 
-class ParseParams(UnformattedParams, _Options, total=False):
+class ParseParams(OtherChatParams, _Options, total=False):
     """The same without ``response_format``, which is a type where answers are parsed."""
 
 

@@ -183,7 +183,8 @@ class ParsedChatCompletion(ChatCompletion, Generic[_T]):
     __slots__ = ("_told",)
 
     def __init__(self, completion: ChatCompletion, told: list[tuple[_T | None, list[Any]]]) -> None:
-        super().__init__(completion.raw, completion.normalizations, completion.request_id)
+        super().__init__(completion.raw, completion.normalizations)
+        self.request_id, self.prices = completion.request_id, completion.prices
         self._told = told
 
     @property
@@ -192,7 +193,7 @@ class ParsedChatCompletion(ChatCompletion, Generic[_T]):
         return [ParsedChoice(choice.raw, told) for choice, told in zip(super().choices, self._told, strict=True)]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (ChatCompletion(self._raw, self._normalizations, self.request_id), self._told)
+        return type(self), (ChatCompletion(self._raw, self._normalizations), self._told)
 
 
 def partial_value(text: str) -> Any:

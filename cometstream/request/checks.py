@@ -7,7 +7,7 @@ optional parameter and field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from cometstream.errors import InvalidRequestError
@@ -268,11 +268,12 @@ KNOWN_PARAMETERS: Final[frozenset[str]] = frozenset({"model", "messages", *_OPTI
 """Every parameter of the request body. A provider's own parameters go into `extra_body`."""
 
 
-def check_request(body: Mapping[str, Any]) -> None:
+def check_request(body: Mapping[str, Any], problems: Sequence[str] = ()) -> None:
     """Check a request against the endpoint's specification.
 
     Args:
         body: The whole body with `model`, `messages` and `stream`, without `extra_body`, which is not checked.
+        problems: What is known to be wrong already.
 
     Raises:
         InvalidRequestError: The request does not match the specification; every problem is listed with its path.
@@ -280,7 +281,7 @@ def check_request(body: Mapping[str, Any]) -> None:
     Source:
         The OpenAPI of POST /v1/chat/completions; for parameters that it does not have, OpenAI's own reference.
     """
-    problems: list[str] = []
+    problems = list(problems)
     _model(body.get("model", MISSING), "model", problems)
     _messages(body.get("messages", MISSING), "messages", problems)
     for name, value in body.items():

@@ -25,8 +25,10 @@ __all__ = [
     "InputAudioPartParam",
     "MessageParam",
     "NamedToolChoice",
+    "OtherChatParams",
     "PredictionParam",
     "ResponseFormatParam",
+    "RunParams",
     "StreamOptionsParam",
     "SystemMessageParam",
     "TextPartParam",
@@ -34,7 +36,6 @@ __all__ = [
     "ToolChoiceParam",
     "ToolMessageParam",
     "ToolParam",
-    "UnformattedParams",
     "UserMessageParam",
     "WebSearchOptionsParam",
 ]
@@ -258,8 +259,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class UnformattedParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages`, `stream` and `response_format`.
+class CommonParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream`, `tools` and `response_format`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -277,7 +278,6 @@ class UnformattedParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     user: str | None
-    tools: Sequence[ToolParam] | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
     stream_options: StreamOptionsParam | Mapping[str, object] | None
@@ -300,7 +300,19 @@ class UnformattedParams(TypedDict, total=False):
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
 
 
-class ChatParams(UnformattedParams, total=False):
+class RunParams(CommonParams, total=False):
+    """What a run of tools takes: it has `tools` of its own."""
+
+    response_format: ResponseFormatParam | None
+
+
+class OtherChatParams(CommonParams, total=False):
+    """What a call takes beside `model`, `messages` and `response_format`."""
+
+    tools: Sequence[ToolParam] | None
+
+
+class ChatParams(OtherChatParams, total=False):
     """Every parameter of the request body but `model`, `messages` and `stream`."""
 
     response_format: ResponseFormatParam | None

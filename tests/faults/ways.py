@@ -24,7 +24,7 @@ from faults.kinds import KINDS, Kind, Strike, act
 from faults.server import Server
 from faults.table import Row
 
-__all__ = ["RETRIES", "WAYS", "Seen", "look", "look_at_a_retry", "shown"]
+__all__ = ["RETRIES", "WAYS", "CountedRetries", "Seen", "look", "look_at_a_retry", "scene", "shown"]
 
 RETRIES = 2
 
@@ -183,7 +183,7 @@ async def look(row: Row, way: str, unit: float, *, watch_memory: bool = False) -
         watch_memory: Watch how much memory is taken.
     """
     kind, retries = KINDS[row.fault], CountedRetries()
-    async with _scene(kind, row, way, unit, retry=retries) as (server, session):
+    async with scene(kind, row, way, unit, retry=retries) as (server, session):
         memory = 0
         if watch_memory:
             tracemalloc.start()
@@ -213,13 +213,13 @@ async def look(row: Row, way: str, unit: float, *, watch_memory: bool = False) -
 
 async def look_at_a_retry(row: Row, way: str, unit: float) -> tuple[Told, int]:
     """Ask in one way while only the first request meets the fault; return what was told, and the attempts."""
-    async with _scene(KINDS[row.fault], row, way, unit, times=1, retry=CountedRetries()) as (server, session):
+    async with scene(KINDS[row.fault], row, way, unit, times=1, retry=CountedRetries()) as (server, session):
         told = await WAYS[way](session)
         return told, server.served
 
 
 @contextlib.asynccontextmanager
-async def _scene(
+async def scene(
     kind: Kind, row: Row, way: str, unit: float, *, times: int | None = None, **options: Any
 ) -> AsyncIterator[tuple[Server, CometSession]]:
     do = act(kind, Strike(row.moment, streamed=way != "complete", pause=unit / 8))
@@ -233,7 +233,7 @@ async def _scene(
         elif kind.scene == "nobody":
             url = f"http://127.0.0.1:{_free_port()}/v1"
         elif kind.scene == "no name":
-            asyncio.get_running_loop().getaddrinfo = _no_such_name  # type: ignore[method-assign]
+            asyncio.get_running_loop().getaddrinfo = _no_such_name  # type: ignore[method-assign] # this loop alone finds no name
             url = "https://gateway.invalid/v1"
         elif kind.scene in ("proxy", "no proxy"):
             url = "https://gateway.invalid/v1"

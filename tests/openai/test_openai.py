@@ -498,19 +498,21 @@ async def test_an_error_frame_is_an_api_error(
     server: SimulatedServer, client: ours.AsyncOpenAI, theirs: openai.AsyncOpenAI
 ) -> None:
     server.always(Reply.sse(chunk({"content": "Com"}), {"error": {"message": "overloaded", "code": "502"}}))
-    for package, each in ((openai, theirs), (ours, client)):
-        stream: Any = await each.chat.completions.create(model="gpt-5.4", messages=MESSAGES, stream=True)
+    packages: list[Any] = [(openai, theirs), (ours, client)]
+    for package, each in packages:
+        stream = await each.chat.completions.create(model="gpt-5.4", messages=MESSAGES, stream=True)
         assert (await anext_of(stream)).choices[0].delta.content == "Com"
-        with pytest.raises(package.APIError, match="overloaded"):  # type: ignore[attr-defined]
+        with pytest.raises(package.APIError, match="overloaded"):
             await anext_of(stream)
 
 
 async def test_no_connection_is_an_api_connection_error() -> None:
     async with SimulatedServer() as server:
         pass
-    for package in (openai, ours):
-        async with package.AsyncOpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:  # type: ignore[attr-defined]
-            with pytest.raises(package.APIConnectionError):  # type: ignore[attr-defined]
+    packages: list[Any] = [openai, ours]
+    for package in packages:
+        async with package.AsyncOpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+            with pytest.raises(package.APIConnectionError):
                 await client.chat.completions.create(model="gpt-5.4", messages=MESSAGES)
 
 

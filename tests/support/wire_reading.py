@@ -9,7 +9,7 @@ from cometstream import ChatCompletion, CometError
 from cometstream.answer.budget import Budget
 from cometstream.answer.error_body import ErrorContext
 from cometstream.answer.machine import Answer
-from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
 from cometstream.policy import Clocks
 from cometstream.views.chunks import ChatCompletionChunk
 
@@ -89,7 +89,9 @@ def read_wire(
     for item in items_of(answer, pieces, was_cut=was_cut):
         items.append(item)
         if not isinstance(item, Comment):
-            events.append(answer.event)
+            (event,) = SSEParser().feed(answer.wire)
+            assert isinstance(event, Event)
+            events.append(event)
     completion, error = answer.completion, answer.failure
     return Wire(
         outcome=str(answer.outcome),

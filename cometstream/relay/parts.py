@@ -1,0 +1,194 @@
+"""Events to the parts of a message: text and reasoning that begin and end, and tool calls. Shared by the protocols of UIs.
+
+Events are told apart by their ``type`` alone, so that a stream's and a tool loop's are taken alike. The types and their fields:
+
+::
+
+    content.delta, refusal.delta                      delta, choice_index                       stream
+    reasoning.delta                                   delta, choice_index                       stream
+    content.done, refusal.done, reasoning.done        choice_index                              stream
+    tool_calls.function.arguments.delta               index, id, name, arguments_delta          stream
+    tool_calls.function.arguments.done                index, id, name, arguments                stream
+
+Of several choices the first is shown.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from cometstream.relay.sse import json_bytes
+from cometstream.stream import ChatStream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from cometstream.views.completion import ToolCall
+
+__all__ = ["Call", "PartEncoder"]
+
+
+class Call:
+    """One tool call that is being shown.
+
+    Attributes:
+        id: Its id, made up where the model gave none; it never changes.
+        name: The tool's name as far as it came.
+        begun: The browser knows of it.
+        pieces: The arguments' JSON text in pieces, as far as it came.
+    """
+
+    __slots__ = ("begun", "id", "name", "pieces")
+
+    def __init__(self, id: str | None, name: str) -> None:  # noqa: A002 - the wire's own name
+        self.id = id or f"call_{secrets.token_hex(8)}"
+        self.name = name
+        self.begun = False
+        self.pieces: list[str] = []
+
+
+class PartEncoder:
+    """Keeps what is open, and has a protocol write it.
+
+    Args:
+        source: What is relayed.
+        message_id: The id of the message.
+    """
+
+    def __init__(self, source: Any, message_id: str) -> None:
+        self.source = source
+        self.message_id = message_id
+        self.begun = False
+        self._open: dict[str, str] = {}  # kind -> id of the part that is open
+        self._text_goes_on: bytes | None = None
+        self._parts = 0
+        self.calls: dict[int, Call] = {}
+        self._encoders: Final[dict[str, Callable[[Any], bytes]]] = {
+            "content.delta": self._content_delta,
+            "refusal.delta": self._content_delta,
+            "reasoning.delta": self._reasoning_delta,
+            "content.done": self._content_done,
+            "refusal.done": self._content_done,
+            "reasoning.done": self._reasoning_done,
+            "tool_calls.function.arguments.delta": self._arguments_delta,
+        }
+
+    def items(self) -> AsyncIterator[Any]:
+        """Iterate what `encode` takes."""
+        source = self.source
+        events: AsyncIterator[Any] = source.events(chunks=False) if isinstance(source, ChatStream) else source.events()
+        return events
+
+    def encode(self, item: Any) -> bytes:
+        """Return the bytes of one item."""
+        if getattr(item, "choice_index", None):
+            return b""
+        type_ = item.type
+        if type_ == "content.delta" and self._text_goes_on is not None:
+            return self._text_goes_on + json_bytes(item.delta) + b"}\n\n"
+        encoder = self._encoders.get(type_)
+        return b"" if encoder is None else encoder(item)
+
+    def finish(self) -> bytes:
+        """Return the last bytes of an answer that is complete."""
+        pieces = [self.begun_now(), self.close_parts()]
+        called = self.source.completion.tool_calls
+        for index, call in self.calls.items():
+            pieces.append(self._call_begins(call))
+            pieces.append(self.call_ends(call, called[index] if index < len(called) else None))
+        return b"".join(pieces)
+
+    # What a protocol writes.
+
+    def begin(self) -> bytes:
+        """Write the beginning of the message."""
+        raise NotImplementedError
+
+    def part_begins(self, kind: str, id: str) -> bytes:  # noqa: A002 - the wire's own name
+        """Write the beginning of a part: of text, or of reasoning."""
+        raise NotImplementedError
+
+    def part_goes_on(self, kind: str, id: str, delta: str) -> bytes:  # noqa: A002
+        """Write a piece of a part."""
+        raise NotImplementedError
+
+    def part_ends(self, kind: str, id: str) -> bytes:  # noqa: A002
+        """Write the end of a part."""
+        raise NotImplementedError
+
+    def call_begins(self, call: Call) -> bytes:
+        """Write the beginning of a tool call."""
+        raise NotImplementedError
+
+    def call_goes_on(self, call: Call, delta: str) -> bytes:
+        """Write a piece of a call's arguments."""
+        raise NotImplementedError
+
+    def call_ends(self, call: Call, called: ToolCall | None) -> bytes:
+        """Write the end of a call; `called` is it in the completion, which tells whether it may run."""
+        raise NotImplementedError
+
+    # How events become these.
+
+    def begun_now(self) -> bytes:
+        """Return the beginning of the message, the first time."""
+        if self.begun:
+            return b""
+        self.begun = True
+        return self.begin()
+
+    def _content_delta(self, event: Any) -> bytes:
+        return self._delta("text", event.delta)
+
+    def _reasoning_delta(self, event: Any) -> bytes:
+        return self._delta("reasoning", event.delta)
+
+    def _content_done(self, event: Any) -> bytes:
+        return self._part_done("text")
+
+    def _reasoning_done(self, event: Any) -> bytes:
+        return self._part_done("reasoning")
+
+    def _delta(self, kind: str, delta: str) -> bytes:
+        id_ = self._open.get(kind)
+        if id_ is not None:
+            return self.part_goes_on(kind, id_, delta)
+        begins = self.begun_now()
+        self._parts += 1
+        id_ = self._open[kind] = f"{self.message_id}-{self._parts}"
+        if kind == "text":
+            # Nearly all events of an answer are alike but for their text, which is the last field.
+            self._text_goes_on = self.part_goes_on(kind, id_, "")[: -len(b'""}\n\n')]
+        return begins + self.part_begins(kind, id_) + self.part_goes_on(kind, id_, delta)
+
+    def _part_done(self, kind: str) -> bytes:
+        if kind == "text":
+            self._text_goes_on = None
+        id_ = self._open.pop(kind, None)
+        return b"" if id_ is None else self.part_ends(kind, id_)
+
+    def close_parts(self) -> bytes:
+        """Write the ends of the parts that are open."""
+        return b"".join([self._part_done(kind) for kind in list(self._open)])
+
+    def _arguments_delta(self, event: Any) -> bytes:
+        call = self.calls.get(event.index)
+        if call is None:
+            call = self.calls[event.index] = Call(event.id, event.name)
+        if not call.begun:
+            call.name = event.name
+        delta = event.arguments_delta
+        begins = b""
+        # A name may come in pieces, and a browser is told of it once: it is whole when the arguments begin.
+        if delta:
+            begins = self.begun_now() + self._call_begins(call)
+            call.pieces.append(delta)
+            return begins + self.call_goes_on(call, delta)
+        return begins
+
+    def _call_begins(self, call: Call) -> bytes:
+        if call.begun:
+            return b""
+        call.begun = True
+        return self.call_begins(call)
