@@ -111,7 +111,7 @@ async def test_events_without_a_model_have_nothing_parsed(client: ours.AsyncOpen
         assert {event.parsed async for event in stream if event.type == "content.delta"} == {None}
 
 
-@pytest.mark.parametrize("kind", [int | None, "City", 3])
+@pytest.mark.parametrize("kind", ["City", 3, object()])
 async def test_a_type_that_cannot_be_sent_is_refused(client: ours.AsyncOpenAI, kind: Any) -> None:
     with pytest.raises(cometstream.CometError):
         await client.chat.completions.parse(**CHAT, response_format=kind)
