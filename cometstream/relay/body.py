@@ -102,7 +102,7 @@ class Relay:
             The relay ends all the same, a little later.
         """
         if self._task is not None and not self._task.done():
-            self._slot.gone = True
+            self._slot.leave()
             self._task.cancel()
             await asyncio.wait({self._task})
 
@@ -125,7 +125,7 @@ class Relay:
             while not condition() and not self._task.done():
                 await slot.change()
         except asyncio.CancelledError:
-            slot.gone = True
+            slot.leave()
             self._task.cancel()
             raise
 
@@ -150,14 +150,22 @@ class _Slot:
         self.changed()
 
     async def write(self, data: bytes) -> None:
-        while self.piece is not None:
+        while self.piece is not None and not self.gone:
             await self.change()
+        if self.gone:
+            # Not left to the task's cancellation alone: a client of a store may swallow that.
+            raise ConnectionResetError("nobody reads this relay any more")
         self.piece = data
         self.changed()
 
     async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
         await self.start(status, headers)
         await self.write(body)
+
+    def leave(self) -> None:
+        """The reader has left."""
+        self.gone = True
+        self.changed()
 
     def changed(self, _: object = None) -> None:
         """Wake whoever waits for a change: the reader, or the relay."""

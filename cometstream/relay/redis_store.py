@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from cometstream.errors import ConfigurationError
+from cometstream.errors import CometError, ConfigurationError
 from cometstream.relay.store import Found
 from cometstream.relay.told import LOG
 from cometstream.request.describe import shown
 
 try:
     from redis.asyncio import Redis
+    from redis.exceptions import RedisError
 except ImportError as error:
     raise ConfigurationError("RedisStore needs the extra redis: pip install 'cometstream[redis]'") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from typing_extensions import ParamSpec
+
+    _P = ParamSpec("_P")
 
 __all__ = ["RedisStore"]
+
+_T = TypeVar("_T")
 
 # Seconds after which an answer is forgotten whose writer has died.
 _ORPHANED: Final = 600
@@ -31,6 +39,21 @@ _LINGER: Final = 5.0
 
 # Seconds for Redis to confirm that it will tell of a channel; without that a reader looks from time to time.
 _CONFIRM: Final = 1.0
+
+
+def _told(method: Callable[_P, Awaitable[_T]]) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """Have a method raise an error of ours where Redis fails."""
+
+    @functools.wraps(method)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await method(*args, **kwargs)
+        except (RedisError, OSError) as error:
+            raise CometError(
+                f"Redis, which keeps the answers, failed: {type(error).__name__}", retryable=True
+            ) from error
+
+    return call
 
 
 class RedisStore:
@@ -62,6 +85,7 @@ class RedisStore:
         self._pubsub: Any = None
         self._listener: asyncio.Task[None] | None = None
 
+    @_told
     async def create(self, id: str, key: str, owner: str | None) -> None:  # noqa: A002
         """Begin an answer."""
         about, leads = self._name("about", id), self._name("key", key)
@@ -74,6 +98,7 @@ class RedisStore:
         self._counts[id] = 0
         await self._hear(self._name("stop", id))
 
+    @_told
     async def find(self, key: str) -> Found | None:
         """Return the newest answer with a key."""
         id_ = await self._redis.get(self._name("key", key))
@@ -82,6 +107,7 @@ class RedisStore:
         owner = await self._redis.hget(self._name("about", id_.decode()), "owner")
         return Found(id_.decode(), None if owner is None else owner.decode())
 
+    @_told
     async def append(self, id: str, entries: Sequence[bytes]) -> None:  # noqa: A002
         """Add entries."""
         name = self._name("log", id)
@@ -92,6 +118,7 @@ class RedisStore:
             pipe.publish(name, b"")
             await pipe.execute()
 
+    @_told
     async def read(self, id: str, after: int, wait: float) -> Sequence[bytes] | None:  # noqa: A002
         """Return the entries after a number, once there are any."""
         name = self._name("log", id)
@@ -110,6 +137,7 @@ class RedisStore:
             if not waiting:
                 asyncio.get_running_loop().call_later(_LINGER, self._leave, name)
 
+    @_told
     async def beat(self, id: str) -> None:  # noqa: A002
         """Say that the writer lives, and look whether it was to stop while nobody could tell it."""
         about = self._name("about", id)
@@ -124,6 +152,7 @@ class RedisStore:
         if state == b"stop":
             self._call_stop(id)
 
+    @_told
     async def lives(self, id: str) -> bool:  # noqa: A002
         """Whether the writer has said so of late, or the answer is at its end."""
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -132,6 +161,7 @@ class RedisStore:
             lives, state = await pipe.execute()
         return bool(lives) or state == b"ended"
 
+    @_told
     async def end(self, id: str, expires: float) -> None:  # noqa: A002
         """Keep the answer for so many seconds."""
         about, left = self._name("about", id), max(1, int(expires * 1000))
@@ -147,6 +177,7 @@ class RedisStore:
             if await self._redis.get(leads) == id.encode():  # else another answer has it by now
                 await self._redis.pexpire(leads, left)
 
+    @_told
     async def stop(self, id: str) -> None:  # noqa: A002
         """Have the writer told that it shall stop."""
         async with self._redis.pipeline(transaction=True) as pipe:

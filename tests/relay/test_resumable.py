@@ -16,11 +16,11 @@ from support.browsing import Browser, data_of, serving_asgi
 from support.redis_server import redis_url as redis_url  # a fixture
 from support.serving import CHAT, KEY, serving
 
-from cometstream import CometSession, ConfigurationError, SSEParser, UsageError
+from cometstream import CometError, CometSession, ConfigurationError, SSEParser
 from cometstream.answer.sse import Event
 from cometstream.relay import RelayEnd, ResumableRelays, relay
-from cometstream.relay.store import Store
 from cometstream.relay.starlette import RelayResponse
+from cometstream.relay.store import Store
 from cometstream.testing import Reply
 
 HALF = Reply.text("half", finish_reason=None, done=False)
@@ -192,7 +192,7 @@ async def test_options_that_cannot_be_used_are_refused() -> None:
     for options in ({"expires": 0}, {"heartbeat": None}, {"heartbeat": 0}, {"authorise": 1}, {"protocol": "x"}):
         with pytest.raises(ConfigurationError):
             ResumableRelays(**options)  # type: ignore[arg-type]
-    async with serving() as (server, session), ResumableRelays() as relays:
+    async with serving() as (_, session), ResumableRelays() as relays:
         odd: list[Any] = [{"key": "k"}, {"key": ""}, {"owner": 7}, {"protocol": "raw"}, {"heartbeat": 1}, {"on_end": 1}]
         for options in odd:
             with pytest.raises(ConfigurationError):
@@ -202,9 +202,9 @@ async def test_options_that_cannot_be_used_are_refused() -> None:
             relay(answer, protocol="raw")
         async with session.stream(**CHAT) as stream:
             pass
-        left = await relays.start(stream)
-        assert data_of(await whole(left))[-1]["type"] == "error"  # and the log says what it was
-        assert UsageError
+        body = relay(await relays.start(stream))
+        assert (await body.head()).status == 500  # and the log says what it was
+        assert b"the answer could not be completed" in await body.__anext__()
 
 
 async def test_over_http_with_a_refresh_and_204_where_there_is_none() -> None:
@@ -317,5 +317,5 @@ async def test_a_redis_that_is_gone_is_an_error_and_no_silence() -> None:
     with pytest.raises(ConfigurationError):
         RedisStore("redis://127.0.0.1:1", prefix=7)  # type: ignore[arg-type]
     async with CometSession(api_key=KEY) as session, ResumableRelays(RedisStore("redis://127.0.0.1:1")) as relays:
-        with pytest.raises(ConnectionError):
+        with pytest.raises(CometError, match="Redis"):
             await relays.start(session.stream(**CHAT))
