@@ -14,6 +14,7 @@ from cometstream.relay.sse import EVENT_STREAM, event
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cometstream.answer.smooth import Smoother
     from cometstream.relay.told import Told
     from cometstream.views.completion import ToolCall
 
@@ -26,6 +27,7 @@ class AgUiEncoder(PartEncoder):
     Args:
         source: What is relayed.
         message_id: The id of the message; its parts have ids that begin with it.
+        smoother: Spreads bursts of text; None leaves them as they come.
         thread_id: The conversation, as the request's ``threadId`` named it.
         run_id: The run, as the request's ``runId`` named it.
     """
@@ -33,8 +35,8 @@ class AgUiEncoder(PartEncoder):
     headers: Mapping[str, str] = EVENT_STREAM
     refuses_in_text: bool = False
 
-    def __init__(self, source: Any, message_id: str, thread_id: str, run_id: str) -> None:
-        super().__init__(source, message_id)
+    def __init__(self, source: Any, message_id: str, smoother: Smoother | None, thread_id: str, run_id: str) -> None:
+        super().__init__(source, message_id, smoother)
         self._run = {"threadId": thread_id, "runId": run_id}
 
     def begin(self) -> bytes:

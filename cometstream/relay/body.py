@@ -38,6 +38,8 @@ def relay(stream: Any, **options: Unpack[RelayOptions]) -> Relay:
             head on. Until the first byte an error still chooses the status, and after this time there is a first byte.
             None for no comments.
         on_end: Called once with a ``RelayEnd`` on every path, also when the browser has left; it may be a coroutine function.
+        smooth: Seconds over which bursts of text are spread, in ``ui`` and ``ag-ui``; see ``ChatStream.text``.
+        by: What a smooth piece is: ``"word"`` or ``"grapheme"``.
         message_id: The message's id in ``ui`` and ``ag-ui``; None makes one up.
         thread_id: The thread's id in ``ag-ui``, as in the request.
         run_id: The run's id in ``ag-ui``, as in the request.

@@ -18,12 +18,14 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.relay.smoothed import SmoothedEvents
 from cometstream.relay.sse import json_bytes
 from cometstream.stream import ChatStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from cometstream.answer.smooth import Smoother
     from cometstream.views.completion import ToolCall
 
 __all__ = ["Call", "PartEncoder"]
@@ -54,10 +56,12 @@ class PartEncoder:
     Args:
         source: What is relayed.
         message_id: The id of the message.
+        smoother: Spreads bursts of text; None leaves them as they come.
     """
 
-    def __init__(self, source: Any, message_id: str) -> None:
+    def __init__(self, source: Any, message_id: str, smoother: Smoother | None = None) -> None:
         self.source = source
+        self._smoother = smoother
         self.message_id = message_id
         self.begun = False
         self._open: dict[str, str] = {}  # kind -> id of the part that is open
@@ -78,7 +82,7 @@ class PartEncoder:
         """Iterate what `encode` takes."""
         source = self.source
         events: AsyncIterator[Any] = source.events(chunks=False) if isinstance(source, ChatStream) else source.events()
-        return events
+        return events if self._smoother is None else SmoothedEvents(events, self._smoother)
 
     def encode(self, item: Any) -> bytes:
         """Return the bytes of one item."""

@@ -45,6 +45,7 @@ class UiEncoder(PartEncoder):
     Args:
         source: What is relayed.
         message_id: The id of the message.
+        smoother: Spreads bursts of text; None leaves them as they come.
     """
 
     headers: Mapping[str, str] = MappingProxyType({**EVENT_STREAM, "x-vercel-ai-ui-message-stream": "v1"})
