@@ -94,10 +94,10 @@ def make_encoder(source: Any, options: Mapping[str, Any]) -> tuple[float | None,
         ids[name] = value or secrets.token_urlsafe(12)
     heartbeat = checked_heartbeat(options.get("heartbeat", HEARTBEAT))
     protocol = options.get("protocol", "raw")
-    reader = "relay" if protocol == "raw" else "events"
-    if not callable(getattr(source, reader, None)):
+    readers = ("relay",) if protocol == "raw" else ("events", "__aiter__")
+    if not any(callable(getattr(source, reader, None)) for reader in readers):
         raise ConfigurationError(
-            f"relay() takes a stream, as session.stream(...) returns it, with a method {reader}(); got {shown(source)}"
+            f"a relay takes a stream, as session.stream(...) returns it, with a method {readers[0]}(); got {shown(source)}"
         )
     smoother = checked_smoother(options.get("smooth"), options.get("by", "word"))
     if protocol == "raw":

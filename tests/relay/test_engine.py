@@ -287,16 +287,14 @@ def test_a_smooth_relay_spreads_a_burst_and_keeps_the_order() -> None:
             ]
             assert [delta for _, delta in deltas] == ["one", " two", " three", " four"]
             assert deltas[-1][0] - deltas[0][0] == pytest.approx(0.3)
-            assert deltas[-1][0] <= 1.5
             types = [part if part == "[DONE]" else part["type"] for part in data_of(outlet.body)]
             assert types.index(kind) < types.index("tool-input-start" if protocol == "ui" else "TOOL_CALL_START")
-        with pytest.raises(ConfigurationError, match="raw passes events on"):
-            relay(session.stream(**CHAT), smooth=0.1)
         async with serving(Reply.sse(burst, 0.1).cut(), retry=None) as (_, session):
+            with pytest.raises(ConfigurationError, match="raw passes events on"):
+                relay(session.stream(**CHAT), smooth=0.1)
             outlet = Outlet()
             await Engine(session.stream(**CHAT), {"protocol": "ui", "smooth": 60.0}).serve(outlet)
         assert "".join(part.get("delta", "") for part in data_of(outlet.body)) == "one two three four"
-        assert outlet.written[-1][0] < 1.0
 
     virtual_clock.run(main())
 
