@@ -94,9 +94,14 @@ class Calls:
         """Return these calls with the key of the next request, where a function gives it."""
         if self.key is None or isinstance(self.key, str):
             return self
-        key = self.key()
-        if inspect.isawaitable(key):
-            key = await key
+        try:
+            key = self.key()
+            if inspect.isawaitable(key):
+                key = await key
+        except Exception as error:
+            raise ConfigurationError(
+                f"the function given as api_key= raised {type(error).__name__}: {error}"
+            ) from error
         return self._keyed(key)
 
     def _keyed(self, key: Any) -> Calls:
@@ -152,8 +157,11 @@ def to_query(name: str, query: Query) -> str:
         return ""
     if not isinstance(query, Mapping):
         raise ConfigurationError(f"{name} must be a mapping of names to values; got {shown(query)}")
-    plain = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
-    return urlencode(plain, doseq=True)
+    try:
+        plain = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
+        return urlencode(plain, doseq=True)
+    except Exception as error:  # of a mapping or value of the caller's own
+        raise ConfigurationError(f"{name} cannot be written in a URL ({type(error).__name__})") from error
 
 
 def to_timeouts(timeout: Timeout) -> Timeouts | NotGiven | None:
