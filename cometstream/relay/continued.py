@@ -95,7 +95,8 @@ def continued(
     if fields is None:
         continuations = 0
     params = {**params, "model": model}
-    stream = session.stream(**{**params, "messages": messages})
+    request: Any = {**params, "messages": messages}
+    stream = session.stream(**request)
     return ContinuedStream(session, stream, params, list(messages), fields or {}, continuations)
 
 
@@ -151,14 +152,15 @@ class ContinuedStream:
         if not self.seams:
             return completion
         raw = completion.to_dict()
-        choice = dict(raw["choices"][0]) if raw.get("choices") else {"index": 0, "finish_reason": None}
-        message = {"role": "assistant", **(choice.get("message") or {}), "content": self._text + "".join(self._new)}
+        choice: dict[str, Any] = raw["choices"][0] if raw.get("choices") else {"index": 0, "finish_reason": None}
+        message = {"role": "assistant", **choice.get("message", {}), "content": self._text + "".join(self._new)}
         notes = {**completion.normalizations, "continued": self.seams}
         if self._overlap:
             notes["overlap_dropped"] = self._overlap
         counts, usage = self._used(), raw.get("usage")
         if counts:
-            raw["usage"] = {**(usage if isinstance(usage, dict) else {}), **counts}
+            known: dict[str, Any] = usage if isinstance(usage, dict) else {}
+            raw["usage"] = {**known, **counts}
         return ChatCompletion({**raw, "choices": [{**choice, "message": message}]}, notes)
 
     @property
@@ -203,7 +205,8 @@ class ContinuedStream:
         """
         # Providers refuse a prefix that ends in white space.
         said = {"role": "assistant", "content": self._text.rstrip(), **self._prefix}
-        stream = self._session.stream(**{**self._params, "messages": [*self._messages, said]})
+        request: Any = {**self._params, "messages": [*self._messages, said]}
+        stream = self._session.stream(**request)
         await self._stream.aclose()
         self._stream = stream
         await stream.__aenter__()
