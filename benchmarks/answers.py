@@ -40,20 +40,21 @@ class Answer:
     """One streamed answer.
 
     Args:
-        kind: ``"text"`` for content, ``"tools"`` for the arguments of one tool call.
+        kind: ``"text"`` for content, ``"json"`` for content that is a JSON object, ``"tools"`` for the arguments of one tool call.
         chunks: Pieces that the text or the arguments come in; the chunks with role, finish_reason and usage are not counted.
         size: Characters of one piece.
         gap_ms: Milliseconds between two pieces, each a write of its own; 0 sends everything in one.
         held: After half of its pieces a dripping answer stops until the server is told to go on.
-        padded: Each chunk ends with random letters in a field ``obfuscation``, as OpenAI and CometAPI send it.
+        padded: Each chunk ends with random letters in a field ``obfuscation``, as OpenAI and CometAPI send it: no two are the same
+            around their text.
     """
 
-    kind: Literal["text", "tools"] = "text"
+    kind: Literal["text", "json", "tools"] = "text"
     chunks: int = 200
     size: int = 5
     gap_ms: int = 0
     held: bool = False
-    padded: bool = False
+    padded: bool = True
 
     @property
     def name(self) -> str:
@@ -63,15 +64,14 @@ class Answer:
     @cache  # a handful of answers, each wanted for every request
     def named(cls, name: str) -> Answer:
         kind, chunks, size, gap_ms, held, padded = name.split("-")
-        return cls(
-            "tools" if kind == "tools" else "text", int(chunks), int(size), int(gap_ms), held == "1", padded == "1"
-        )
+        known: dict[str, Literal["text", "json", "tools"]] = {"text": "text", "json": "json", "tools": "tools"}
+        return cls(known[kind], int(chunks), int(size), int(gap_ms), held == "1", padded == "1")
 
     @cached_property
     def text(self) -> str:
-        """The whole text, or the whole arguments, which are JSON."""
+        """The whole text, or the whole arguments; these, and a text of the kind ``"json"``, are an object with one text."""
         length = self.chunks * self.size
-        before, after = ('{"text": "', '"}') if self.kind == "tools" else ("", "")
+        before, after = ('{"text": "', '"}') if self.kind != "text" else ("", "")
         room = max(length - len(before) - len(after), 0)
         return before + (_PASSAGE * (room // len(_PASSAGE) + 1))[:room] + after
 

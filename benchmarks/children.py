@@ -111,6 +111,8 @@ def measure(scenario: Scenario, line: Measurement, certificate: Certificate, fol
     result = run_job(line.job, certificate, tls=line.tls, folder=folder)
     if scenario.unit == "stream":
         return result["bytes_per_stream"] / 1024
+    if scenario.unit == "opening":
+        return result["opening"] / result["answers"] * 1e6
     counted = result["answers"] * (Answer.named(line.job.answer).chunks if scenario.unit == "token" else 1)
     return result["cpu"] / counted * 1e6
 

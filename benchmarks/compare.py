@@ -22,10 +22,10 @@ from benchmarks.report import UNITS, three_digits
 from benchmarks.scenarios import Measurement, Scenario, scenarios
 
 # Measured unless other scenarios are named: what most users' time goes to, and nothing that takes minutes.
-_DEFAULT = ("drip", "drip-padded", "burst", "burst-padded", "short", "open5000", "long", "tools", "import")
+_DEFAULT = ("drip", "drip-plain", "burst", "burst-plain", "short", "open5000", "long", "tools", "import")
 
 # Times that the requests are sent in scenarios that would be over in a fifth of a second, too short to tell some percent apart.
-_LONGER = {"burst": 8, "burst-padded": 8, "burst-uvloop": 8, "short": 5, "tools": 5}
+_LONGER = {"burst": 8, "burst-plain": 8, "burst-uvloop": 8, "short": 5, "short-tls": 5, "tools": 5}
 
 # A terminal-less log would break every row at 80 columns.
 _WIDTH = 120

@@ -19,6 +19,7 @@ class Job:
         streams: Answers that are read at the same time.
         requests: Answers that each of them reads, one after another.
         loop: ``"asyncio"`` or ``"uvloop"``.
+        warm: The heap is that of a process which has run for a while.
         origin: Where the load server is, ``http://127.0.0.1:PORT``.
     """
 
@@ -27,6 +28,7 @@ class Job:
     streams: int
     requests: int = 1
     loop: str = "asyncio"
+    warm: bool = True
     origin: str = ""
 
     def to_json(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 try:
     import resource
 except ImportError:  # Windows has none
-    resource = None  # type: ignore[assignment]
+    resource = None  # type: ignore[assignment] # a module, or None
 
 
 def raise_open_files() -> int:

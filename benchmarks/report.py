@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
-UNITS = {"token": "µs CPU a token", "request": "µs CPU a request", "stream": "KiB a stream", "import": "ms CPU"}
+UNITS = {
+    "token": "µs CPU a token",
+    "request": "µs CPU a request",
+    "opening": "µs CPU a stream",
+    "stream": "KiB a stream",
+    "import": "ms CPU",
+}
 
 _PACKAGES = ("cometstream", "aiohttp", "orjson", "anyio", "openai", "httpx", "httpx2", "uvloop")
 
@@ -157,7 +163,11 @@ def write_plot(scenarios: list[Scenario], rounds: list[Round], found: dict[str, 
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "cometstream", "font.size": 9})
     from matplotlib import pyplot as plt
 
-    shown = [scenario for scenario in scenarios if scenario.name in ("drip", "burst", "drip-uvloop", "drip-tls")]
+    shown = [
+        scenario
+        for scenario in scenarios
+        if scenario.name in ("drip", "burst", "drip-uvloop", "drip-tls", "drip-plain")
+    ]
     heights = [len(scenario.lines) for scenario in shown]
     figure, axes = plt.subplots(
         len(shown), 1, figsize=(8, 0.27 * sum(heights) + 0.8 * len(shown)), height_ratios=heights, squeeze=False

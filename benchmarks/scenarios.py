@@ -39,14 +39,15 @@ class Scenario:
     Args:
         name: Its name on the command line.
         title: What happens in it.
-        unit: What is counted: ``"token"`` and ``"request"`` divide the CPU by them, ``"stream"`` is memory, ``"import"`` is CPU.
+        unit: What is counted: ``"token"`` and ``"request"`` divide the CPU by them, ``"opening"`` the CPU until all are open by the
+            streams; ``"stream"`` is memory, ``"import"`` is CPU.
         yardstick: The label of the line to which the others are compared.
         lines: What is measured, in the order of the first round.
     """
 
     name: str
     title: str
-    unit: Literal["token", "request", "stream", "import"]
+    unit: Literal["token", "request", "opening", "stream", "import"]
     yardstick: str
     lines: tuple[Measurement, ...]
 
@@ -65,22 +66,32 @@ def scenarios(*, small: bool) -> list[Scenario]:
     """Return all scenarios; `small` ones check that all counts are right and measure nothing of worth."""
     drip = Answer(chunks=20, gap_ms=5) if small else Answer(chunks=200, gap_ms=20)
     burst = Answer(chunks=20 if small else 200)
-    # What OpenAI and CometAPI send: no two chunks are the same around their text.
-    drip_padded, burst_padded = replace(drip, padded=True), replace(burst, padded=True)
+    # Chunks that repeat one another to the byte around their text, as many other servers send them.
+    drip_plain, burst_plain = replace(drip, padded=False), replace(burst, padded=False)
     streams = 10 if small else 100
     short = Answer(chunks=3)
     # Slow enough that a client reads one token at a time from thousands of streams.
     held = Answer(chunks=20, gap_ms=20 if small else 1000, held=True)
-    finishing = replace(held, chunks=6)
+    opening, finishing = replace(held, chunks=2), replace(held, chunks=6)
+    many, most = (100, 200) if small else (5000, 19_000)
     long, brief, single = (Answer(chunks=chunks) for chunks in ((1000 if small else 20_000), 200, 1))
+    # 257 KiB, as long a document as people ask for; the same in pieces that a client which parses it anew for each can bear.
+    partial = Answer("json", chunks=1_000 if small else 65_792, size=4)
+    brief_partial = replace(partial, chunks=1_000)
+    coarse = replace(partial, chunks=60 if small else 4_112, size=64)
     text = Answer("text", chunks=1000 if small else 20_000, size=50)
+    everyone = ("byte counter", "hand-written", *_COMET, *_OPENAI, "litellm")
+    in_one_read = ("byte counter", "hand-written", *_COMET[:2], *_OPENAI, "litellm")
+    ours = ("hand-written", "cometstream")
+    plain_and_tls = (("", False), ("-tls", True))
+    both_loops = (("", "asyncio"), ("-uvloop", "uvloop"))
     return [
         Scenario(
             "drip",
             f"{streams} streams, each of {drip.chunks} tokens written one at a time every {drip.gap_ms} ms",
             "token",
             "hand-written",
-            _peers(("byte counter", "hand-written", *_COMET, *_OPENAI, "litellm"), drip, streams),
+            _peers(everyone, drip, streams),
         ),
         Scenario(
             "drip-uvloop",
@@ -104,18 +115,28 @@ def scenarios(*, small: bool) -> list[Scenario]:
             _peers(("hand-written", *_COMET), drip, streams, loop="uvloop", tls=True),
         ),
         Scenario(
-            "drip-padded",
-            "the tokens of drip, and random letters in every chunk's obfuscation field",
+            "drip-plain",
+            "the tokens of drip in chunks without padding, which repeat one another",
             "token",
             "hand-written",
-            _peers(("byte counter", "hand-written", *_COMET, *_OPENAI, "litellm"), drip_padded, streams),
+            _peers(everyone, drip_plain, streams),
+        ),
+        Scenario(
+            "drip-young",
+            "the same in a process whose heap is young: memory for each read comes from the kernel and goes back",
+            "token",
+            "hand-written",
+            tuple(
+                replace(line, job=line.job and replace(line.job, warm=False))
+                for line in _peers(ours, drip_plain, streams)
+            ),
         ),
         Scenario(
             "burst",
             f"{streams} streams, the {burst.chunks} tokens of each in one write",
             "token",
             "hand-written",
-            _peers(("byte counter", "hand-written", *_COMET[:2], *_OPENAI, "litellm"), burst, streams),
+            _peers(in_one_read, burst, streams),
         ),
         Scenario(
             "burst-uvloop",
@@ -125,25 +146,47 @@ def scenarios(*, small: bool) -> list[Scenario]:
             _peers(("byte counter", "hand-written", *_COMET[:2], "openai create"), burst, streams, loop="uvloop"),
         ),
         Scenario(
-            "burst-padded",
-            "the tokens of burst, and random letters in every chunk's obfuscation field",
+            "burst-plain",
+            "the tokens of burst in chunks without padding",
             "token",
             "hand-written",
-            _peers(("byte counter", "hand-written", *_COMET[:2], *_OPENAI, "litellm"), burst_padded, streams),
+            _peers(in_one_read, burst_plain, streams),
+        ),
+        *(
+            Scenario(
+                f"batch{name}{protocol}",
+                f"a batch of {rows} rows at a time, each of {drip.chunks} tokens, one every {drip.gap_ms} ms"
+                + (", over TLS" if tls else ""),
+                "token",
+                "hand-written",
+                _peers(_BATCH[:2] if tls else _BATCH, drip, rows, tls=tls),
+            )
+            for protocol, tls in plain_and_tls
+            for name, rows in (("", streams), ("1000", 10 * streams))
+        ),
+        *(
+            Scenario(
+                f"rows{name}",
+                f"a batch of answers of 3 tokens, {rows} at a time on connections that are kept",
+                "request",
+                "post + read",
+                _peers(("post + read", "cometstream fan_out"), short, rows, 2 if small else 10_000 // rows),
+            )
+            for name, rows in (("", streams), ("1000", 10 * streams))
         ),
         Scenario(
-            "batch",
-            f"a batch of {streams} rows at a time, each of {drip.chunks} tokens, one every {drip.gap_ms} ms",
+            "transport",
+            f"openai's client over its own transport and over ours: {streams // 4} streams as in drip",
             "token",
-            "hand-written",
-            _peers(_BATCH, drip, streams),
+            "openai create",
+            _peers(("openai create", "openai transport"), drip, streams // 4),
         ),
         Scenario(
-            "batch1000",
-            f"the same with {10 * streams} rows at a time",
+            "transport-burst",
+            f"the same with the {burst.chunks} tokens of each stream in one write",
             "token",
-            "hand-written",
-            _peers(_BATCH, drip, 10 * streams),
+            "openai create",
+            _peers(("openai create", "openai transport"), burst, streams),
         ),
         Scenario(
             "relay",
@@ -159,31 +202,66 @@ def scenarios(*, small: bool) -> list[Scenario]:
             "byte pump",
             _peers(_RELAYS, drip, 10 * streams),
         ),
-        Scenario(
-            "short",
-            "answers of 3 tokens, 20 at a time on connections that are kept",
-            "request",
-            "post + read",
-            _peers(
-                ("post + read", "hand-written", "cometstream", "openai create", "openai aiohttp"),
-                short,
-                20,
-                2 if small else 50,
-            ),
+        *(
+            Scenario(
+                f"short{protocol}",
+                "answers of 3 tokens, 20 at a time on connections that are kept" + (", over TLS" if tls else ""),
+                "request",
+                "post + read",
+                _peers(
+                    (
+                        "post + read",
+                        "hand-written",
+                        "cometstream",
+                        "openai create",
+                        *(() if tls else ("openai aiohttp",)),
+                    ),
+                    short,
+                    20,
+                    2 if small else 50,
+                    tls=tls,
+                ),
+            )
+            for protocol, tls in plain_and_tls
         ),
-        Scenario(
-            "open5000",
-            f"{100 if small else 5000} streams open at once, idle after 10 of 20 tokens; then all of them finish",
-            "stream",
-            "hand-written",
-            _peers(("hand-written", "cometstream"), held, 100 if small else 5000),
+        *(
+            Scenario(
+                f"open5000{protocol}{on}",
+                f"{many} streams open at once, idle after 10 of 20 tokens; then all of them finish"
+                + (", over TLS" if tls else "")
+                + (" on uvloop" if on else ""),
+                "stream",
+                "hand-written",
+                _peers(ours, held, many, loop=loop, tls=tls),
+            )
+            for protocol, tls in plain_and_tls
+            for on, loop in both_loops
         ),
-        Scenario(
-            "finish10000",
-            f"{200 if small else 10_000} streams open at once that all finish, 6 tokens each",
-            "request",
-            "hand-written",
-            _peers(("hand-written", "cometstream"), finishing, 200 if small else 10_000),
+        *(
+            Scenario(
+                f"opening{protocol}{on}",
+                f"{2 * many} streams are opened and bring their first token"
+                + (", over TLS" if tls else "")
+                + (" on uvloop" if on else ""),
+                "opening",
+                "hand-written",
+                _peers(ours, opening, 2 * many, loop=loop, tls=tls),
+            )
+            for protocol, tls in plain_and_tls
+            for on, loop in both_loops
+        ),
+        *(
+            Scenario(
+                f"finish19000{protocol}{on}",
+                f"{most} streams open at once that all finish, 6 tokens each"
+                + (", over TLS" if tls else "")
+                + (" on uvloop" if on else ""),
+                "request",
+                "hand-written",
+                _peers(ours, finishing, most, loop=loop, tls=tls),
+            )
+            for protocol, tls in plain_and_tls
+            for on, loop in both_loops
         ),
         Scenario(
             "long",
@@ -197,7 +275,7 @@ def scenarios(*, small: bool) -> list[Scenario]:
                     (brief, 5 if small else 1_000),
                     (single, 5 if small else 3_000),
                 )
-                for line in _peers(("hand-written", "cometstream"), answer, 1, in_turn)
+                for line in _peers(ours, answer, 1, in_turn)
             ),
         ),
         Scenario(
@@ -206,8 +284,23 @@ def scenarios(*, small: bool) -> list[Scenario]:
             "token",
             "hand-written",
             (
-                *_peers(("hand-written", "cometstream"), text, 1, 1 if small else 3),
+                *_peers(ours, text, 1, 1 if small else 3),
                 *_peers(("hand-written tools", "cometstream tools"), replace(text, kind="tools"), 1, 1 if small else 3),
+            ),
+        ),
+        Scenario(
+            "partials",
+            f"a value of a type as it grows, {partial.chunks * partial.size:,} characters in pieces of {partial.size}; "
+            f"openai's in pieces of {coarse.size}, where a minute becomes seconds",
+            "token",
+            "cometstream",
+            (
+                *_peers(("cometstream", "cometstream partials()"), partial, 1),
+                *(
+                    replace(line, label=f"{line.label}, {brief_partial.chunks} pieces")
+                    for line in _peers(("cometstream partials()",), brief_partial, 1, 5 if small else 60)
+                ),
+                *_peers(("openai stream of a type",), coarse, 1),
             ),
         ),
         Scenario(

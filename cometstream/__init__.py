@@ -30,6 +30,10 @@ from cometstream.errors import (
     InternalServerError,
     InvalidRequestError,
     NotFoundError,
+    OutputCutError,
+    OutputError,
+    OutputInvalidError,
+    OutputRefusedError,
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
@@ -37,6 +41,9 @@ from cometstream.errors import (
     StreamServerError,
     StreamTruncatedError,
     StreamUnterminatedError,
+    ToolCallError,
+    ToolError,
+    ToolStateError,
     UsageError,
 )
 from cometstream.metrics import StreamMetrics, StreamResponse
@@ -56,7 +63,12 @@ from cometstream.views.completion import ChatCompletion, ChatCompletionMessage, 
 from cometstream.views.models import Model
 
 if TYPE_CHECKING:
+    from cometstream.answer.partial_json import PartialJSON
     from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
+    from cometstream.conversation import Conversation
+    from cometstream.partials import Part
+    from cometstream.structured import Schema
+    from cometstream.tools import Tool, ToolRun, resume_tools, run_tools, tool
 
 __all__ = [
     "APIConnectionError",
@@ -79,18 +91,26 @@ __all__ = [
     "CompletionUsage",
     "ConcurrencyChange",
     "ConfigurationError",
+    "Conversation",
     "EmptyStreamError",
     "FanOut",
     "InternalServerError",
     "InvalidRequestError",
     "Model",
     "NotFoundError",
+    "OutputCutError",
+    "OutputError",
+    "OutputInvalidError",
+    "OutputRefusedError",
     "ParameterWarning",
+    "Part",
+    "PartialJSON",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
     "RetryPolicy",
     "SSEParser",
+    "Schema",
     "StreamError",
     "StreamMetrics",
     "StreamResponse",
@@ -98,20 +118,35 @@ __all__ = [
     "StreamTruncatedError",
     "StreamUnterminatedError",
     "Timeouts",
+    "Tool",
     "ToolCall",
+    "ToolCallError",
+    "ToolError",
+    "ToolRun",
+    "ToolStateError",
     "UsageError",
     "__version__",
     "encode_event",
     "fan_out",
+    "resume_tools",
+    "run_tools",
+    "tool",
 ]
 
-_OF_BATCH = frozenset({"BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"})
+# Programs that send one request at a time do not wait for the import of what runs many, and so on.
+_LATE = {
+    **dict.fromkeys(("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"), "cometstream.batch"),
+    "Conversation": "cometstream.conversation",
+    "Part": "cometstream.partials",
+    "PartialJSON": "cometstream.answer.partial_json",
+    "Schema": "cometstream.structured",
+    **dict.fromkeys(("Tool", "ToolRun", "resume_tools", "run_tools", "tool"), "cometstream.tools"),
+}
 
 
 def __getattr__(name: str) -> object:
-    # Programs that send one request at a time do not wait for the import of what runs many.
-    if name in _OF_BATCH:
-        import cometstream.batch
+    if name in _LATE:
+        import importlib
 
-        return getattr(cometstream.batch, name)
+        return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -78,7 +78,7 @@ class Attempts:
         self._on_close = on_close
         self._id = os.urandom(16).hex()
         self._retries = 0
-        self._scope: anyio.CancelScope | None = None  # the wait that is going on
+        self._scope: OpeningClock | anyio.CancelScope | None = None  # the wait that is going on
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -101,17 +101,13 @@ class Attempts:
                 await self._prepare(failure, total_due)
             if self._cancelled:
                 return None
-            clock = OpeningClock(self._clocks, total_due, traced=endpoint.traced)
-            self._scope = clock.scope
+            clock = self._scope = OpeningClock(self._clocks, total_due, traced=endpoint.traced)
             self.made += 1
             payload = None if self._request is None else self._request.payload
             try:
-                with clock:
-                    incoming = await endpoint.send(method, payload, clock, self._id)
-                    self._budget.succeeded()
-                    return incoming
-                if not self._cancelled:
-                    failure = clock.error(endpoint.context.base_url)
+                incoming = await endpoint.send(method, payload, clock, self._id)
+                self._budget.succeeded()
+                return incoming
             except CometError as error:
                 failure = error
             finally:

@@ -1,4 +1,4 @@
-"""What a session is configured with: key, base URL, headers and proxy, checked before anything is sent; and its secrets."""
+"""What a session is configured with: key, base URL and headers, checked before anything is sent; and its secrets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import binascii
 import ipaddress
 import os
 import re
-import urllib.request
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cometstream.answer.sse import DEFAULT_MAX_SIZE
 from cometstream.errors import ConfigurationError
@@ -19,18 +18,18 @@ from cometstream.request.describe import shown
 from cometstream.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "LEAST_SECRET",
     "MAX_EVENT_SIZE",
     "checked_event_size",
     "checked_headers",
     "find_base_url",
     "find_key",
-    "find_proxy",
-    "find_proxy_secrets",
     "find_secrets",
+    "is_loopback",
     "longest_first",
     "merge_headers",
     "standard_headers",
@@ -48,6 +47,9 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSENDABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+# Shells take them off, the env files of Docker and systemd's services do not, and editors make them curly.
+_QUOTES: Final = "\"'`\u2018\u2019\u201c\u201d"
 
 # RFC 9110, 6 to 7.8 and 10.1, and RFC 9112, 6: the fields that say where a message ends, and what the connection does. HTTP
 # itself sets them; a second opinion lets a server read another request than the one that was sent.
@@ -71,8 +73,8 @@ _FRAMING: Final = frozenset(
 # Fields that hold a secret, by their names; those of well-known gateways are api-key, x-api-key and x-goog-api-key.
 _SECRET_NAME: Final = re.compile(r"auth(?!or\b)|cookie|credential|password|secret|token\b|key\b", re.IGNORECASE)
 
-# A shorter text could not be kept secret, and to replace it would spoil messages that contain it by chance.
-_LEAST_SECRET: Final = 4
+LEAST_SECRET: Final = 4
+"""The length of the shortest text that is kept secret: to replace a shorter one would spoil messages that contain it by chance."""
 
 
 def find_key(api_key: str | None) -> tuple[str, str]:
@@ -86,11 +88,18 @@ def find_key(api_key: str | None) -> tuple[str, str]:
         source = "the environment variable COMETAPI_KEY"
         api_key = os.environ.get("COMETAPI_KEY")
         if api_key is None:
-            raise ConfigurationError("there is no API key: set the environment variable COMETAPI_KEY, or pass api_key=")
+            raise ConfigurationError(
+                "there is no API key: set the environment variable COMETAPI_KEY, or pass api_key=. A .env file is not read: "
+                "load_dotenv() of the package python-dotenv does that, or `uv run --env-file .env`"
+            )
     if not isinstance(api_key, str):
         raise ConfigurationError(f"the API key from {source} must be a str; got {type(api_key).__name__}")
     if not api_key.strip():
         raise ConfigurationError(f"the API key from {source} is empty")
+    if api_key.strip()[0] in _QUOTES or api_key.strip()[-1] in _QUOTES:
+        raise ConfigurationError(
+            f"the API key from {source} has quotes around it, which are not part of it: leave them out"
+        )
     if not _KEY.fullmatch(api_key):
         raise ConfigurationError(
             f"the API key from {source} has a space, a line break or another character that keys never have: copy it again"
@@ -126,7 +135,7 @@ def find_base_url(base_url: str | None) -> str:
     path = parts.path.rstrip("/")
     if path.endswith("/chat/completions"):
         raise ConfigurationError(f"the base URL from {source} ends with /chat/completions: {wanted}")
-    if parts.scheme == "http" and not _is_loopback(parts):
+    if parts.scheme == "http" and not is_loopback(parts):
         warnings.warn(
             f"the base URL {base_url} is http: the key and all prompts go over the network in clear text", stacklevel=3
         )
@@ -188,19 +197,7 @@ def find_secrets(headers: Mapping[str, str]) -> set[str]:
             secrets.update(pair.partition("=")[2].strip() for pair in value.split(";"))
         if scheme.lower() == "basic":
             secrets.update(_basic(credentials.strip()))
-    return {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
-
-
-def find_proxy_secrets() -> set[str]:
-    """Return what must not be shown of the proxies in the environment: user names and passwords, also as they are sent."""
-    secrets: set[str] = set()
-    for proxy in urllib.request.getproxies_environment().values():
-        userinfo = proxy.rpartition("@")[0].rpartition("/")[2]
-        user, _, password = userinfo.partition(":")
-        secrets.update((userinfo, password if password else user, unquote(password)))
-        if userinfo:
-            secrets.add(base64.b64encode(unquote(userinfo).encode()).decode())
-    return {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
+    return {secret for secret in secrets if len(secret) >= LEAST_SECRET}
 
 
 def _basic(credentials: str) -> tuple[str, ...]:
@@ -223,55 +220,13 @@ def merge_headers(*layers: Mapping[str, str]) -> dict[str, str]:
     return dict(by_name.values())
 
 
-def find_proxy(base_url: str) -> str | None:
-    """Return the proxy that HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY) names for the base URL.
-
-    Returns:
-        Its URL; None without a proxy, and where NO_PROXY exempts the host.
-
-    Raises:
-        ConfigurationError: It is not an http or https proxy.
-    """
-    proxies = urllib.request.getproxies_environment()
-    parts = urlsplit(base_url)
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or _is_bypassed(parts.netloc, proxies):
-        return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    try:
-        found = urlsplit(proxy)
-        if not found.hostname or found.port == 0:
-            raise ValueError
-    except ValueError:
-        # The message does not show it: it may hold a password.
-        raise ConfigurationError("the proxy in the environment is not a URL: write it as http://host:port") from None
-    if found.scheme not in ("http", "https"):
-        raise ConfigurationError(
-            f"the proxy in the environment is a {found.scheme} proxy; only http and https proxies are supported"
-        )
-    if parts.scheme == "http" and _is_loopback(parts):
-        warnings.warn(
-            f"the base URL {base_url} is on this machine, but HTTP_PROXY sends the key and all prompts to a proxy in clear text: "
-            f"set NO_PROXY={f'[{parts.hostname}]' if ':' in str(parts.hostname) else parts.hostname}",
-            stacklevel=3,
-        )
-    return proxy
-
-
-def _is_bypassed(netloc: str, proxies: Mapping[str, str]) -> bool:
-    bypass: Callable[[str, Mapping[str, str]], bool] = vars(urllib.request)[
-        "proxy_bypass_environment"
-    ]  # not in the stubs
-    return bypass(netloc, proxies)
-
-
 def standard_headers(key: str) -> dict[str, str]:
     """Return the headers of every request."""
     return {"Authorization": f"Bearer {key}", "User-Agent": f"cometstream/{__version__}"}
 
 
-def _is_loopback(parts: SplitResult) -> bool:
+def is_loopback(parts: SplitResult) -> bool:
+    """Whether a URL's host is this machine."""
     host = parts.hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -5,7 +5,10 @@
     CometError                        the root; picklable and copyable
     ├── InvalidRequestError           also ValueError; the request does not match the specification, nothing was sent
     ├── ConfigurationError            also ValueError; a key, base URL, header or option cannot be used, nothing was sent
+    │   └── ToolStateError            a saved state of a run with tools was changed, or another version wrote it
     ├── UsageError                    also RuntimeError; a closed session, two readers at once, a stream not entered
+    ├── ToolError                     raised by a tool: its message is what the model is told
+    ├── ToolCallError                 the model's tool calls cannot be run, and it was corrected often enough
     ├── APIConnectionError            also ConnectionError; there was no answer
     │   └── APITimeoutError           also TimeoutError; one of the four clocks, named by .clock
     ├── APIStatusError                an HTTP status other than 2xx; itself for 3xx, 402, 408, 409, 413, 422 ...
@@ -15,6 +18,10 @@
     │   ├── NotFoundError             404
     │   ├── RateLimitError            429
     │   └── InternalServerError       5xx
+    ├── OutputError                   an answer that is not the value that response_format asked for; .value is what came of it
+    │   ├── OutputRefusedError        the model refused; .refusal has its words
+    │   ├── OutputCutError            also StreamError; length, content_filter, or the connection was cut
+    │   └── OutputInvalidError        also ValueError; .problems has each place that is wrong
     └── StreamError                   a 2xx answer that did not end well
         ├── ProtocolError             bytes that are not the protocol; .raw holds them
         ├── StreamServerError         an error frame inside the stream; .status and .code where it has them
@@ -44,6 +51,10 @@ __all__ = [
     "InternalServerError",
     "InvalidRequestError",
     "NotFoundError",
+    "OutputCutError",
+    "OutputError",
+    "OutputInvalidError",
+    "OutputRefusedError",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
@@ -51,6 +62,9 @@ __all__ = [
     "StreamServerError",
     "StreamTruncatedError",
     "StreamUnterminatedError",
+    "ToolCallError",
+    "ToolError",
+    "ToolStateError",
     "UsageError",
 ]
 
@@ -120,6 +134,21 @@ class InvalidRequestError(CometError, ValueError):
 
 class ConfigurationError(CometError, ValueError):
     """A key, base URL, header, proxy or option cannot be used as it was given; nothing was sent."""
+
+
+class ToolStateError(ConfigurationError):
+    """A saved state of a run with tools was changed since it was made, or another version wrote it; nothing was run."""
+
+
+class ToolError(CometError):
+    """Raised by a tool of yours: the message is what the model is told in place of a result.
+
+    Every other exception of a tool is told to the model without its words.
+    """
+
+
+class ToolCallError(CometError):
+    """The model called tools that do not exist, or with arguments that do not validate, more often than was allowed."""
 
 
 class UsageError(CometError, RuntimeError):
@@ -288,3 +317,49 @@ class EmptyStreamError(StreamError):
 
     def __init__(self, message: str, *, retryable: bool = True, **kwargs: Any) -> None:
         super().__init__(message, retryable=retryable, **kwargs)
+
+
+class OutputError(CometError):
+    """The answer is not the value that ``response_format`` asked for.
+
+    Attributes:
+        value: The value as far as it came and was valid; None where nothing came.
+    """
+
+    public_message = "the answer has not the form that was asked for"
+    value: Any = None
+
+
+class OutputRefusedError(OutputError):
+    """The model refused to answer.
+
+    Attributes:
+        refusal: Its words.
+    """
+
+    public_message = "the model refused to answer"
+    code = "output_refused"
+    refusal: str = ""
+
+
+class OutputCutError(OutputError, StreamError):
+    """The answer ended before its value did: it was too long, filtered, or the connection was cut.
+
+    Attributes:
+        finish_reason: Why the answer ended, ``"length"`` or ``"content_filter"``; None where it does not say.
+    """
+
+    public_message = "the answer was cut off"
+    code = "output_cut"
+    finish_reason: str | None = None
+
+
+class OutputInvalidError(OutputError, ValueError):
+    """The answer is no JSON, or does not match what was asked for.
+
+    Attributes:
+        problems: What is wrong, each as ``"path: what is wrong"``.
+    """
+
+    code = "output_invalid"
+    problems: tuple[str, ...] = ()

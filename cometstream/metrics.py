@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cometstream.views.chunks import CompletionUsage
+    from cometstream.views.cost import CostSource
 
 __all__ = ["StreamMetrics", "StreamResponse"]
 
@@ -33,6 +34,8 @@ class StreamMetrics:
         chunks: Chunks handed to the caller.
         bytes: Bytes of body received in the last attempt.
         usage: Token counts as reported; None where the server reported none.
+        cost: What the answer cost in US dollars; None where nobody says.
+        cost_source: Who says so, as in ``completion.cost_source``.
     """
 
     request_id: str | None
@@ -42,6 +45,8 @@ class StreamMetrics:
     chunks: int
     bytes: int
     usage: CompletionUsage | None
+    cost: float | None
+    cost_source: CostSource
 
     def __init__(
         self,
@@ -52,6 +57,8 @@ class StreamMetrics:
         chunks: int,
         bytes: int,  # noqa: A002 - the field's name
         usage: CompletionUsage | None,
+        cost: float | None = None,
+        cost_source: CostSource = "unknown",
     ) -> None:
         # What the decorator would write sets each field by a call of its own: half as much again.
         self.__dict__.update(
@@ -62,4 +69,6 @@ class StreamMetrics:
             chunks=chunks,
             bytes=bytes,
             usage=usage,
+            cost=cost,
+            cost_source=cost_source,
         )

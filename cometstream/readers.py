@@ -14,7 +14,7 @@ import orjson
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.smooth import Smoother
-from cometstream.answer.sse import Comment, encode_event
+from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, StreamServerError
 from cometstream.policy import is_seconds
 from cometstream.request.describe import shown
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cometstream.answer.events import StreamEvent
     from cometstream.answer.machine import Answer
 
-__all__ = ["HEARTBEAT", "EventReader", "RelayReader", "TextReader", "checked_smoother"]
+__all__ = ["HEARTBEAT", "EventReader", "FrameReader", "RelayReader", "TextReader", "checked_smoother"]
 
 HEARTBEAT: Final = b": keep-alive\n\n"
 """What is sent where nothing else is to be sent: a comment, which every reader of event streams passes over."""
@@ -241,6 +241,36 @@ class RelayReader:
         answer = self._answer()
         assert answer is not None  # the item came from it
         return answer.wire
+
+
+class FrameReader:
+    """Yields the server's events as somebody writes them, all that have come at a time."""
+
+    __slots__ = ("_answer", "_next", "_write")
+
+    def __init__(
+        self,
+        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
+        answer: Callable[[], Answer | None],
+        write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes],
+    ) -> None:
+        self._next = next_item
+        self._answer = answer
+        self._write = write
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        item: ChatCompletionChunk | Comment | None = await self._next()
+        answer, write = self._answer(), self._write
+        assert answer is not None  # the item came from it
+        # Each chunk is let go once it is written: hundreds that live on together have the garbage collector look at all there is.
+        written: list[bytes] = []
+        while item is not None:
+            written.append(write(item, None) if isinstance(item, Comment) else write(answer.event, item))
+            item = answer.next()
+        return written[0] if len(written) == 1 else b"".join(written)
 
 
 def _at_hand(answer: Answer | None) -> ChatCompletionChunk | Comment | None:

@@ -16,32 +16,38 @@ from cometstream.config import (
     checked_headers,
     find_base_url,
     find_key,
-    find_proxy,
-    find_proxy_secrets,
     find_secrets,
     longest_first,
     merge_headers,
     standard_headers,
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
+from cometstream.network import checked_tls, find_proxy, find_proxy_secrets
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
-from cometstream.request.chat import asks_for_usage, chat_request, checked_fallbacks
+from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import Endpoint
-from cometstream.transport.pool import Pool
+from cometstream.transport.pool import Pool, running_loop
+from cometstream.views.cost import Prices
 from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
+    from ssl import SSLContext
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
-    from cometstream.request.params import ChatParams, MessageParam
+    from cometstream.catalog import Balance, Catalog
+    from cometstream.partials import GrowingOutput
+    from cometstream.request.params import MessageParam, OtherChatParams, ResponseFormatParam
+    from cometstream.structured import Schema
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+    from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
 
@@ -80,6 +86,14 @@ class CometSession:
         max_event_size: The largest event or JSON answer in bytes that is taken from a server, 1,024 or more. A larger one ends the
             stream with a ``ProtocolError``. All streams of the session together may hold 8 times as much of unfinished events.
             Raise it where one event carries, say, a long video.
+        ssl: What the server's certificate is checked by: an ``ssl.SSLContext``, or the path of a file or folder with the
+            certificates of the authorities to trust, such as your company's. None trusts the system's, or those that
+            ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name.
+        proxy: The URL of an http or https proxy, with user and password in any characters: ``http://user:p@ss@host:3128``. None
+            uses no proxy; not given is ``HTTPS_PROXY`` (``HTTP_PROXY``, ``ALL_PROXY``), but for the hosts in ``NO_PROXY``.
+
+    Attributes:
+        prices: The prices that answers' ``cost`` goes by; none before ``catalog()`` was called.
 
     Raises:
         ConfigurationError: There is no key, or an option cannot be used.
@@ -97,7 +111,11 @@ class CometSession:
         client: Client | None = None,
         validate: bool = True,
         max_event_size: int = MAX_EVENT_SIZE,
+        ssl: SSLContext | str | PathLike[str] | None = None,
+        proxy: str | NotGiven | None = NOT_GIVEN,
     ) -> None:
+        if client is not None and not (ssl is None and isinstance(proxy, NotGiven)):
+            raise ConfigurationError("ssl= and proxy= are for the session's own connections: give them to your client")
         key, source = find_key(api_key)
         self.base_url = find_base_url(base_url)
         self.clocks = Clocks().with_(timeouts)
@@ -106,20 +124,21 @@ class CometSession:
             raise ConfigurationError(f"validate must be True or False; got {shown(validate)}")
         self.validate = validate
         self.max_event_size = checked_event_size(max_event_size)
+        self.prices = Prices()
+        self._catalog: Catalog | None = None
         self._backlog = Backlog(_STREAMS_AT_THEIR_LARGEST * self.max_event_size)
-        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"))
+        self._pool = Pool(max_connections, client, secure=self.base_url.startswith("https:"), tls=checked_tls(ssl))
         self._key = key
         self._headers = merge_headers(standard_headers(key), checked_headers(headers))
         self._context = ErrorContext(
             self.base_url,
             source,
-            longest_first([key], find_proxy_secrets(), find_secrets(client.headers) if client is not None else ()),
+            longest_first([key], find_proxy_secrets(proxy), find_secrets(client.headers) if client is not None else ()),
         )
-        self._proxy = find_proxy(self.base_url) if client is None else None
+        self._proxy = find_proxy(self.base_url, proxy if client is None else None)
         self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._closed = False
-        self._on_close: set[Callable[[], None]] = set()
 
     def __repr__(self) -> str:
         return f"<CometSession {self.base_url}{' closed' if self._closed else ''}>"
@@ -140,9 +159,15 @@ class CometSession:
             The pool is closed all the same.
         """
         self._closed = True
-        while self._on_close:
-            self._on_close.pop()()
         await self._pool.aclose()
+
+    def close_soon(self) -> None:
+        """Close the pool and all open streams without waiting: each event loop closes its own connections when it runs next.
+
+        For finalizers and programs that are not asynchronous; a second call does nothing.
+        """
+        self._closed = True
+        self._pool.close_soon()
 
     @property
     def closed(self) -> bool:
@@ -152,11 +177,12 @@ class CometSession:
     def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have `aclose` call a function first, for example to end work that uses this session.
 
+        The function is called in the event loop that runs now: when that runs next, where `aclose` is called in another one.
+
         Returns:
             A function that takes this back.
         """
-        self._on_close.add(callback)
-        return lambda: self._on_close.discard(callback)
+        return self._pool.on_close(callback)
 
     def stream(
         self,
@@ -172,8 +198,10 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        **params: Unpack[ChatParams],
-    ) -> ChatStream:
+        query: str = "",
+        response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
+        **params: Unpack[OtherChatParams],
+    ) -> ChatStream[AskedT]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
 
         Args:
@@ -192,6 +220,10 @@ class CometSession:
             split_think: Take text between ``<think>`` and ``</think>`` at the beginning of the answer for reasoning: it reads as
                 ``reasoning``, and ``content`` begins after it. For servers that do not separate the two themselves.
             max_event_size: As the session's, for this call.
+            query: What to add to the URL behind ``?``, as it is written there: ``"api-version=1"``.
+            response_format: A pydantic model, a dataclass, a TypedDict, or any type that pydantic's TypeAdapter takes: the answer
+                is JSON of that type, ``partials()`` yields it as it grows, and ``completion.parsed`` is the checked value. A
+                ``Schema`` of one says more. Or the wire's own form.
             **params: The wire's parameters by their names; None means not given.
         Returns:
             The stream.
@@ -205,8 +237,9 @@ class CometSession:
             POST /v1/chat/completions.
         """
         return self._chat(
-            {"model": model, "messages": messages, "stream": True, **params},
-            extra_body,
+            *self._request(
+                {"model": model, "messages": messages, "stream": True, **params}, extra_body, response_format
+            ),
             timeouts=timeouts,
             retry=retry,
             headers=headers,
@@ -215,6 +248,7 @@ class CometSession:
             fallback_models=fallback_models,
             split_think=split_think,
             max_event_size=max_event_size,
+            query=query,
         )
 
     async def complete(
@@ -229,8 +263,10 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
-        **params: Unpack[ChatParams],
-    ) -> ChatCompletion:
+        query: str = "",
+        response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
+        **params: Unpack[OtherChatParams],
+    ) -> ChatCompletion[AskedT]:
         """Send one request in the route's synchronous form and return the completion.
 
         A proxy may cut an answer that is silent for long. ``stream(...)`` with ``until_done()`` returns the same completion and
@@ -246,6 +282,8 @@ class CometSession:
             extra_body: As ``stream``.
             split_think: As ``stream``.
             max_event_size: As the session's, for this call.
+            query: As ``stream``.
+            response_format: As ``stream``.
             **params: As ``stream``.
         Returns:
             The completion, as the server wrote it.
@@ -256,18 +294,61 @@ class CometSession:
         Source:
             POST /v1/chat/completions without ``stream``.
         """
-        body = {"model": model, "messages": messages, **params}
         async with self._chat(
-            body,
-            extra_body,
+            *self._request({"model": model, "messages": messages, **params}, extra_body, response_format),
             timeouts=timeouts,
             retry=retry,
             headers=headers,
             fallback_models=fallback_models,
             split_think=split_think,
             max_event_size=max_event_size,
+            query=query,
         ) as stream:
-            return await stream.until_done()
+            completion = await stream.until_done()
+            completion.request_id = stream.response.request_id or completion.request_id
+            return completion
+
+    def forward(
+        self,
+        body: bytes,
+        *,
+        timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
+        retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
+        fallback_models: Sequence[str] = (),
+    ) -> ChatStream:
+        """Return a request that another client wrote as a stream: its bytes are sent as they are, unchecked.
+
+        Both forms of the route are read as a stream; the synchronous one has a single frame, its document. ``stream.frames()``
+        gives the server's own bytes.
+
+        Args:
+            body: The request's body, a JSON object.
+            timeouts: As ``stream``.
+            retry: As ``stream``.
+            headers: As ``stream``.
+            query: What stands behind ``?`` in the URL, as it is written there.
+            fallback_models: As ``stream``.
+        Raises:
+            InvalidRequestError: The body is not a JSON object.
+            ConfigurationError: An option of the call cannot be used.
+            UsageError: The session is closed.
+        Cancellation:
+            Nothing is awaited.
+        Source:
+            POST /v1/chat/completions.
+        """
+        if self._closed:
+            raise UsageError(_CLOSED)
+        return self._chat(
+            encoded_request(body),
+            timeouts=timeouts,
+            retry=retry,
+            headers=headers,
+            query=query,
+            fallback_models=fallback_models,
+        )
 
     async def models(
         self,
@@ -275,6 +356,7 @@ class CometSession:
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
+        query: str = "",
     ) -> list[Model]:
         """Return the models that the endpoint serves.
 
@@ -282,6 +364,7 @@ class CometSession:
             timeouts: As ``stream``.
             retry: As ``stream``.
             headers: As ``stream``.
+            query: As ``stream``.
         Raises:
             APIStatusError: The server answered with a status other than 2xx.
             APIConnectionError: There was no answer.
@@ -291,9 +374,81 @@ class CometSession:
         Source:
             GET /v1/models.
         """
+        document = await self._document(self._endpoint(_route("/models", query), {}, headers), timeouts, retry)
+        listed = document.get("data") if isinstance(document, dict) else document
+        if not isinstance(listed, list):
+            raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
+        return [Model(model) for model in list_of_dicts(listed)]
+
+    async def catalog(
+        self,
+        *,
+        refresh: bool = False,
+        timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
+        retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
+    ) -> Catalog:
+        """Return the gateway's catalogue: its models by id, with their prices, context length and routes.
+
+        It is read once and kept for a day. From then on the answers of this session have a ``cost``, also those under way.
+
+        Args:
+            refresh: Read it again, however new it is.
+            timeouts: As ``stream``.
+            retry: As ``stream``.
+        Raises:
+            ConfigurationError: An argument cannot be used.
+            CometError: As ``models``.
+        Cancellation:
+            Safe at any point.
+        Source:
+            GET /api/models on the same host, not below ``/v1``. It needs no key, and is sent none.
+        """
+        if not isinstance(refresh, bool):
+            raise ConfigurationError(f"refresh must be True or False; got {shown(refresh)}")
+        # Programs that ask for no prices do not wait for the import.
+        from cometstream.catalog import catalog_url, read_catalog
+
+        if self._catalog is None or refresh or not self._catalog.is_fresh:
+            endpoint = self._endpoint("/models", {}, {}).elsewhere(catalog_url(self.base_url), without="Authorization")
+            document = await self._document(endpoint, timeouts, retry)
+            self._catalog = read_catalog(document, endpoint.url)
+            self.prices.update(self._catalog.prices)
+        return self._catalog
+
+    async def balance(
+        self,
+        *,
+        timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
+        retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
+    ) -> Balance:
+        """Return what is left of the money that the key may spend, and what was spent, in US dollars.
+
+        Args:
+            timeouts: As ``stream``.
+            retry: As ``stream``.
+        Raises:
+            CometError: As ``models``.
+        Cancellation:
+            Safe at any point.
+        Source:
+            GET /v1/dashboard/billing/subscription and /v1/dashboard/billing/usage.
+        """
+        from cometstream.catalog import read_balance  # as in `catalog`
+
+        endpoints = [self._endpoint(f"/dashboard/billing/{route}", {}, {}) for route in ("subscription", "usage")]
+        subscription, usage = [await self._document(endpoint, timeouts, retry) for endpoint in endpoints]
+        return read_balance(subscription, usage, endpoints[0].url)
+
+    async def _document(
+        self,
+        endpoint: Endpoint,
+        timeouts: Timeouts | NotGiven | None,
+        retry: RetryPolicy | int | NotGiven | None,
+    ) -> Any:
+        """Return the JSON document of a route that does not stream, where it is not an error."""
         if self._closed:
             raise UsageError(_CLOSED)
-        endpoint = self._endpoint("/models", {}, headers)
+        running_loop()
         attempts = Attempts(
             endpoint,
             None,
@@ -303,30 +458,42 @@ class CometSession:
             on_close=self.on_close,
         )
         document = await attempts.document()
-        listed = document.get("data") if isinstance(document, dict) else document
-        if not isinstance(listed, list):
-            error = read_error(document)
-            if error is not None:
-                raise endpoint.context.frame_error(error, started=False)
-            raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
-        return [Model(model) for model in list_of_dicts(listed)]
+        listed = document.get("data") if isinstance(document, dict) else None
+        error = read_error(document) if isinstance(document, dict) and not isinstance(listed, list) else None
+        if error is not None:
+            raise endpoint.context.frame_error(error, started=False)
+        return document
+
+    def _request(
+        self, params: dict[str, Any], extra_body: Mapping[str, Any] | None, response_format: object
+    ) -> tuple[ChatRequest, GrowingOutput[Any] | None]:
+        if self._closed:
+            raise UsageError(_CLOSED)
+        output = None
+        problems: Sequence[str] = ()
+        if response_format is not None:
+            # Programs that want text do not wait for the import.
+            from cometstream.structured import read_response_format
+
+            params["response_format"], output, problems = read_response_format(response_format)
+        request = chat_request(params, extra_body=extra_body, validate=self.validate, stacklevel=3, problems=problems)
+        return request, output
 
     def _chat(
         self,
-        params: dict[str, Any],
-        extra_body: Mapping[str, Any] | None,
+        request: ChatRequest,
+        output: GrowingOutput[Any] | None = None,
         *,
         timeouts: Timeouts | NotGiven | None,
         retry: RetryPolicy | int | NotGiven | None,
         headers: Mapping[str, str] | None,
+        query: str = "",
         pace: float = 0.0,
         on_incomplete: Literal["raise", "return"] = "raise",
         fallback_models: Sequence[str],
-        split_think: bool,
-        max_event_size: int | NotGiven,
-    ) -> ChatStream:
-        if self._closed:
-            raise UsageError(_CLOSED)
+        split_think: bool = False,
+        max_event_size: int | NotGiven = NOT_GIVEN,
+    ) -> ChatStream[Any]:
         clocks, policy = self.clocks.with_(timeouts), self._policy(retry)
         if not is_seconds(pace):
             raise ConfigurationError(f"pace must be seconds, 0 or more; got {shown(pace)}")
@@ -337,9 +504,9 @@ class CometSession:
         if isinstance(max_event_size, NotGiven):
             max_event_size = self.max_event_size
         fallbacks = checked_fallbacks(fallback_models)
-        request = chat_request(params, extra_body=extra_body, validate=self.validate, stacklevel=3)
-        streamed = params.get("stream") is True
-        endpoint = self._endpoint("/chat/completions", _STREAM if streamed else _COMPLETE, headers)
+        streamed = request.streamed
+        route = _route("/chat/completions", query)
+        endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
         attempts = Attempts(
             endpoint,
             request,
@@ -364,7 +531,9 @@ class CometSession:
             clocks=clocks,
             on_incomplete=on_incomplete,
             pace=pace,
-            usage_asked=asks_for_usage(params, extra_body),
+            usage_asked=request.usage_asked,
+            output=output,
+            prices=self.prices,
         )
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
@@ -388,6 +557,19 @@ class CometSession:
             proxy=self._proxy,
             context=context,
         )
-        if not own:
+        if not own and "?" not in route:
             self._endpoints[key] = endpoint
         return endpoint
+
+
+def _route(path: str, query: object) -> str:
+    """Return a route with a caller's query.
+
+    Raises:
+        ConfigurationError: It cannot stand in a URL.
+    """
+    if not isinstance(query, str) or not query.isascii() or not query.isprintable() or " " in query or "#" in query:
+        raise ConfigurationError(
+            f"query must be as it is written in a URL, such as 'api-version=1'; got {shown(query)}"
+        )
+    return f"{path}?{query}" if query else path

@@ -9,28 +9,31 @@ from __future__ import annotations
 import asyncio
 import math
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
-from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.budget import Budget
 from cometstream.errors import CometError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
-from cometstream.readers import EventReader, RelayReader, TextReader
+from cometstream.readable import Readable
 from cometstream.transport.incoming import Interrupted
+from cometstream.transport.pool import running_loop
 from cometstream.transport.timer import ReadTimer
 from cometstream.views.chunks import ChatCompletionChunk
+from cometstream.views.output import ParsedT_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
 
-    from cometstream.answer.machine import Answer, Outcome
+    from cometstream.answer.machine import Answer
     from cometstream.answer.sse import Comment
+    from cometstream.answer.states import Outcome
+    from cometstream.partials import GrowingOutput
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming
     from cometstream.views.completion import ChatCompletion
+    from cometstream.views.cost import Prices
 
 __all__ = ["ChatStream"]
 
@@ -45,7 +48,7 @@ _LEFT: Final = (
 _TWO_READERS: Final = "another task is reading or opening this stream: one reader at a time"
 
 
-class ChatStream:
+class ChatStream(Readable[ParsedT_co]):
     """One streamed answer: enter it with ``async with``, then iterate.
 
     ``async for chunk in stream`` yields ``ChatCompletionChunk`` objects. ``text()``, ``events()`` and ``relay()`` are other ways to
@@ -58,6 +61,8 @@ class ChatStream:
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
         pace: Seconds that arrivals may gather between two reads.
         usage_asked: The caller asked for the usage, so that it is relayed, too.
+        output: What ``response_format`` asked for, where that is JSON.
+        prices: What the completion's ``cost`` goes by; None for no prices.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -83,7 +88,9 @@ class ChatStream:
         "_make_answer",
         "_on_incomplete",
         "_outcome",
+        "_output",
         "_pace",
+        "_prices",
         "_refusal",
         "_state",
         "_time",
@@ -102,12 +109,16 @@ class ChatStream:
         on_incomplete: Literal["raise", "return"] = "raise",
         pace: float = 0.0,
         usage_asked: bool = True,
+        output: GrowingOutput[ParsedT_co] | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self._connect = connect
+        self._output = output
         self._make_answer = make_answer
         self._clocks = clocks
         self._on_incomplete = on_incomplete
         self._pace = pace
+        self._prices = prices
         self._usage_asked = usage_asked
         # "left" is closed by the end of its block; "closed" is everything else that closed it, the stop button above all.
         self._state: Literal["new", "open", "ended", "left", "closed"] = "new"
@@ -126,7 +137,7 @@ class ChatStream:
     async def __aenter__(self) -> Self:
         if self._state != "new":
             raise UsageError("this stream was entered before: call session.stream() again for another request")
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._time = self._loop.time
         self._entered = self._time()
         self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total
@@ -165,9 +176,11 @@ class ChatStream:
         self._close("cancelled")
 
     @property
-    def completion(self) -> ChatCompletion:
+    def completion(self) -> ChatCompletion[ParsedT_co]:
         """The completion as far as its chunks were handed over."""
-        return Accumulator().completion if self._answer is None else self._answer.completion
+        completion = self._accumulator().completion if self._answer is None else self._answer.completion
+        completion.prices = self._prices
+        return completion if self._output is None else completion.asking_for(self._output)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -200,6 +213,8 @@ class ChatStream:
         began, answer = self._entered, self._answer
         first = None if answer is None else answer.first_content
         until = self._left or (0.0 if began is None else self._time())
+        completion = self.completion
+        cost = completion.cost
         return StreamMetrics(
             request_id=None if answer is None else self._incoming.request_id,
             attempts=self._connect.made,
@@ -207,7 +222,9 @@ class ChatStream:
             duration=until - (began or 0.0),
             chunks=0 if answer is None else answer.chunks,
             bytes=0 if answer is None else self._incoming.bytes,
-            usage=self.completion.usage,
+            usage=completion.usage,
+            cost=cost,
+            cost_source="unknown" if cost is None else completion.cost_source,
         )
 
     def __repr__(self) -> str:
@@ -215,58 +232,6 @@ class ChatStream:
 
     def __aiter__(self) -> Self:
         return self
-
-    def text(self, *, smooth: float | None = None, by: Literal["word", "grapheme"] = "word") -> TextReader:
-        """Iterate the first choice's text.
-
-        Args:
-            smooth: Seconds over which a burst may be spread for a display, which is never later than that; None yields texts as
-                they came.
-            by: What a smooth piece is: a word, which in scripts without spaces is a character, or always a character.
-        """
-        return TextReader(self._pull, smooth, by, lambda: self._state in ("left", "closed"))
-
-    def events(self, *, chunks: bool = True) -> EventReader:
-        """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest.
-
-        Args:
-            chunks: Give each chunk as an event, too, before those that tell what it added.
-        """
-        return EventReader(partial(self._pull, comments=True), lambda: self._answer, chunks)
-
-    def relay(self, *, heartbeat: float | None = None) -> RelayReader:
-        """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
-
-        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised. The chunk with
-        the usage is left out unless you asked for it. ``cometstream.relay`` does more, from before the answer's head on.
-
-        Args:
-            heartbeat: Seconds of silence after which a comment is sent, so that proxies keep the connection; None for no comments.
-        """
-        return RelayReader(
-            partial(self._pull, comments=True),
-            lambda: self._answer,
-            lambda: (self._outcome, self._failure),
-            heartbeat,
-            self._usage_asked,
-        )
-
-    async def until_done(self) -> ChatCompletion:
-        """Read to the end and return the completion.
-
-        Raises:
-            CometError: As iterating.
-        Cancellation:
-            Safe; what was read stays in ``completion``.
-        """
-        try:
-            while True:
-                await self._pull()
-                # Nobody wants to see the chunks: what has arrived is added up at once.
-                assert self._answer is not None  # it gave the chunk
-                self._answer.skim()
-        except StopAsyncIteration:
-            return self.completion
 
     @overload
     async def _pull(self) -> ChatCompletionChunk: ...
@@ -347,7 +312,7 @@ class ChatStream:
                     self._refusal = None if error is failure else error
                     answer.give_up()
                 return
-            failure.partial = answer.completion
+            failure.partial = self.completion
         self._outcome = answer.outcome if self._refusal is None else "error"
         self._state = "ended"
         try:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from hypothesis import settings
+from support.ways import as_if_aiohttp_were_unknown
 
 # No deadline: a shared machine may stop for any time. The same examples each time: a test that fails is seen to fail again.
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -11,6 +12,13 @@ settings.register_profile("search", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 _READ_BY_SESSIONS = ("COMETAPI_KEY", "COMETAPI_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def _unknown_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With COMETSTREAM_TESTS=unknown-aiohttp the suite runs as with a version of aiohttp that the library does not know."""
+    if os.environ.get("COMETSTREAM_TESTS") == "unknown-aiohttp":
+        as_if_aiohttp_were_unknown(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

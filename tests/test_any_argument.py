@@ -27,6 +27,8 @@ SESSION = (
     "client",
     "validate",
     "max_event_size",
+    "ssl",
+    "proxy",
 )
 CALL = ("timeouts", "retry", "headers", "fallback_models", "extra_body", "split_think", "max_event_size")
 STREAM = (*CALL, "pace", "on_incomplete")

@@ -257,7 +257,7 @@ async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> Non
         async def __call__(self, failure: CometError | None, total_due: float) -> Incoming:
             response = await client.get(server.base_url, headers={"Authorization": "Bearer none"})
             await stream.aclose()
-            return Incoming(response, None, 0.0)
+            return Incoming(response, ErrorContext(server.base_url, "", ()), 0.0)
 
         def cancel(self) -> None:
             """Too late: the attempt is open."""

@@ -14,7 +14,6 @@ from cometstream.config import (
     checked_headers,
     find_base_url,
     find_key,
-    find_proxy,
     merge_headers,
     standard_headers,
 )
@@ -167,24 +166,6 @@ def test_http_to_another_host_warns_at_the_callers_line(given: str) -> None:
     assert [warning.filename for warning in caught] == [__file__]
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_http_to_this_machine_through_a_proxy_warns_at_the_callers_line(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://user:hunter2@p:3128")
-    with pytest.warns(UserWarning, match="to a proxy in clear text: set NO_PROXY=") as caught:
-        CometSession(api_key="sk-a", base_url=f"http://{host}:8080/v1")
-    assert [warning.filename for warning in caught] == [__file__]
-    assert "hunter2" not in str(caught[0].message)
-    monkeypatch.setenv("NO_PROXY", str(caught[0].message).rpartition("NO_PROXY=")[2])
-    CometSession(api_key="sk-a", base_url=f"http://{host}:8080/v1")
-
-
-def test_https_to_this_machine_through_a_proxy_warns_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://p:3128")
-    CometSession(api_key="sk-a", base_url="https://localhost/v1")
-
-
 def test_https_and_loopback_warn_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -275,74 +256,22 @@ def test_the_size_of_an_event_is_bytes_from_a_kibibyte_on() -> None:
             checked_event_size(value)
 
 
-# The proxy
-
-
-@pytest.mark.parametrize(
-    ("environment", "base_url", "proxy"),
-    [
-        ({}, "https://a.example/v1", None),
-        ({"HTTPS_PROXY": "http://p:3128"}, "https://a.example/v1", "http://p:3128"),
-        ({"https_proxy": "http://p:3128"}, "https://a.example/v1", "http://p:3128"),
-        ({"https_proxy": "http://low:1", "HTTPS_PROXY": "http://up:1"}, "https://a.example/v1", "http://low:1"),
-        ({"HTTPS_PROXY": "https://p:3128"}, "https://a.example/v1", "https://p:3128"),
-        ({"HTTPS_PROXY": "p:3128"}, "https://a.example/v1", "http://p:3128"),
-        ({"HTTPS_PROXY": "user:word@p:3128"}, "https://a.example/v1", "http://user:word@p:3128"),
-        ({"HTTPS_PROXY": ""}, "https://a.example/v1", None),
-        ({"HTTPS_PROXY": "http://p:3128"}, "http://a.example/v1", None),
-        ({"HTTP_PROXY": "http://p:3128"}, "http://a.example/v1", "http://p:3128"),
-        ({"HTTP_PROXY": "http://p:3128"}, "https://a.example/v1", None),
-        ({"ALL_PROXY": "http://p:3128"}, "https://a.example/v1", "http://p:3128"),
-        ({"ALL_PROXY": "http://all:1", "HTTPS_PROXY": "http://p:3128"}, "https://a.example/v1", "http://p:3128"),
-        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "a.example"}, "https://a.example/v1", None),
-        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "b.example, .example"}, "https://a.example/v1", None),
-        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "*"}, "https://a.example/v1", None),
-        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "a.example:8443"}, "https://a.example:8443/v1", None),
-        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "a.example:1"}, "https://a.example:8443/v1", "http://p:3128"),
-        ({"HTTPS_PROXY": "http://p:3128", "no_proxy": "b.example"}, "https://a.example/v1", "http://p:3128"),
-        ({"HTTPS_PROXY": "socks5://p:1", "NO_PROXY": "a.example"}, "https://a.example/v1", None),
-    ],
-)
-def test_the_proxy_is_the_environments(
-    environment: dict[str, str], base_url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert find_proxy(base_url) == proxy
-
-
-@pytest.mark.parametrize(
-    ("proxy", "message"),
-    [
-        ("socks5://user:hunter2@p:1080", "socks5"),
-        ("http://user:hunter2@p:port", "is not a URL"),
-        ("http://user:hunter2@p:99999", "is not a URL"),
-        ("http://user:hunter2@p:0", "is not a URL"),
-        ("http://user:hunter2@:80", "is not a URL"),
-        ("http://user:hunter2@[p", "is not a URL"),
-        ("http://", "is not a URL"),
-    ],
-)
-def test_a_proxy_that_cannot_be_used_is_refused_and_its_password_not_shown(
-    proxy: str, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(ConfigurationError, match=message) as caught:
-        CometSession(api_key="sk-a")
-    assert "hunter2" not in str(caught.value)
-
-
-async def test_a_session_over_a_callers_own_client_looks_for_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    import aiohttp
-
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://p:1080")
-    async with aiohttp.ClientSession() as client:
-        CometSession(api_key="sk-a", client=client)
-
-
 def test_configuration_errors_pickle() -> None:
     with pytest.raises(ConfigurationError) as caught:
         find_base_url("nowhere")
     copied = pickle.loads(pickle.dumps(caught.value))
     assert str(copied) == str(caught.value)
     assert isinstance(copied, ValueError)
+
+
+@pytest.mark.parametrize("quoted", ['"sk-a"', "'sk-a'", '"sk-a', "\u201csk-a\u201d", " 'sk-a' "])
+def test_a_key_with_quotes_around_it_is_told_of(quoted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMETAPI_KEY", quoted)
+    with pytest.raises(ConfigurationError, match=r"COMETAPI_KEY has quotes around it, .*: leave them out") as caught:
+        CometSession()
+    assert "sk-a" not in str(caught.value)
+
+
+def test_without_a_key_the_error_says_who_reads_a_env_file() -> None:
+    with pytest.raises(ConfigurationError, match=r"pass api_key=\. A \.env file is not read: load_dotenv\(\)"):
+        CometSession()

@@ -22,7 +22,12 @@ PRINTED = {
     "tool_calls.py": ['get_weather{"city"', "celsius"],
     "batch.py": ["comets: A comet", "nebulae: ", "8 done, 0 failed"],
     "stop_button.py": ["cancelled after"],
+    "tool_loop.py": ["get_weather {'city': ", " starts early]", "complete after 2 rounds"],
+    "approval.py": ["may I call pay({'to': ", "euros were paid to", "\ncomplete\n"],
+    "structured_partial.py": ["seen from Babylon, 22 September", "Halley: A small dark world", "2 sightings"],
+    "conversation.py": ["A comet is a small world", "I would rather talk about comets", "5 messages kept"],
 }
+DEMOS = {"structured_partial.py", "tool_loop.py", "approval.py"}
 RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]
 
 
@@ -44,7 +49,10 @@ def test_every_example_is_run() -> None:
 @pytest.mark.parametrize("name", PRINTED)
 async def test_example_prints_what_it_promises(name: str, server: SimulatedServer) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(EXAMPLES / name), env=environment(server), stdout=-1, stderr=-1
+        *(sys.executable, str(EXAMPLES / name), *(["--demo"] if name in DEMOS else [])),
+        env=environment(server),
+        stdout=-1,
+        stderr=-1,
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, err.decode()) == (0, "")

@@ -24,6 +24,7 @@ from cometstream import (
     Timeouts,
     UsageError,
 )
+from cometstream.answer.events import ContentDeltaEvent
 from cometstream.answer.sse import Comment, Event
 from cometstream.testing import DONE, Reply, chunk, frame
 
@@ -218,7 +219,8 @@ async def test_events_of_a_repeated_attempt_are_those_of_the_last() -> None:
         "chunk",
         "content.done",
     ]
-    assert events[3].snapshot == "A"  # type: ignore[union-attr]
+    assert isinstance(events[3], ContentDeltaEvent)
+    assert events[3].snapshot == "A"
 
 
 async def test_events_raise_what_ended_the_stream() -> None:

@@ -86,6 +86,18 @@ async def complete(reply: Reply) -> None:
         await session.complete(**CHAT)
 
 
+async def parsed(answer: dict[str, Any]) -> None:
+    """Read a value from an answer, whose own text an error may hold in `partial` but does not show."""
+    async with serving(Reply.sse(answer, DONE)) as (_, session):
+        async with session.stream(**CHAT, response_format={"type": "json_object"}) as stream:
+            await stream.until_done()
+            try:
+                _ = stream.completion.parsed
+            except CometError as error:
+                error.partial = None
+                raise
+
+
 def echo(status: int) -> Reply:
     return Reply.error(status, _ECHOED).with_headers({"X-Echo": _ECHOED, "Location": f"https://a.example/?key={KEY}"})
 
@@ -180,6 +192,13 @@ SCENARIOS: list[tuple[str, type[CometError], Scenario]] = [
         lambda: models(Reply.plain(f"<p>{KEY}".encode(), content_type="text/html")),
     ),
     ("models, cut", errors.APIConnectionError, lambda: models(Reply.json({"data": []}).cut(3))),
+    ("refused in words", errors.OutputRefusedError, lambda: parsed(chunk({"refusal": _ECHOED}, finish_reason="stop"))),
+    ("cut output", errors.OutputCutError, lambda: parsed(chunk({"content": "{"}, finish_reason="length"))),
+    (
+        "bad output",
+        errors.OutputInvalidError,
+        lambda: parsed(chunk({"content": f'{{"{KEY}": {KEY}'}, finish_reason="stop")),
+    ),
     ("complete", errors.PermissionDeniedError, lambda: complete(echo(403))),
     ("complete, cut", errors.StreamTruncatedError, lambda: complete(Reply.json({"choices": []}).cut(3))),
 ]
@@ -249,8 +268,9 @@ async def test_no_error_of_aiohttps_is_chained_to_ours(expected: type[CometError
 
 
 def test_every_class_of_error_is_among_the_scenarios() -> None:
-    bases = {"CometError", "StreamError"}
-    assert {expected.__name__ for _, expected, _ in SCENARIOS} == set(errors.__all__) - bases
+    bases = {"CometError", "StreamError", "OutputError"}
+    of_tools = {"ToolError", "ToolCallError", "ToolStateError"}  # made of what a tool, a model or a stored state says
+    assert {expected.__name__ for _, expected, _ in SCENARIOS} == set(errors.__all__) - bases - of_tools
 
 
 async def test_nothing_that_is_alive_while_a_stream_runs_shows_the_key() -> None:
@@ -314,7 +334,9 @@ def test_the_library_prints_and_logs_nothing_by_itself(capfd: pytest.CaptureFixt
 
     asyncio.run(main())
     assert capfd.readouterr() == ("", "")
-    assert not any(name.startswith(cometstream.__name__) for name in logging.root.manager.loggerDict)
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(cometstream.__name__):
+            assert not logging.getLogger(name).handlers
 
 
 async def test_the_relay_of_an_error_shows_a_browser_no_key() -> None:
@@ -370,6 +392,16 @@ def everything_shown(error: CometError) -> str:
             str(pickle.loads(pickle.dumps(error)).__dict__),
         ]
     )
+
+
+@pytest.mark.parametrize("name", ["X-Debug-Authorization", "x-request-id"])
+async def test_a_header_of_a_good_answer_that_says_the_key_again_is_shown_without_it(name: str) -> None:
+    async with serving(Reply.text("Hello").with_headers({name: f"req-{KEY}-1"}), retry=None) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            assert stream.response.headers[name.upper()].startswith("req-")
+            for shown in (stream.response, stream.response.headers, stream.response.request_id, stream.metrics):
+                assert KEY not in repr(shown)
+            await stream.until_done()
 
 
 @pytest.mark.parametrize("script", [echoing, breaking])

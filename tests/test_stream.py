@@ -508,7 +508,7 @@ async def test_the_completion_can_be_read_at_any_time_and_holds_what_was_handed_
         async with session.stream(**CHAT) as stream:
             seen = [stream.completion.content]
             async for _ in stream:
-                seen.append(stream.completion.content)  # noqa: PERF401
+                seen.append(stream.completion.content)  # noqa: PERF401 - it is read as it grows, chunk by chunk
         assert seen == [None, "", "Hello", "HelloHello", "HelloHello"]
 
 

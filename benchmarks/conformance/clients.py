@@ -135,7 +135,11 @@ class Comet:
             view = view_of(stream.completion)
             for shown, choice in zip(view["choices"], stream.completion.choices, strict=True):
                 shown["tool_calls"] = [
-                    {"id": call.id, "name": call.function.name, "arguments": call.parse() if call.executable else "-"}
+                    {
+                        "id": call.id,
+                        "name": call.function.name,
+                        "arguments": call.parse() if call.executable and call.custom is None else "-",
+                    }
                     for call in choice.message.tool_calls or []
                 ]
             views.append(view)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel
+
 from benchmarks.answers import MESSAGES, MODEL
 from cometstream import CometSession, fan_out
 
@@ -63,6 +65,25 @@ class Text(Chunks):
     async def consume(self, stream: ChatStream) -> None:
         async for _ in stream.text():
             pass
+
+
+class Note(BaseModel):
+    """What the answers of the kind ``"json"`` are."""
+
+    text: str
+
+
+class Partials(Chunks):
+    """The value of a type as it grows."""
+
+    async def read(self) -> tuple[str | None, int | None]:
+        async with self.session.stream(model=MODEL, messages=MESSAGES, response_format=Note) as stream:
+            async for note in stream.partials():
+                note.text  # noqa: B018 - as above
+        usage = stream.metrics.usage
+        assert usage is not None
+        assert len(stream.completion.parsed.text) > 0
+        return stream.completion.content, usage.completion_tokens
 
 
 class Pace100(Chunks):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import openai
+from pydantic import BaseModel
 
 from benchmarks.answers import MESSAGES, MODEL
 
@@ -54,6 +56,16 @@ class CreateAiohttp(Create):
         return {"http_client": openai.DefaultAioHttpClient()}
 
 
+class CreateTransport(Create):
+    """The same over a session of ours."""
+
+    def options(self) -> dict[str, Any]:
+        # Imported here: the other peers of this module are measured without us.
+        from cometstream.openai.transport import CometTransport
+
+        return {"http_client": httpx2.AsyncClient(transport=CometTransport())}
+
+
 class Semaphored(Create):
     """What openai's users write for a batch: a task for each request behind a semaphore, results as they come."""
 
@@ -80,4 +92,26 @@ class Stream(Create):
                     event.delta  # noqa: B018 - what a user does with it is not measured, in no peer
             completion = await stream.get_final_completion()
         assert completion.usage is not None
+        return completion.choices[0].message.content, completion.usage.completion_tokens
+
+
+class Note(BaseModel):
+    """What the answers of the kind ``"json"`` are."""
+
+    text: str
+
+
+class StreamOfType(Create):
+    """The streaming helper with a type, whose value it parses anew for every delta."""
+
+    async def read(self) -> tuple[str | None, int | None]:
+        async with self.client.chat.completions.stream(
+            model=MODEL, messages=MESSAGES, stream_options={"include_usage": True}, response_format=Note
+        ) as stream:
+            async for event in stream:
+                if event.type == "content.delta":
+                    event.parsed  # noqa: B018 - as above
+            completion = await stream.get_final_completion()
+        assert completion.usage is not None
+        assert completion.choices[0].message.parsed is not None
         return completion.choices[0].message.content, completion.usage.completion_tokens

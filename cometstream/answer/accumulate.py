@@ -12,7 +12,7 @@ from cometstream.answer.blocks import merge
 from cometstream.answer.choice import NO_CALLS, NO_TOOL_CALLS, ChoiceState
 from cometstream.answer.tool_calls import ToolCallFold, ToolCallState
 from cometstream.errors import ProtocolError
-from cometstream.views.chunks import ChatCompletionChunk, Choice, finish_reason_of, usage_beside
+from cometstream.views.chunks import ChatCompletionChunk, Choice, finish_reason_of, is_error_reason, usage_beside
 from cometstream.views.completion import ChatCompletion
 from cometstream.views.content import (
     REASONING_FIELDS,
@@ -49,13 +49,14 @@ class Accumulator:
     Attributes:
         choices: The state of each choice, by its index.
         normalizations: What was normalised so far, each kind with its count.
-        errored: A choice ended with ``finish_reason: "error"``, or holds an error: that does not end it.
+        errored: A choice ended with a ``finish_reason`` that is an error, or holds an error: that does not end it.
         went_on: A choice that had its finish_reason brought more; whoever looks at it sets it to False.
         built: The completion as it was last built; None where something was added since.
     """
 
     __slots__ = (
         "_first",
+        "_open",
         "_top",
         "_usage",
         "_usage_in_choices",
@@ -70,6 +71,7 @@ class Accumulator:
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
         self.choices: dict[int, ChoiceState] = {}
+        self._open = 0  # of them have not ended; counted, since it is asked for after every chunk
         self.normalizations: dict[str, int] = {}
         self.errored = False
         self.went_on = False
@@ -135,10 +137,10 @@ class Accumulator:
         self.built = None
         usage = raw.get("usage")
         if usage and type(usage) is dict:
-            self._usage = _reported(self._usage, usage)
+            _report(self._usage, usage)
             self._usage_in_choices = False
         elif "x_groq" in raw and (usage := usage_beside(raw)):
-            self._usage = _reported(self._usage, usage)
+            _report(self._usage, usage)
 
     def _find_first(self, raw: dict[str, Any]) -> None:
         """Keep the first id, time and model that say something: gateways add their own, and their upstream's behind."""
@@ -161,11 +163,7 @@ class Accumulator:
     @property
     def finished(self) -> bool:
         """Whether a choice came and every choice that came has a finish reason."""
-        return (
-            bool(self.choices)
-            and not self.errored
-            and all(state.finish_reason is not None or state.audio_ended for state in self.choices.values())
-        )
+        return not self._open and not self.errored and bool(self.choices)
 
     @property
     def completion(self) -> ChatCompletion:
@@ -194,7 +192,7 @@ class Accumulator:
                         choice["finish_reason"] = "stop"
             choices.append(choice)
         if self._usage:
-            raw["usage"] = self._usage
+            raw["usage"] = _copied(self._usage)
         kept = top.copy()
         for key in _NOT_KEPT:
             kept.pop(key, None)
@@ -209,6 +207,8 @@ class Accumulator:
         state = self.choices.get(index)
         if state is None:
             state = self.choices[index] = ChoiceState(index)
+            self._open += 1
+        had_ended = state.ended
         # The delta first, wherever it stands: its text does not come after the finish_reason beside it.
         delta = choice["delta"] if "delta" in choice else choice.get("message")
         has_content = False
@@ -223,13 +223,14 @@ class Accumulator:
             state.finish_reason = reason
             if choice.get("finish_reason") != reason:
                 self.note("finish_reason_camel_case")
-            if reason == "error":
+            if is_error_reason(reason):
                 self.errored = True
         for key, value in choice.items():
             if value is not None and value is not reason and key != "delta" and key != "index":
                 has_content = self._add_choice_field(state, key, value) or has_content
-        if self.errored and choice.get("error") and state.finish_reason != "error":
+        if self.errored and choice.get("error") and not is_error_reason(state.finish_reason):
             state.finish_reason = before  # beside an error it ends nothing: a call must not be taken for whole
+        self._open += had_ended - state.ended
         if self.strict:
             for kind in state.bent_at_the_end():
                 self.note(kind)
@@ -258,7 +259,7 @@ class Accumulator:
             if key == "error" and value:
                 self.errored = True
             elif key == "usage" and self._usage_in_choices and value and isinstance(value, dict):
-                self._usage = _reported(self._usage, value)
+                _report(self._usage, value)
         return bool(value) and field_says(key, value)
 
     def _add_delta(self, state: ChoiceState, delta: Any) -> bool:
@@ -366,13 +367,16 @@ class Accumulator:
         return says
 
 
-def _reported(before: dict[str, Any], usage: dict[str, Any]) -> dict[str, Any]:
-    """Return two reports of usage as one: of each field the last that says something. Cumulative reports must not be summed."""
-    both = before.copy()
+def _report(into: dict[str, Any], usage: dict[str, Any]) -> None:
+    """Add a report of usage: of each field the last that says something. Cumulative reports must not be summed."""
     for key, value in usage.items():
-        have = both.get(key)
+        have = into.get(key)
         if isinstance(value, dict) and isinstance(have, dict):
-            both[key] = _reported(have, value)
+            _report(have, value)
         elif value or have is None:
-            both[key] = value
-    return both
+            into[key] = _copied(value) if isinstance(value, dict) else value
+
+
+def _copied(usage: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy to which nothing is added when the next report comes."""
+    return {key: _copied(value) if isinstance(value, dict) else value for key, value in usage.items()}

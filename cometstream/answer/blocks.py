@@ -148,7 +148,7 @@ class _Block:
     def _restated(self, item: dict[str, Any]) -> bool:
         """Whether the texts of `item` say no more than this block does."""
         texts = [(key, value) for key, value in item.items() if key in _TEXTS and isinstance(value, str) and value]
-        return all(_text_of(self.fields.get(key)) == value for key, value in texts)
+        return all(_is_text(self.fields.get(key), value) for key, value in texts)
 
     def goes_on(self, item: dict[str, Any]) -> bool:
         """Whether an item without an index is the next piece of this block: a text of the same type, while none is signed."""
@@ -280,8 +280,8 @@ def _has_pieces(item: dict[str, Any]) -> bool:
     return any(value and key in _TEXTS for key, value in item.items())
 
 
-def _text_of(have: Any) -> Any:
-    return "".join(have) if isinstance(have, _Pieces) else have
+def _is_text(have: Any, text: str) -> bool:
+    return have.says(text) if isinstance(have, _Pieces) else have == text
 
 
 def _differ(have: Any, value: Any) -> bool:

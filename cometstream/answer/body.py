@@ -56,17 +56,19 @@ class BodyReader:
     Attributes:
         kind: ``"sse"``, ``"json"`` or ``"html"``; None before the first byte that is not white space.
         document: Set by ``end`` where the body is JSON: the parsed value.
+        raw: Its bytes.
         cut: Set by ``end``: the body ended inside an event or a JSON document.
         head: The first bytes of the body, for messages.
         parser: What makes events of the bytes.
     """
 
-    __slots__ = ("_size", "_waiting", "cut", "document", "head", "kind", "max_size", "parser")
+    __slots__ = ("_size", "_waiting", "cut", "document", "head", "kind", "max_size", "parser", "raw")
 
     def __init__(self, *, max_size: int = DEFAULT_MAX_SIZE) -> None:
         self.max_size = max_size
         self.kind: Literal["sse", "json", "html"] | None = None
         self.document: Any = None
+        self.raw = b""
         self.cut = False
         self.head = b""
         self.parser = SSEParser(max_line=max_size, max_event=max_size)
@@ -133,7 +135,7 @@ class BodyReader:
         """
         if self.kind == "sse":
             return [item for item in self.parser.end() if self._is_whole(item)]
-        document = bytes(self._waiting)
+        document = _without_end_mark(bytes(self._waiting))
         self._waiting.clear()
         if self.kind == "html":
             text = excerpt(document.decode("utf-8", "replace"))
@@ -142,6 +144,7 @@ class BodyReader:
             return []
         try:
             self.document = parse_json(document)
+            self.raw = document
         except ValueError as error:
             self.cut = _is_cut(document, error)
             if not self.cut:
@@ -163,6 +166,12 @@ class BodyReader:
             whole = False
         self.cut = self.cut or not whole
         return whole
+
+
+def _without_end_mark(document: bytes) -> bytes:
+    """Return a document without the ``data: [DONE]`` that a gateway put behind it, as behind every answer to a stream's request."""
+    before = document.rstrip().removesuffix(b"[DONE]").rstrip()
+    return before.removesuffix(b"data:") if before.endswith(b"data:") else document
 
 
 def _is_cut(document: bytes, error: ValueError) -> bool:

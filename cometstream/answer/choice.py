@@ -74,6 +74,11 @@ class ChoiceState:
         self.message_extra: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
 
+    @property
+    def ended(self) -> bool:
+        """Whether the choice has said that nothing more comes."""
+        return self.finish_reason is not None or self.audio_ended
+
     def pieces_of(self, key: str) -> list[str]:
         """Return the texts to which a delta's field adds; for ``tool_calls``, the arguments of the call that came last."""
         call = self.tool_calls.last

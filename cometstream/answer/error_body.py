@@ -33,10 +33,12 @@ __all__ = [
     "ERROR_CODES",
     "ERROR_MESSAGES",
     "RETRYABLE_STATUSES",
+    "VERSION_AT_ITS_END",
     "ErrorBody",
     "ErrorContext",
     "failed_base",
     "failed_choice",
+    "failed_groq",
     "is_retryable",
     "is_unknown_model",
     "parse_error",
@@ -70,6 +72,9 @@ _PERMANENT_CODES: Final = frozenset(
         "quota_exceeded",
     }
 )
+
+VERSION_AT_ITS_END: Final = re.compile(r"/v\d[^/]*$")
+"""How the base URL of an API ends, as a rule."""
 
 # The HTTP status that a code or type without a number stands for; in capitals they are Google's.
 _STATUS_OF: Final = {
@@ -206,6 +211,9 @@ def read_error(parsed: Any) -> ErrorBody | None:
             "status": _STATUS_OF_BASE.get(int_or_none(code) or 0),
         }
         return _from_fields(fields, parsed)
+    stopped = failed_groq(parsed)
+    if stopped is not None and not parsed.get("error"):
+        return _from_fields({"message": f"the stream was stopped early: {stopped}", "code": stopped}, parsed)
     told_by = parsed if parsed.get("error") else failed_choice(parsed.get("choices")) or parsed
     error = told_by.get("error")
     if isinstance(error, dict) and error:
@@ -232,6 +240,12 @@ def failed_base(parsed: dict[str, Any]) -> dict[str, Any] | None:
     """Return MiniMax's ``base_resp`` where it says that something failed: its code is 0 where all is well."""
     base = parsed.get("base_resp")
     return base if isinstance(base, dict) and int_or_none(base.get("status_code")) else None
+
+
+def failed_groq(parsed: dict[str, Any]) -> str | None:
+    """Return why Groq stopped a stream early, which it says in ``x_groq`` of an otherwise plain chunk; None where it did not."""
+    groqs = parsed.get("x_groq")
+    return (text_or_none(groqs.get("error")) or None) if isinstance(groqs, dict) else None
 
 
 def _from_fields(fields: dict[str, Any], raw: Any) -> ErrorBody:
@@ -392,7 +406,7 @@ class ErrorContext:
             message += (
                 f" (redirect to {self.redact(location)}; not followed, it would send the prompt to another address)"
             )
-        message += self._hint(status, body.code)
+        message += self._hint(status, body)
         return cls(
             message,
             status=status,
@@ -443,11 +457,13 @@ class ErrorContext:
         return text
 
     def redact_error(self, error: ProtocolError) -> ProtocolError:
-        """Return an error that quotes the server, without the key."""
-        raw = error.raw
+        """Return an error that quotes the server, without the key; of a page in place of an answer it tells what it may be."""
+        message, raw = self.redact(error.message), error.raw
+        if raw.lstrip()[:1] == b"<":
+            message += self._address_hint()
         for secret in self.secrets:
             raw = raw.replace(secret.encode(), _KEY.encode())
-        return ProtocolError(self.redact(error.message), raw=raw, request_id=error.request_id)
+        return ProtocolError(message, raw=raw, request_id=error.request_id)
 
     def redact_json(self, value: Any) -> Any:
         """Return a JSON value without the key in any of its texts; the value itself where the key is in none."""
@@ -470,11 +486,26 @@ class ErrorContext:
             return [self._redact_json(item) for item in value]
         return value
 
-    def _hint(self, status: int, code: str | None) -> str:
+    def _hint(self, status: int, body: ErrorBody) -> str:
+        is_page = isinstance(body.raw, str) and body.raw.lstrip().startswith("<")
         if status == 401:
             return f". The key came from {self.key_source}; check that it belongs to {self.base_url}"
-        if code == "model_not_found" or status == 404:
+        if status == 403 and is_page:
+            return (
+                ". This page is not the API's: a firewall before it may have refused the address of this machine or words of the "
+                "prompt; ask the gateway's support, with the time and your address"
+            )
+        if 300 <= status < 400:
+            return self._address_hint() or f". The path may be wrong; the request went to {self.base_url}"
+        if body.code == "model_not_found" or status == 404:
             return (
                 f". If the model is unknown: its ids are on CometAPI's Models page; the request went to {self.base_url}"
+                + self._address_hint()
             )
         return ""
+
+    def _address_hint(self) -> str:
+        """Return what is missing at the base URL's end, where that is what a page or a redirect in place of an answer means."""
+        if VERSION_AT_ITS_END.search(self.base_url) is not None:
+            return ""
+        return f". The base URL {self.base_url} does not end with /v1, as CometAPI's does: https://api.cometapi.com/v1"

@@ -23,6 +23,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from cometstream.answer.partial_arguments import PartialArguments
 from cometstream.views.arguments import said_once
 from cometstream.views.parts import ChatCompletionTokenLogprob
 from cometstream.views.view import list_of_dicts
@@ -122,6 +123,7 @@ class ContentDeltaEvent(_TextDeltaEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["content.delta"]] = "content.delta"
+    parsed: ClassVar[None] = None  # OpenAI's events have it; who parses gives events of his own
 
 
 class RefusalDeltaEvent(_TextDeltaEvent):
@@ -193,6 +195,7 @@ class ContentDoneEvent(_DoneEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["content.done"]] = "content.done"
+    parsed: ClassVar[None] = None
     __match_args__ = ("content", "choice_index")
 
     @property
@@ -288,6 +291,16 @@ class FunctionToolCallArgumentsDeltaEvent(_ToolCallEvent):
     __match_args__ = ("name", "index", "id", "arguments", "arguments_delta", "choice_index")
 
     arguments_delta: str
+    _partial: PartialArguments
+
+    @property
+    def parsed_arguments(self) -> dict[str, Any] | None:
+        """The arguments as far as they came; None before they begin, and for a ``custom`` tool, whose input is a text.
+
+        They are parsed when this is read, each piece once. It is the same object in all deltas of a call, and grows: copy what you
+        keep. Do not act on it before the call is done and ``ToolCall.executable``.
+        """
+        return self._partial.value(self._end)
 
 
 class FunctionToolCallArgumentsDoneEvent(_ToolCallEvent):
@@ -295,6 +308,7 @@ class FunctionToolCallArgumentsDoneEvent(_ToolCallEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["tool_calls.function.arguments.done"]] = "tool_calls.function.arguments.done"
+    parsed_arguments: ClassVar[None] = None  # as `ContentDeltaEvent.parsed`
     __match_args__ = ("name", "index", "id", "arguments", "choice_index")
 
     @property
@@ -488,12 +502,13 @@ class _Track:
 class _CallTrack:
     """One call, and how far into its arguments the events have come."""
 
-    __slots__ = ("_begun", "_call", "_index", "_place", "_seen")
+    __slots__ = ("_begun", "_call", "_index", "_partial", "_place", "_seen")
 
     def __init__(self, call: ToolCallState, place: int, index: int) -> None:
         self._call = call
         self._place = place
         self._index = index
+        self._partial = PartialArguments(call)
         self._seen = 0
         self._begun = False
 
@@ -509,7 +524,7 @@ class _CallTrack:
         names = call.names
         events.append(
             FunctionToolCallArgumentsDeltaEvent(
-                self._place, call.id, self._index, names, len(names), call.arguments, end, delta
+                self._place, call.id, self._index, names, len(names), call.arguments, end, delta, self._partial
             )
         )
         return True

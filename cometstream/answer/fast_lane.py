@@ -3,7 +3,8 @@
 Most streams send the same bytes again and again around each new piece: id, model, index, the nulls. The lane keeps that frame with
 a hole where the piece stands. JSON knows no context, so one value in the place of another changes nothing but itself: what
 fits the frame is read by parsing its piece alone, and is just what parsing the whole would give. It is also added up by its piece
-alone, where all else in it was added with the chunk before.
+alone, where all else in it was added with the chunk before. A frame may have a second hole behind the first: the padding that
+OpenAI and CometAPI put into every chunk, another one each time, and that is no part of the completion.
 
 This module and its views (``repeats.py``) hold every trick for speed on a chunk's way. Nothing else knows of them, and an answer
 that is read without them is the same.
@@ -29,6 +30,10 @@ __all__ = ["FastLane"]
 _FRAMING: Final = 8
 
 _QUOTE: Final = ord('"')
+
+# The field with the padding, and how it stands in the bytes.
+_PADDING: Final = "obfuscation"
+_PADDING_NAME: Final = b'"obfuscation"'
 
 # Put behind the piece to see whether it is the value in the hole: JSON has it within texts only, and the result is another text.
 _PROBE: Final = "\x00"
@@ -64,6 +69,7 @@ class FastLane:
         "_alone_after",
         "_alone_before",
         "_before",
+        "_between",
         "_early",
         "_max_alone",
         "_misses",
@@ -77,6 +83,7 @@ class FastLane:
         self._accumulator = accumulator
         self._repeats: Repeats
         self._before = self._after = self._alone_before = self._alone_after = b""
+        self._between = b""  # from the piece to the padding, where there is one
         self._size = -1  # of the frame; there is none yet
         self._max_alone = max_size + 2  # of an event with the two line ends behind it
         self._pieces: list[str] | None = None  # where the texts go; None where all else in a chunk must be added too
@@ -103,18 +110,21 @@ class FastLane:
         if self._size < 0:
             return None
         piece = event.removeprefix(self._alone_before).removesuffix(self._alone_after)
-        # Within its quotes JSON allows no line break; white space around them may be one, and end the event.
         size = len(event)
-        if (
-            size - len(piece) != self._size + _FRAMING
-            or size > self._max_alone
-            or not piece
-            or not piece[0] == _QUOTE == piece[-1]
-        ):
+        if size - len(piece) != self._size + _FRAMING or size > self._max_alone:
             return None
         return self._read_piece(piece)
 
     def _read_piece(self, piece: bytes) -> ChatCompletionChunk | None:
+        padding = None
+        if self._between:
+            # Both values are texts of JSON, in which no quote stands bare: neither can hold what stands between them.
+            piece, found, padding = piece.rpartition(self._between)
+            if not found or not _is_text(padding):
+                return None
+        # White space around the text may be a line break, and end the event.
+        if not piece or not piece[0] == _QUOTE == piece[-1]:
+            return None
         try:
             text = orjson.loads(piece)
         except orjson.JSONDecodeError:
@@ -124,7 +134,7 @@ class FastLane:
         repeats = self._repeats
         if self._pieces is None and self._accumulator.choices[repeats.index].finish_reason is not None:
             return None  # the choice goes on after its finish_reason, which changes more than its text
-        chunk = repeats.chunk(text)
+        chunk = repeats.chunk(text, padding)
         if self._pieces is None:
             self._add_whole(chunk.raw, repeats)
         else:
@@ -150,7 +160,7 @@ class FastLane:
             frame = frame or cut(data, raw)
         if frame is None:
             return self._accumulator.add_raw(raw)
-        before, after, repeats = frame
+        before, self._between, after, repeats = frame
         self._before, self._after, self._repeats = before, after, repeats
         self._alone_before, self._alone_after = b"data: " + before, after + b"\n\n"
         self._size = len(before) + len(after)
@@ -173,7 +183,19 @@ class FastLane:
         return has_content
 
 
-def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats] | None:
+def _is_text(literal: bytes) -> bool:
+    """Whether bytes are one text of JSON with nothing around it. Padding is letters and digits, and then need not be parsed."""
+    if not literal or not literal[0] == _QUOTE == literal[-1]:
+        return False
+    if literal[1:-1].isalnum():
+        return True
+    try:
+        return type(orjson.loads(literal)) is str
+    except orjson.JSONDecodeError:
+        return False
+
+
+def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Repeats] | None:
     """Return what ``cut`` would of nearly every chunk of text, for a third of the price; None where that is in doubt.
 
     Where nothing is spelled with a backslash every quote is JSON's own, so that fields are what they look like; where no other
@@ -201,14 +223,23 @@ def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats] 
         or after.find(name[:-1]) >= 0
     ):
         return None
+    between = b""
+    if type(padding := raw.get(_PADDING)) is str and _PADDING_NAME not in before and after.count(_PADDING_NAME) == 1:
+        head, found, tail = after.partition(_PADDING_NAME + b":" + orjson.dumps(padding))
+        if found:
+            between, after = head + _PADDING_NAME + b":", tail
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None  # it was read leniently, which is noted of each chunk
     start = len(before) + len(name)
-    return data[:start], after, Repeats(raw, key)
+    return data[:start], between, after, Repeats(raw, key)
 
 
-def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats] | None:
-    """Return what chunks like this one repeat: the bytes before and behind the text, and the rest of the chunk.
+def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Repeats] | None:
+    """Return what chunks like this one repeat: the bytes before the text, from there to the padding, and behind that, and the rest.
 
-    None where that is more, or less, than one piece of text between scalars.
+    None where that is more, or less, than one piece of text between scalars. The second is empty where there is no padding.
     """
     key = _key_of_piece(raw)
     if key is None:
@@ -220,16 +251,20 @@ def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, Repeats] | None
     if start < 0:
         return None  # written with other escapes; the next may have none
     before, after = data[:start], data[start + len(literal) :]
-    return (before, after, repeats) if _changes_alone(before, after, repeats, text) else None
-
-
-def _changes_alone(before: bytes, after: bytes, repeats: Repeats, text: str) -> bool:
-    """Whether the text between is the piece, though it may stand in two places, or across two values: by a probe."""
+    between = b""
+    if type(padding := raw.get(_PADDING)) is str:
+        head, found, tail = after.rpartition(orjson.dumps(padding))
+        if found:
+            between, after = head, tail
+    # The text may stand in two places, or across two values: a probe shows whether what was found changes alone.
+    probe = orjson.dumps(text + _PROBE)
+    probed = orjson.dumps(f"{padding}{_PROBE}") if between else b""
     try:
-        probe = orjson.loads(before + orjson.dumps(text + _PROBE) + after)
+        changed = orjson.loads(before + probe + between + probed + after)
     except orjson.JSONDecodeError:
-        return False
-    return bool(probe == repeats.chunk(text + _PROBE).raw)
+        return None
+    same = changed == repeats.chunk(text + _PROBE, probed or None).raw
+    return (before, between, after, repeats) if same else None
 
 
 def _key_of_piece(raw: dict[str, Any]) -> str | None:

@@ -13,19 +13,20 @@ from cometstream.answer.error_body import (
     excerpt,
     failed_base,
     failed_choice,
+    failed_groq,
     parse_error,
     read_error,
 )
 from cometstream.answer.json_text import MAX_DEPTH, Halves, is_too_deep, parse_lenient
 from cometstream.answer.sse import Event
 from cometstream.errors import ProtocolError
-from cometstream.views.chunks import ChatCompletionChunk
-from cometstream.views.view import int_or_none, text_or_none
+from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of, is_error_reason
+from cometstream.views.view import int_or_none, list_of_dicts, text_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DONE", "Done", "chunk_beside", "read_frame"]
+__all__ = ["DONE", "Done", "MessageChunk", "chunk_beside", "is_error", "read_frame", "without_error"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
 _SHALLOW: Final = 2 * MAX_DEPTH
@@ -33,8 +34,16 @@ _SHALLOW: Final = 2 * MAX_DEPTH
 # What a chunk has, and an error without a name has not.
 _OF_A_CHUNK: Final = frozenset({"choices", "id", "usage"})
 
+_ENDINGS: Final = ("finish_reason", "finishReason")
+
 # Codes in words that say that all is well.
 _FINE: Final = frozenset({"ok", "success"})
+
+
+class MessageChunk(ChatCompletionChunk, reads_as=ChatCompletionChunk):
+    """A chunk with a message where a delta belongs: a piece of it, or all that came before once more."""
+
+    __slots__ = ()
 
 
 class Done:
@@ -75,33 +84,44 @@ def read_frame(
         and "choices" in raw
         and "error" not in raw
         and "base_resp" not in raw
+        and "x_groq" not in raw
         and type(event) is Event
     ):
         choices = raw["choices"]
-        if not choices or failed_choice(choices) is None:
+        if not choices or _are_plain(choices):
             return ChatCompletionChunk(raw)
     return _unusual(event, raw, note)
 
 
 def _unusual(event: Event, raw: Any, note: Callable[[str], None]) -> ChatCompletionChunk | ErrorBody | None:
-    """Read JSON that is not a plain chunk: an error, null, a chunk without choices, or an event with a name."""
+    """Read JSON that is not a plain chunk: an error, null, a chunk without choices or with a message, or an event with a name."""
     if raw is None:
         note("data_null")
         return None
     if event.bare:
         return _bare(event, raw, note)
-    if event.event == "error" or (isinstance(raw, dict) and _is_error(raw)):
+    if event.event == "error" or (isinstance(raw, dict) and is_error(raw)):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if not isinstance(raw, dict):
         raise ProtocolError(f"an event's data is JSON but not an object: {_shown(event.data)}", raw=event.data)
-    return ChatCompletionChunk(raw)
+    has_message = any("message" in choice for choice in list_of_dicts(raw.get("choices")))
+    return MessageChunk(raw) if has_message else ChatCompletionChunk(raw)
+
+
+def _are_plain(choices: object) -> bool:
+    """Whether none of a chunk's choices has a field for an error, or a message where its delta belongs."""
+    if type(choices) is list:
+        for choice in choices:
+            if type(choice) is dict and ("error" in choice or "message" in choice):
+                return False
+    return True
 
 
 def _bare(event: Event, raw: Any, note: Callable[[str], None]) -> ErrorBody | None:
     """Read JSON that stands between the events without ``data:``: gateways that lose their upstream write its error so."""
     if isinstance(raw, list) and len(raw) == 1:
         raw = raw[0]
-    if isinstance(raw, dict) and _is_error(raw):
+    if isinstance(raw, dict) and is_error(raw):
         return read_error(raw) or ErrorBody(excerpt(event.data.decode("utf-8", "replace")), raw=raw)
     if isinstance(raw, dict) and raw.get("choices"):
         raise ProtocolError(f"a chunk came without `data:` before it: {_shown(event.data)}", raw=event.data)
@@ -109,8 +129,11 @@ def _bare(event: Event, raw: Any, note: Callable[[str], None]) -> ErrorBody | No
     return None
 
 
-def _is_error(raw: dict[str, Any]) -> bool:
-    if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")) or failed_base(raw):
+def is_error(raw: dict[str, Any]) -> bool:
+    """Whether JSON that may be a chunk or a completion says that something failed, in any dress."""
+    if raw.get("error") or raw.get("object") == "error" or failed_choice(raw.get("choices")):
+        return True
+    if failed_base(raw) or failed_groq(raw):
         return True
     # A body of some HTTP error, sent as an event: {"code": 429, "msg": "slower"}.
     return (
@@ -129,11 +152,40 @@ def _is_error_code(code: object) -> bool:
 
 
 def chunk_beside(error: ErrorBody) -> ChatCompletionChunk | None:
-    """Return the chunk that an error came in, where it carries content or usage that must not be lost with it."""
+    """Return the chunk that an error came in, where it carries content or usage that must not be lost with it.
+
+    Beside an error a finish reason ends nothing, unless it tells of the failure too: a call must not be taken for whole.
+    """
     if not isinstance(error.raw, dict):
         return None
     chunk = ChatCompletionChunk(error.raw)
-    return chunk if chunk.has_content() or chunk.usage is not None else None
+    if not chunk.has_content() and chunk.usage is None:
+        return None
+    choices = list_of_dicts(error.raw.get("choices"))
+    if not any(map(_is_ended, choices)):
+        return chunk
+    going = [
+        {key: value for key, value in choice.items() if key not in _ENDINGS} if _is_ended(choice) else choice
+        for choice in choices
+    ]
+    return ChatCompletionChunk({**error.raw, "choices": going})
+
+
+def without_error(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a chunk without the words of the error that it came with."""
+    choices = [
+        {name: value for name, value in choice.items() if name != "error"}
+        for choice in list_of_dicts(raw.get("choices"))
+    ]
+    kept = {name: value for name, value in raw.items() if name != "error"}
+    if isinstance(groqs := kept.get("x_groq"), dict):
+        kept["x_groq"] = {name: value for name, value in groqs.items() if name != "error"}
+    return {**kept, "choices": choices} if choices else kept
+
+
+def _is_ended(choice: dict[str, Any]) -> bool:
+    reason = finish_reason_of(choice)
+    return reason is not None and not is_error_reason(reason)
 
 
 def _irregular(

@@ -1,45 +1,24 @@
 """One answer as a machine: bytes and endings in, chunks and comments out, and the truth about how it ended. No I/O, no clock.
 
-The answer is always in one of the states below. The three columns on the left are what is handed
-over, the others are what ends it. A dot: it cannot happen there. `TABLE` is this table, and nothing else changes the state.
-
-::
-
-    state       content   finish      goes_on   done          end        cut        bad_frame  error_frame  clock     close
-    waiting     flowing   finished    reopened  unterminated  truncated  truncated  error      error        error     cancelled
-    flowing     flowing   finished    reopened  unterminated  truncated  truncated  error      failed       error     cancelled
-    finished    flowing   .           reopened  complete      complete   complete   complete   failed       complete  complete
-    reopened    reopened  refinished  reopened  unterminated  truncated  truncated  error      failed       error     cancelled
-    refinished  reopened  .           reopened  complete      complete   truncated  error      failed       error     cancelled
-    failed      .         .           .         error         error      error      error      .            error     error
-
-- ``waiting``: nobody has seen content. What has come is held, and another attempt may take its place.
-- ``flowing``: content was handed over; not every choice that was asked for has its finish_reason.
-- ``finished``: every choice has one. That is the evidence: whatever ends the answer now, except an error frame, it is complete.
-- ``reopened``: a choice brought content after its finish_reason. A server that does so is believed less from then on.
-- ``refinished``: every choice has a finish_reason again; only [DONE] or a clean end of the body completes the answer.
-- ``failed``: an error frame came after content. For a moment the usage of the tokens that were billed may follow.
-
-``content`` and ``finish`` are told of once they are handed over; ``goes_on`` is content of a choice that had its finish_reason;
-``done`` is [DONE], ``end`` a clean end of the body, ``cut`` a reset, or an end in the middle of an event; a ``clock`` is one of
-``Timeouts``; ``close`` is the caller who leaves. The five outcomes have no way out.
+Which states it goes through, and what each ending makes of it, is one table: ``states.py``.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import Backlog, BodyReader
-from cometstream.answer.error_body import ErrorBody, excerpt, failed_choice, read_error
+from cometstream.answer.error_body import ErrorBody, excerpt, read_error
 from cometstream.answer.fast_lane import FastLane
-from cometstream.answer.frames import Done, chunk_beside, read_frame
+from cometstream.answer.frames import Done, MessageChunk, chunk_beside, is_error, read_frame, without_error
 from cometstream.answer.json_text import Halves
+from cometstream.answer.restated import without_said
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
+from cometstream.answer.states import OUTCOMES, TABLE
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
     CometError,
@@ -48,7 +27,7 @@ from cometstream.errors import (
     StreamTruncatedError,
     StreamUnterminatedError,
 )
-from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of
+from cometstream.views.chunks import ChatCompletionChunk, finish_reason_of, is_error_reason
 from cometstream.views.completion import ChatCompletion, completion_as_chunk
 from cometstream.views.view import list_of_dicts
 
@@ -57,45 +36,9 @@ if TYPE_CHECKING:
 
     from cometstream.answer.budget import Budget
     from cometstream.answer.error_body import ErrorContext
+    from cometstream.answer.states import Happening, Outcome, State
 
-__all__ = ["HAPPENINGS", "OUTCOMES", "TABLE", "Answer", "Happening", "Outcome", "State"]
-
-Outcome = Literal["complete", "unterminated", "truncated", "error", "cancelled"]
-State = Literal["waiting", "flowing", "finished", "reopened", "refinished", "failed", Outcome]
-Happening = Literal[
-    "content", "finish", "goes_on", "done", "end", "cut", "bad_frame", "error_frame", "clock", "close"
-]  # fmt: skip
-
-OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
-HAPPENINGS: Final[tuple[Happening, ...]] = get_args(Happening)
-
-
-def _row(*states: State | None) -> dict[Happening, State]:
-    return {happening: state for happening, state in zip(HAPPENINGS, states, strict=True) if state is not None}
-
-
-# fmt: off
-TABLE: Final[Mapping[State, Mapping[Happening, State]]] = {
-    "waiting": _row(
-        "flowing", "finished", "reopened",
-        "unterminated", "truncated", "truncated", "error", "error", "error", "cancelled"),
-    "flowing": _row(
-        "flowing", "finished", "reopened",
-        "unterminated", "truncated", "truncated", "error", "failed", "error", "cancelled"),
-    "finished": _row(
-        "flowing", None, "reopened",
-        "complete", "complete", "complete", "complete", "failed", "complete", "complete"),
-    "reopened": _row(
-        "reopened", "refinished", "reopened",
-        "unterminated", "truncated", "truncated", "error", "failed", "error", "cancelled"),
-    "refinished": _row(
-        "reopened", None, "reopened",
-        "complete", "complete", "truncated", "error", "failed", "error", "cancelled"),
-    "failed": _row(
-        None, None, None,
-        "error", "error", "error", "error", None, "error", "error"),
-}
-# fmt: on
+__all__ = ["Answer"]
 
 # States in which no chunk is handed over as it comes.
 _STILL: Final = frozenset({"waiting", "failed", *OUTCOMES})
@@ -112,8 +55,6 @@ _MAX_BEHIND_ERROR: Final = 64 * 1024
 
 # Bytes of an unfinished event that no answer is given up for, whatever the others hold.
 _FAIR_SHARE: Final = 64 * 1024
-
-_ERROR_FINISH: Final = "the model's answer ended with finish_reason: error"
 
 
 class Answer:
@@ -253,8 +194,14 @@ class Answer:
         return self.accumulator.completion
 
     @property
+    def event(self) -> Event:
+        """The event that brought the chunk handed over last."""
+        event = self._event
+        return Event(event[6:-2]) if isinstance(event, bytes) else event
+
+    @property
     def wire(self) -> bytes:
-        """The event that brought the chunk handed over last, for whoever passes it on."""
+        """The same event as bytes, for whoever passes it on."""
         event = self._event
         if isinstance(event, bytes):
             return event
@@ -309,15 +256,18 @@ class Answer:
                 item = self._arrived.pop()
                 if isinstance(item, Comment):
                     if comments:
-                        self.budget.handed_over = True
+                        self.budget.handed_over += 1
                         return item
                     continue
                 # An event with a name may be an error, whatever its data looks like.
                 chunk = self._lane.read(item.data) if type(item) is Event else None
                 if chunk is None:
-                    self._flows = False
-                    self._take(item)
-                    break
+                    chunk = self._take(item)
+                    if chunk is None:
+                        break
+                    self._hand_over(item, chunk)
+                    self._flows = self._pending is None and self.state not in _STILL
+                    return chunk
                 self._event = item
             elif self._unread:
                 chunk = self._lane.read_alone(self._unread) if self._parser.between else None
@@ -358,7 +308,7 @@ class Answer:
                 if not isinstance(item, Comment):
                     self._take(item)
                 elif comments:
-                    self.budget.handed_over = True
+                    self.budget.handed_over += 1
                     return item
             elif self._unread:
                 self._read()
@@ -443,13 +393,15 @@ class Answer:
                 f"{backlog.limit} bytes together (8 times max_event_size)"
             )
 
-    def _take(self, event: Event) -> None:
-        """Hold the chunk that an event brings, to be handed over, or note what else happens with it."""
+    def _take(self, event: Event) -> ChatCompletionChunk | None:
+        """Return the chunk that an event brings if it can be handed over as it came; else hold it, or note what happens with it."""
         try:
             frame = read_frame(event, self.accumulator.note, self._halves)
         except ProtocolError as error:
             self._then("bad_frame", self._context.redact_error(error))
-            return
+            return None
+        if type(frame) is ChatCompletionChunk and self._flows and self._splitter is None:
+            return frame
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.
             self.done = True
@@ -461,12 +413,13 @@ class Answer:
             self._hold(event, frame)
         elif isinstance(frame, ErrorBody):
             self._take_error(event, frame)
+        return None
 
     def _take_error(self, event: Event, body: ErrorBody) -> None:
         beside = chunk_beside(body)
         if beside is not None and (self.started or beside.has_content()):
             # The error is told by the failure alone: whoever passes events on must not pass on the server's words about it.
-            self._hold(Event(orjson.dumps(_without_error(beside.raw))), beside)
+            self._hold(Event(orjson.dumps(without_error(beside.raw))), beside)
         self._then("error_frame", self._context.frame_error(body, started=self.started))
 
     def _take_behind_error(self, event: Event, frame: ChatCompletionChunk | ErrorBody | None) -> None:
@@ -478,6 +431,11 @@ class Answer:
             self.accumulator.add_usage(frame.raw)
 
     def _hold(self, event: Event, chunk: ChatCompletionChunk) -> None:
+        if type(chunk) is MessageChunk:
+            news = without_said(chunk.raw, self.accumulator.choices)
+            if news is not chunk.raw:
+                self.accumulator.note("message_restated")
+                event, chunk = Event(orjson.dumps(news)), ChatCompletionChunk(news)
         if self._splitter is not None:
             split = self._splitter.split(chunk)
             if split is not chunk:
@@ -489,7 +447,7 @@ class Answer:
             self.first_content = self.budget.read_at
         else:
             finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
-            if "error" in finish_reasons:
+            if any(map(is_error_reason, finish_reasons)):
                 self._then("error_frame", self._finished_by_error(chunk))
                 return
             if not any(finish_reasons):
@@ -510,7 +468,7 @@ class Answer:
         self._event = event
         self.chunks += 1
         has_content = self._lane.add(event.data, chunk.raw)
-        self.budget.handed_over = True
+        self.budget.handed_over += 1
         if has_content:
             self.budget.progress = True
         if self.state in OUTCOMES:
@@ -528,7 +486,10 @@ class Answer:
             self._happens("finish")
 
     def _finished_by_error(self, chunk: ChatCompletionChunk) -> CometError:
-        return self._context.frame_error(ErrorBody(_ERROR_FINISH, raw=chunk.raw), started=self.started)
+        reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
+        reason = next(filter(is_error_reason, reasons), "error")
+        body = ErrorBody(f"the model's answer ended with finish_reason: {reason}", raw=chunk.raw)
+        return self._context.frame_error(body, started=self.started)
 
     def _all_finished(self) -> bool:
         return self.accumulator.finished and len(self.accumulator.choices) >= self._choices
@@ -571,7 +532,7 @@ class Answer:
     def _take_document(self, document: Any) -> None:
         """The answer is one JSON document: a completion, a single chunk, or an error."""
         choices = document.get("choices") if isinstance(document, dict) else None
-        if isinstance(choices, list) and not document.get("error") and failed_choice(choices) is None:
+        if isinstance(choices, list) and not is_error(document):
             chunk = ChatCompletionChunk(document)
             if any(isinstance(choice, dict) and "message" in choice for choice in choices):
                 if self._splitter is None:
@@ -579,7 +540,8 @@ class Answer:
                 chunk = ChatCompletionChunk(completion_as_chunk(document))
             if self._streamed:
                 self.accumulator.note("json_body")
-            self._hold(Event(chunk.to_json().encode()), chunk)
+            # Where a document was asked for it is the event, as the server wrote it.
+            self._hold(Event(chunk.to_json().encode() if self._streamed else self._body.raw), chunk)
             return
         body = read_error(document)
         if body is not None:
@@ -601,7 +563,7 @@ class Answer:
         accumulator = self.accumulator
         if not accumulator.choices and not any(chunk.choices for _, chunk in self._held):
             head = self._head()
-            if not self._streamed and head:
+            if not self._streamed and head and self._body.kind != "json":
                 return ProtocolError(f"the answer is not JSON: {head}", raw=self._raw_head())
             shown = f"; it begins: {head}" if head and not self.chunks else ""
             return EmptyStreamError(f"the answer ended without a choice{shown}")
@@ -621,12 +583,3 @@ class Answer:
 
     def _raw_head(self) -> bytes:
         return self._context.redact_error(ProtocolError("", raw=self._body.head)).raw
-
-
-def _without_error(raw: dict[str, Any]) -> dict[str, Any]:
-    choices = [
-        {name: value for name, value in choice.items() if name != "error"}
-        for choice in list_of_dicts(raw.get("choices"))
-    ]
-    kept = {name: value for name, value in raw.items() if name != "error"}
-    return {**kept, "choices": choices} if choices else kept

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
+
 from cometstream.views.chunks import (
     ChatCompletionChunk,
     Choice,
@@ -46,9 +48,18 @@ class Repeats:
             self.function: dict[str, Any] = dict(self.fragment["function"])
             self._call_index: int = self.fragment["index"]
 
-    def chunk(self, text: str) -> ChatCompletionChunk:
-        """Return the chunk with another text; nothing that a caller could change is shared with the next."""
-        chunk = _new_chunk()
+    def chunk(self, text: str, padding: bytes | None = None) -> ChatCompletionChunk:
+        """Return the chunk with another text; nothing that a caller could change is shared with the next.
+
+        Args:
+            text: The text.
+            padding: The padding, as it is written in JSON; None where it is that of the other chunks, or there is none.
+        """
+        if padding is None:
+            chunk = _new_chunk()
+        else:
+            chunk = padded = _new_padded_chunk()
+            padded._padding = padding
         chunk._repeats = self
         choice = chunk._choice = _new_choice()
         chunk._choices = [choice]
@@ -106,6 +117,15 @@ class _Chunk(ChatCompletionChunk, reads_as=ChatCompletionChunk):
 
     def _made_raw(self) -> dict[str, Any]:
         return {**self._repeats.raw, "choices": [self._choice.raw]}
+
+
+class _PaddedChunk(_Chunk, reads_as=ChatCompletionChunk):
+    __slots__ = ("_padding",)
+
+    _padding: bytes
+
+    def _made_raw(self) -> dict[str, Any]:
+        return {**super()._made_raw(), "obfuscation": orjson.loads(self._padding)}
 
 
 @_known("delta", "index", absent=("finish_reason", "logprobs"))
@@ -172,6 +192,7 @@ def _maker(cls: type[_V]) -> Callable[[], _V]:
 
 
 _new_chunk = _maker(_Chunk)
+_new_padded_chunk = _maker(_PaddedChunk)
 _new_choice = _maker(_Choice)
 _new_text_delta = _maker(_TextDelta)
 _new_calls_delta = _maker(_CallsDelta)

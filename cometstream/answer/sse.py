@@ -75,7 +75,7 @@ class _FieldsEvent(Event):
 
     __slots__ = ("event", "id", "retry")
 
-    def __init__(self, data: bytes, event: str, id: str | None, retry: int | None) -> None:  # noqa: A002
+    def __init__(self, data: bytes, event: str, id: str | None, retry: int | None) -> None:  # noqa: A002 - the wire's own name
         self.data = data
         self.event = event
         self.id = id

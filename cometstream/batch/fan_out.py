@@ -7,7 +7,10 @@ import inspect
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakKeyDictionary
 
+from cometstream.answer.json_output import JSON_OUTPUT
+from cometstream.batch.buckets import Caps
 from cometstream.batch.limits import Limits
 from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
@@ -18,6 +21,7 @@ from cometstream.policy import NOT_GIVEN, NotGiven, RetryPolicy, Timeouts, is_se
 from cometstream.request.chat import check_defaults
 from cometstream.request.describe import kind, shown
 from cometstream.session import CometSession
+from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from cometstream.batch.limits import ConcurrencyChange
     from cometstream.batch.price import Price
     from cometstream.batch.result import BatchProgress, BatchResult
+    from cometstream.request.params import ResponseFormatParam
+    from cometstream.structured import Schema
+    from cometstream.views.output import AskedT
 
 __all__ = ["FanOut", "fan_out"]
 
@@ -38,7 +45,10 @@ _PACE: Final = 0.5
 _RETRY: Final = RetryPolicy(max_retries=5, initial_delay=1.0, max_delay=60.0, max_retry_after=3600.0)
 
 
-class FanOut:
+_CAPS: Final[WeakKeyDictionary[CometSession, WeakKeyDictionary[asyncio.AbstractEventLoop, Caps]]] = WeakKeyDictionary()
+
+
+class FanOut(Parsed[ParsedT_co]):
     """A running batch, made by ``fan_out``. Iterating it gives one ``BatchResult`` for each row.
 
     Leaving its ``async with`` block ends all requests under way. Without such a block, the first read starts the batch, and
@@ -64,12 +74,13 @@ class FanOut:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> BatchResult:
+    async def __anext__(self) -> BatchResult[ParsedT_co]:
         """Return the next row's result.
 
         Raises:
             UsageError: The session was closed, or another task is reading.
-            ConfigurationError: The requests cannot be read, or ``on_progress`` cannot be called.
+            ConfigurationError: The requests cannot be read, ``on_progress`` cannot be called, or ``max_cost`` is given and the
+                cost is not known.
             Exception: What ``on_progress`` or the iterator of the requests raised, after the results of the rows before.
         Cancellation:
             Safe; the rows go on, and no result is lost.
@@ -127,11 +138,14 @@ def fan_out(
     ordered: bool = False,
     max_tokens_total: int | None = None,
     price: Price | None = None,
+    max_cost: float | None = None,
     on_progress: Callable[[BatchProgress], object] | None = None,
     split_think: bool = False,
     max_event_size: int | NotGiven = NOT_GIVEN,
+    response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
+    repair: int = 0,
     **defaults: Any,
-) -> FanOut:
+) -> FanOut[AskedT]:
     """Return a batch. Enter it with ``async with``, then iterate it: each row gives one ``BatchResult``. Nothing is sent before.
 
     Every answer is streamed, so that no proxy cuts a silent connection and a stall shows early. A row whose answer was cut,
@@ -146,8 +160,8 @@ def fan_out(
             the event loop's thread. Do not change a request before you have its result.
         concurrency: Requests at a time. ``"auto"`` grows up to 1,000 while answers come well, and shrinks after refusals, errors
             and slow answers.
-        rpm: The most requests a minute for each model, 0.001 or more; None for no cap. Limits that the server announces or
-            enforces are obeyed as well.
+        rpm: The most requests a minute for each model, 0.001 or more; None for no cap. Batches of one session that run at the
+            same time with the same cap share it. Limits that the server announces or enforces are obeyed as well.
         tpm: The most tokens a minute for each model, 0.001 or more; None for no cap. Tokens are estimated first, and corrected
             by the reported usage.
         pace: Seconds that arrivals of a stream may gather between two reads. The end of a row may be noticed that much later.
@@ -158,11 +172,18 @@ def fan_out(
         ordered: Yield results in the order of the requests; otherwise as the rows end. Rows that are done before their turn are
             kept: up to 256, and four more for each request at a time.
         max_tokens_total: Start no more rows once so many tokens are used or expected from requests under way; None for no limit.
-        price: The cost of a million input and a million output tokens, as a pair, or a mapping from models to such pairs. It is
-            used for ``progress.cost`` if the server reports no cost.
+        price: The cost of a million input and a million output tokens, as in ``(1.25, 10)``, and optionally of a million cached
+            input tokens; or a mapping from models to such prices. It is used for ``progress.cost`` if the server reports no cost.
+            Models without one have the price of ``session.catalog()``, where that was called.
+        max_cost: Start no more rows once so much money is spent, in the currency of ``price``; None for no limit. Requests that are
+            under way then come to their end, so their cost may exceed it.
         on_progress: A function that is not async; called with the ``BatchProgress`` after each row.
         split_think: As in ``CometSession.stream``, for every row.
         max_event_size: As the session's, for every row.
+        response_format: As in ``CometSession.stream``, for every row that has none of its own. Where it is a type, a row whose
+            answer is not of that type ends as ``error``, with an ``OutputError`` beside the completion.
+        repair: How often a row may be asked again where its answer is not valid for that type: with the answer, and what is wrong
+            with it. Each time costs an attempt.
         **defaults: Wire parameters for all rows; a row's own parameters replace them.
     Returns:
         The batch.
@@ -196,17 +217,29 @@ def fan_out(
         raise ConfigurationError(
             f"max_tokens_total must be a whole number of 1 or more, or None; got {shown(max_tokens_total)}"
         )
+    if max_cost is not None and not (is_seconds(max_cost) and max_cost > 0):
+        raise ConfigurationError(f"max_cost must be a number above 0, or None (no limit); got {shown(max_cost)}")
+    if not isinstance(repair, int) or isinstance(repair, bool) or repair < 0:
+        raise ConfigurationError(f"repair must be a whole number of 0 or more; got {shown(repair)}")
     options: dict[str, Any] = {"pace": pace, "timeouts": timeouts, "retry": None, "split_think": split_think}
     if not isinstance(max_event_size, NotGiven):
         options["max_event_size"] = checked_event_size(max_event_size)
     # A bad default is reported once, now, and not by every row.
-    check_defaults(defaults, validate=session.validate, stacklevel=2)
+    asked: object = response_format
+    problems: Sequence[str] = ()
+    if response_format is not None:
+        # Programs that want text do not wait for the import.
+        from cometstream.structured import read_response_format
+
+        asked, output, problems = read_response_format(response_format)
+        defaults["response_format"] = asked if output is JSON_OUTPUT or output is None else output
+    check_defaults({**defaults, "response_format": asked}, validate=session.validate, stacklevel=2, problems=problems)
     session.clocks.with_(timeouts)
     policy = _RETRY if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=_RETRY)
     limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm, max_retry_after=policy.max_retry_after)
     limits(now=0.0)  # only when the loop runs is its clock known
 
-    cost = Cost(price)
+    cost = Cost(price, session.prices)
 
     def make_rows() -> Rows:
         try:
@@ -216,7 +249,7 @@ def fan_out(
         return Rows(
             session,
             requests,
-            limits=limits(now=now),
+            limits=limits(now=now, caps=_shared_caps(session)),
             retry=policy,
             patient=isinstance(retry, NotGiven),
             options=options,
@@ -224,10 +257,18 @@ def fan_out(
             ordered=ordered,
             max_tokens_total=max_tokens_total,
             cost=cost,
+            max_cost=max_cost,
+            repair=repair,
             on_progress=on_progress,
         )
 
     return FanOut(make_rows)
+
+
+def _shared_caps(session: CometSession) -> Caps:
+    """Return the caps that all batches of a session share in this event loop, whose clock they follow."""
+    by_loop = _CAPS.setdefault(session, WeakKeyDictionary())
+    return by_loop.setdefault(asyncio.get_running_loop(), Caps())
 
 
 def _takes_one(function: Any) -> bool:

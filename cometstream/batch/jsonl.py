@@ -1,4 +1,4 @@
-"""Rows in: JSON lines become requests, each checked; what is wrong with one is told with its line."""
+"""The input: turns JSON lines into checked requests, and says what is wrong with a line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,25 @@ from cometstream.request.checks import check_request
 if TYPE_CHECKING:
     from collections.abc import Container
 
-__all__ = ["InputFailed", "InputRow", "RowReader", "open_input", "read_lines", "unpacked"]
+__all__ = ["ARRAY", "InputFailed", "InputRow", "RowReader", "open_input", "read_lines", "unpacked"]
 
-# A line holds a conversation and its images. OpenAI takes batch files of 200 MB; a single line as long is a mistake, not a row.
+# A line holds a conversation and its images. OpenAI takes batch files of 200 MB, so a longer line is a mistake.
 _LINE_LIMIT: Final = 128 * 2**20
 
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _GZIP: Final = b"\x1f\x8b"
+_NOT_TEXT: Final = {
+    b"BZh": "bzip2 data",
+    b"\xfd7zX": "xz data",
+    b"\x28\xb5\x2f\xfd": "zstd data",
+    b"PK\x03\x04": "a zip or Office file",
+    b"PAR1": "a Parquet file",
+    b"SQLi": "an SQLite database",
+}
+
+ARRAY: Final = "is the beginning of a JSON array; each row must be an object on a line of its own"
+"""The problem of a first line that begins with a bracket."""
 
 _LINE_KEYS: Final = frozenset({"custom_id", "method", "url", "body"})
 _URLS: Final = ("/v1/chat/completions", "/chat/completions")
@@ -41,10 +52,11 @@ class InputRow(NamedTuple):
 
     Attributes:
         line: Its number, from 1.
-        custom_id: Its name; made of the line and a hash of its body where it has none.
+        custom_id: Its name; if it has no name, one is made of its line and a hash of its body.
         id: The ``id`` of its output line, see `row_id`.
-        request: Wire parameters for ``fan_out``, with ``custom_id``; empty where the line is bad.
-        problems: Why the line is bad; empty where it is good.
+        request: Wire parameters for ``fan_out``, with ``custom_id``; empty if the line is bad.
+        problems: Why the line is bad; empty if it is good.
+        names_model: Whether it says which model to ask.
     """
 
     line: int
@@ -52,6 +64,7 @@ class InputRow(NamedTuple):
     id: str
     request: dict[str, Any]
     problems: tuple[str, ...] = ()
+    names_model: bool = True
 
 
 @contextmanager
@@ -70,22 +83,25 @@ def open_input(path: str) -> Iterator[io.BufferedIOBase]:
 
 
 def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedIOBase:
-    """Return what `raw` holds: itself, or what is compressed in it; its first bytes tell, not its name.
+    """Return `raw`, or what is compressed in it. The first bytes tell, and not the name.
 
     Raises:
-        InputFailed: It cannot be read, or is UTF-16.
+        InputFailed: It cannot be read, or is not UTF-8 text.
     """
     try:
-        head = raw.peek(2)[:2]
+        head = raw.peek(4)[:4]
     except OSError as error:
         raise InputFailed(f"{name} cannot be read: {error.strerror or error}") from None
-    if head in _UTF_16:
+    if head[:2] in _UTF_16:
         raise InputFailed(f"{name} is UTF-16 text: save it as UTF-8")
-    return gzip.GzipFile(fileobj=raw) if head == _GZIP else raw
+    for beginning, kind in _NOT_TEXT.items():
+        if head.startswith(beginning):
+            raise InputFailed(f"{name} is {kind}, and no JSON lines (they may be packed with gzip)")
+    return gzip.GzipFile(fileobj=raw) if head[:2] == _GZIP else raw
 
 
 def read_lines(file: io.BufferedIOBase, name: str) -> Iterator[bytes]:
-    """Yield the lines; of one that is too long to be a row, the beginning.
+    """Yield the lines; of a line that is too long to be a row, only the beginning.
 
     Raises:
         InputFailed: The file cannot be read on, or its compressed data is damaged.
@@ -105,10 +121,10 @@ def read_lines(file: io.BufferedIOBase, name: str) -> Iterator[bytes]:
 
 
 class RowReader:
-    """Makes rows of lines, one after the other, and knows the names that were there already.
+    """Turns lines into rows, and remembers the names that were used.
 
     Args:
-        model: The model of rows that have none; None where each must have its own.
+        model: The model of rows that name none; None if each row must name one.
 
     Attributes:
         line: How many lines were read.
@@ -117,15 +133,16 @@ class RowReader:
     def __init__(self, *, model: str | None = None) -> None:
         self.line = 0
         self._model = model
-        self._lines: dict[int, int] = {}  # of each custom_id a digest, and its line: a million rows must fit
+        self._is_first = True
+        self._lines: dict[int, int] = {}  # the line of each custom_id, by its digest: a million rows must fit
 
     @property
     def digests(self) -> Container[int]:
-        """A digest of each ``custom_id`` so far."""
+        """The digests of all ``custom_id``s so far."""
         return self._lines
 
     def read(self, line: bytes) -> InputRow | None:
-        """Return the next line's row, a good or a bad one; None where the line is blank."""
+        """Return the row of the next line, good or bad; None if the line is blank."""
         self.line += 1
         if self.line == 1:
             line = line.removeprefix(_BOM)
@@ -133,22 +150,25 @@ class RowReader:
         if not line:
             return None
         problems: list[str] = []
-        value = _parse(line, problems)
+        if self._is_first and line.startswith(b"["):
+            problems.append(ARRAY)
+        self._is_first = False
+        value = None if problems else _parse(line, problems)
         given, body = _unpack(value, problems) if isinstance(value, dict) else (None, {})
         canonical = _canonical(body, problems) if body else line
         custom_id = given
         if custom_id is None:
             custom_id = made_custom_id(self.line, canonical)
         if (first := self._lines.setdefault(short_digest(custom_id), self.line)) != self.line:
-            problems.append(f"custom_id: is that of line {first} already; each row needs one of its own")
+            problems.append(f"custom_id: line {first} has the same one; each row needs one of its own")
             custom_id = made_custom_id(self.line, canonical)
             self._lines[short_digest(custom_id)] = self.line
         request = {} if problems else _request(body, self._model, problems)
-        id_ = row_id(custom_id, canonical)
+        id_ = row_id(custom_id, canonical, str(request.get("model")))
         if problems:
             return InputRow(self.line, custom_id, id_, {}, tuple(problems))
         request["custom_id"] = custom_id
-        return InputRow(self.line, custom_id, id_, request)
+        return InputRow(self.line, custom_id, id_, request, names_model=body.get("model") is not None)
 
 
 def _parse(line: bytes, problems: list[str]) -> Any:
@@ -170,8 +190,10 @@ def _unpack(value: dict[str, Any], problems: list[str]) -> tuple[str | None, dic
     """Return a row's name and its body."""
     body: Any
     custom_id = value.get("custom_id")
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        custom_id = str(custom_id)
     if custom_id is not None and (not isinstance(custom_id, str) or not custom_id):
-        problems.append("custom_id: must be a string that is not empty")
+        problems.append("custom_id: must be a string that is not empty, or an integer")
         custom_id = None
     if value.keys().isdisjoint(("body", "method", "url")):
         body = {name: item for name, item in value.items() if name != "custom_id"}
@@ -197,13 +219,13 @@ def _canonical(body: dict[str, Any], problems: list[str]) -> bytes:
     """Return the body in a form that does not depend on how its JSON was written."""
     try:
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # JSON that was read can be written, but for its depth
+    except TypeError:  # only the depth can keep JSON that was read from being written
         problems.append("is nested too deep; at most 254 levels are allowed")
         return b""
 
 
 def _request(body: dict[str, Any], model: str | None, problems: list[str]) -> dict[str, Any]:
-    """Return the wire parameters that a body stands for, checked."""
+    """Return the checked wire parameters of a body."""
     request = dict(body)
     if "prompt" in request:
         prompt = request.pop("prompt")
@@ -216,7 +238,7 @@ def _request(body: dict[str, Any], model: str | None, problems: list[str]) -> di
         request["model"] = model
         if model is None:
             problems.append("model: is missing; give the row one, or all such rows with --model")
-            request["model"] = "none"  # told already
+            request["model"] = "none"  # the problem is told already
     # Every answer is streamed, whatever the row says; but it must say true or false.
     streamed = request.pop("stream", None)
     extra = request.pop("extra_body", None)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.views.cost import output_tokens
+from cometstream.views.output import Parsed, ParsedT_co
+
 if TYPE_CHECKING:
-    from cometstream.answer.machine import Outcome
+    from cometstream.answer.states import Outcome
     from cometstream.batch.price import Cost
     from cometstream.errors import CometError
     from cometstream.metrics import StreamMetrics
@@ -20,7 +23,7 @@ _MOST_TOKENS: Final = 20_000_000
 
 
 @dataclass(frozen=True)
-class BatchResult:
+class BatchResult(Parsed[ParsedT_co]):
     """How one row of a batch ended.
 
     Attributes:
@@ -28,7 +31,8 @@ class BatchResult:
         custom_id: The request's ``custom_id``; None if it has none.
         request: The request as the caller gave it.
         completion: The answer. If it broke off, what came in the last attempt; None if nothing came.
-        error: The error of the last attempt, or the reason why there was no attempt; None if the answer is whole.
+        error: The error of the last attempt, or the reason why there was no attempt; None if the answer is whole. An
+            ``OutputError`` where the answer is whole, but not a value of the type that ``response_format`` is.
         outcome: As a stream's: ``complete``, ``unterminated``, ``truncated`` or ``error``. ``cancelled`` if the batch ended before
             the row did: run such a row again.
         attempts: Requests sent.
@@ -38,7 +42,7 @@ class BatchResult:
     index: int
     custom_id: str | None
     request: Any
-    completion: ChatCompletion | None
+    completion: ChatCompletion[ParsedT_co] | None
     error: CometError | None
     outcome: Outcome
     attempts: int
@@ -56,12 +60,13 @@ class BatchProgress:
         waiting: Rows that were pulled and wait: for other requests to end, for a rate limit, or for their next attempt.
         retries: Attempts beyond the first of each row.
         prompt_tokens: Input tokens that the server reported.
-        completion_tokens: Output tokens that the server reported.
-        cost: Money spent, from the reported ``usage.cost`` or the caller's ``price``; None if neither is known.
+        completion_tokens: Output tokens that the server reported, reasoning included.
+        cost: Money spent, from the reported ``usage.cost``, the caller's ``price`` or the catalogue; None if none is known.
         concurrency: Requests that may run at a time now.
         concurrency_reason: Why the concurrency has this value.
         elapsed: Seconds since the batch was started.
         total: How many rows there are; None if the requests have no length.
+        trouble: The error of the last attempt, with the address, if that reached no server; None if it reached one.
     """
 
     done: int
@@ -76,6 +81,7 @@ class BatchProgress:
     concurrency_reason: str
     elapsed: float
     total: int | None
+    trouble: str | None = None
 
 
 def total_tokens(usage: CompletionUsage | None) -> int | None:
@@ -103,33 +109,60 @@ class Tally:
         completion_tokens: Output tokens that the server reported.
         tokens: Tokens of all attempts: as reported, or as expected if the server reported nothing.
         cost: Money spent; None if it is not known.
+        unpriced: A model that answered and whose cost is not known; None if there is no such model.
     """
 
-    __slots__ = ("_cost_of", "completion_tokens", "cost", "done", "failed", "prompt_tokens", "retries", "tokens")
+    __slots__ = (
+        "_cost_of",
+        "_unreported",
+        "completion_tokens",
+        "cost",
+        "done",
+        "failed",
+        "prompt_tokens",
+        "retries",
+        "tokens",
+        "unpriced",
+    )
 
     def __init__(self, cost: Cost) -> None:
         self._cost_of = cost.of
         self.done = self.failed = self.retries = 0
         self.prompt_tokens = self.completion_tokens = self.tokens = 0
+        self._unreported = 0  # of `tokens`, those that were only expected
         self.cost: float | None = None
+        self.unpriced: str | None = None
 
-    def attempt(self, model: str, usage: CompletionUsage | None, expected: int) -> None:
+    @property
+    def spent(self) -> float:
+        """Money spent: what is known, and for answers without a report as much a token as the others cost."""
+        reported = self.tokens - self._unreported
+        return 0.0 if self.cost is None else self.cost * self.tokens / max(reported, 1)
+
+    def attempt(self, model: str, usage: CompletionUsage | None, expected: int, *, complete: bool) -> None:
         """Count an attempt.
 
         Args:
             model: Whose price applies.
             usage: What the server reported.
             expected: Tokens to count where it reported nothing.
+            complete: Whether the answer is whole.
         """
         total = total_tokens(usage)
         self.tokens += expected if total is None else total
+        if total is None:
+            self._unreported += expected
+            if complete and self.cost is None:
+                self.unpriced = model
         if usage is None:
             return
         self.prompt_tokens += _sane(usage.prompt_tokens)
-        self.completion_tokens += _sane(usage.completion_tokens)
+        self.completion_tokens += _sane(output_tokens(usage))
         cost = self._cost_of(model, usage)
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
+        else:
+            self.unpriced = model
 
     def row(self, outcome: Outcome) -> None:
         """Count a row that has ended."""

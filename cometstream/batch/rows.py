@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.batch.repair import ask_again, wrong_output
 from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_tokens
 from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, retry_delay
 from cometstream.batch.source import NOTHING, Source
@@ -23,7 +24,7 @@ from cometstream.request.describe import shown
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
-    from cometstream.answer.machine import Outcome
+    from cometstream.answer.states import Outcome
     from cometstream.batch.limits import Limits, Ticket
     from cometstream.batch.price import Cost
     from cometstream.metrics import StreamMetrics
@@ -89,6 +90,8 @@ class Rows:
         ordered: bool,
         max_tokens_total: int | None,
         cost: Cost,
+        max_cost: float | None,
+        repair: int,
         on_progress: Callable[[BatchProgress], object] | None,
     ) -> None:
         self.limits = limits
@@ -102,12 +105,15 @@ class Rows:
         self._defaults = defaults
         self._ordered = ordered
         self._max_tokens = math.inf if max_tokens_total is None else max_tokens_total
+        self._max_cost = math.inf if max_cost is None else max_cost
+        self._repair = repair
         self._tally = Tally(cost)
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
         self._began: float | None = None
         self._answered: float | None = None  # when a row was, the last time
         self._left: float | None = None
+        self._trouble: str | None = None
         self._running: dict[Row, asyncio.Task[CometError | None]] = {}
         self._expected = 0  # tokens, of what is on its way
         self._ready: deque[BatchResult] = deque()
@@ -196,6 +202,7 @@ class Rows:
             concurrency_reason=self.limits.reason,
             elapsed=0.0 if began is None else until - began,
             total=self._source.total,
+            trouble=self._trouble,
         )
 
     def _pump(self) -> None:
@@ -217,6 +224,8 @@ class Rows:
             if len(running) >= turn:
                 self._wake_at(now)
                 break
+            if self._is_spent():
+                break
             if self._tally.tokens + self._expected >= self._max_tokens:
                 if not running:
                     self._start_no_more()
@@ -231,8 +240,22 @@ class Rows:
                 break
             self._take(request)
         if not self.ended and not running and not schedule and (self._draining or self._source.ended):
-            self._failure = self._source.failure
+            self._failure = self._failure or self._source.failure
             self._end()
+
+    def _is_spent(self) -> bool:
+        """Whether the money is spent, or cannot be counted; no more rows start then."""
+        unpriced = self._tally.unpriced
+        if self._max_cost == math.inf or (unpriced is None and self._tally.spent < self._max_cost):
+            return False
+        if not self._draining:
+            if unpriced is not None:
+                self._failure = ConfigurationError(
+                    f"max_cost: the cost of {shown(unpriced)} is not known (no price, or no usage in its answers), "
+                    "so no more rows were sent"
+                )
+            self._start_no_more()
+        return True
 
     def _start_no_more(self) -> None:
         self._draining = True
@@ -317,6 +340,7 @@ class Rows:
             if row.stream is None:
                 row.stream = self._session.stream(**row.params)
             async with row.stream as stream:
+                self._trouble = None
                 self.limits.answered(ticket, stream.response.headers, self._loop.time())
                 await stream.until_done()
         except CometError as error:
@@ -347,11 +371,16 @@ class Rows:
         tokens = total_tokens(usage)
         # An answer that broke off is paid for, too.
         began = metrics is not None and metrics.time_to_first_content is not None
-        self._tally.attempt(row.model, usage, row.tokens if began else 0)
-        if stream is not None and metrics is not None and stream.outcome == "complete":
+        complete = stream is not None and stream.outcome == "complete"
+        self._tally.attempt(row.model, usage, row.tokens if began else 0, complete=complete)
+        if complete and stream is not None and metrics is not None:
             self._answered = now
             self.limits.completed(ticket, now, tokens=tokens, time_to_first_content=metrics.time_to_first_content)
-            self._tell(row, "complete", None, stream.completion, metrics)
+            wrong = wrong_output(row, stream.completion)
+            if wrong is not None and row.repairs < self._repair and not self._draining and ask_again(row, wrong):
+                self._schedule.add_retry(row, now)
+                return
+            self._tell(row, "complete" if wrong is None else "error", wrong, stream.completion, metrics)
         elif error is None:
             self.limits.cancelled(ticket, now)
             self._tell(row, "cancelled", row.error, None, metrics)
@@ -359,6 +388,7 @@ class Rows:
         else:
             self.limits.failed(ticket, error, now)
             row.error = error
+            self._trouble = str(error) if is_nobody_there(error) else None
             if self._is_charged(error, ticket, now):
                 row.charged = row.attempts if self._answered is None else row.charged + 1
             delay = retry_delay(row, error, self._retry, random.random())

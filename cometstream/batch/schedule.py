@@ -1,4 +1,4 @@
-"""Which row of a batch starts next: first attempts and retries, model by model. No I/O, the time is passed in."""
+"""Which row of a batch starts next: first attempts and retries, model by model. No I/O; the time is passed in."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class Row:
         custom_id: The caller's own name for it.
         request: The request as the caller gave it.
         params: What is sent: the request over the batch's defaults.
-        model: Whose limits apply.
+        model: The model whose limits apply.
         tokens: How many tokens it is expected to take.
         attempts: Attempts made.
         charged: The attempts that count against the retries.
         error: The error of the last attempt.
+        repairs: How often it was asked again what its answer should have been.
         unterminated: An attempt ended without a finish_reason.
         stream: The next attempt, ready to be entered, or the last one.
     """
@@ -51,6 +52,7 @@ class Row:
         "index",
         "model",
         "params",
+        "repairs",
         "request",
         "stream",
         "tokens",
@@ -67,6 +69,7 @@ class Row:
         self.attempts = 0
         self.charged = 0
         self.error: CometError | None = None
+        self.repairs = 0
         self.unterminated = False
         self.stream: ChatStream | None = None
 

@@ -3,13 +3,14 @@
 ::
 
     app.py          the command group, and how every ending becomes an exit code and one line on stderr
-    ask.py          cometstream ask; printers.py shows the answer, prompt.py finds the prompt
+    ask.py          cometstream ask; prompt.py finds the prompt, waiting.py passes the time, printers.py shows the answer
     batch.py        cometstream batch; batch_run.py is one run of it, batch_input.py its rows, batch_progress.py what it shows
-    models.py       cometstream models
+    models.py       cometstream models and cometstream balance
     serve.py        cometstream serve
     connection.py   flags to a session, or to a simulated server and a session with it
     exit_codes.py   the exit codes
     process.py      signals, stdout and stderr
+    words.py        the library's messages in the command line's words
 """
 
 from __future__ import annotations

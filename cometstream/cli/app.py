@@ -1,4 +1,4 @@
-"""The command group, and how every ending becomes an exit code and at most one line on stderr."""
+"""The command group. It turns every ending into an exit code and at most one line on stderr."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import click
 from cometstream.cli.ask import ask
 from cometstream.cli.batch import batch
 from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
-from cometstream.cli.models import models
+from cometstream.cli.models import balance, models
 from cometstream.cli.process import Interrupted, OutputFailed, say
 from cometstream.cli.serve import serve
+from cometstream.cli.words import in_cli_words
 from cometstream.errors import APIStatusError, CometError
 from cometstream.version import __version__
 
@@ -31,7 +32,7 @@ def cometstream() -> None:
     """
 
 
-for command in (ask, batch, models, serve):
+for command in (ask, balance, batch, models, serve):
     cometstream.add_command(command)
 
 
@@ -42,7 +43,7 @@ def run(args: Sequence[str] | None) -> int:
         args: The arguments after the program's name; None takes the process's own.
     """
     with warnings.catch_warnings():
-        # Those meant for users, each on one line; others keep to the interpreter's settings.
+        # Warnings for users, each on one line. Others follow the settings of the interpreter.
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
         try:
@@ -82,7 +83,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _describe(error: CometError) -> str:
-    message = str(error)
+    message = in_cli_words(str(error))
     if isinstance(error, APIStatusError) and error.retry_after is not None:
         message += f" (the server asks to wait {error.retry_after:g} s)"
     if error.request_id is not None and error.request_id not in message:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cometstream.cli.connection import clock_options, connection_options, given_timeouts, open_session, retries_option
+from cometstream.cli.connection import (
+    chosen_model,
+    clock_options,
+    connection_options,
+    cost_option,
+    given_timeouts,
+    load_prices,
+    model_option,
+    open_session,
+    retries_option,
+)
 from cometstream.cli.exit_codes import EPILOG
 from cometstream.cli.process import run_until_signal
 from cometstream.cli.prompt import find_prompt
@@ -19,24 +30,22 @@ from cometstream.request.providers import warn_parameters
 
 if TYPE_CHECKING:
     from cometstream.cli.printers import Notes, Printer
+    from cometstream.cli.waiting import Waiting
     from cometstream.session import CometSession
 
 __all__ = ["ask"]
 
-_DEFAULT_MODEL: Final = "gpt-5.4"
+# Seconds for the request where reading stdin took all of --total-timeout: too few, which the clock then says.
+_LEAST: Final = 0.001
 
 
 @click.command(epilog=EPILOG)
 @click.argument("prompt", required=False, metavar="[PROMPT|-]")
+@model_option("The model, as `cometstream models` names it.")
 @click.option(
-    "-m",
-    "--model",
-    envvar="COMETAPI_MODEL",
-    show_envvar=True,
-    default=_DEFAULT_MODEL,
-    show_default=True,
-    metavar="ID",
-    help="The model, as `cometstream models` names it.",
+    "--stdin/--no-stdin",
+    default=None,
+    help="Read stdin beside PROMPT, or do not; by default it is read, unless it is a terminal or the shell's.",
 )
 @click.option("-s", "--system", metavar="TEXT", help="A system message before the prompt.")
 @click.option("--temperature", type=float, metavar="NUMBER", help="0 to 2; left to the provider by default.")
@@ -54,6 +63,7 @@ _DEFAULT_MODEL: Final = "gpt-5.4"
     help="Print one JSON object a line: each chunk as it comes, last an object with outcome, error, usage and metrics.",
 )
 @click.option("--usage", is_flag=True, help="Print token counts and metrics on stderr at the end.")
+@cost_option
 @click.option("--show-reasoning", is_flag=True, help="Print the model's reasoning on stderr as it comes.")
 @clock_options(total="for everything, retries included")
 @retries_option("Further attempts, made only before the first content.", default=RetryPolicy.max_retries)
@@ -64,12 +74,14 @@ def ask(
     /,
     *,
     prompt: str | None,
+    stdin: bool | None,
     model: str,
     system: str | None,
     temperature: float | None,
     max_tokens: int | None,
     as_json: bool,
     usage: bool,
+    cost: bool,
     show_reasoning: bool,
     retries: int,
     base_url: str | None,
@@ -78,11 +90,15 @@ def ask(
 ) -> None:
     """Stream the answer to PROMPT to stdout; all else goes to stderr.
 
-    If stdin is not a terminal, it is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt.
+    If stdin is not a terminal, it is added to PROMPT after a blank line; without PROMPT, or with -, it is the prompt. With PROMPT,
+    a stdin of the shell that runs this is left alone, as in a loop that reads lines.
     """
-    if demo and context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT:
-        model = _DEFAULT_MODEL
-    messages = [{"role": "user", "content": find_prompt(prompt)}]
+    began = time.monotonic()
+    model = chosen_model(context, model, demo=demo)
+    total = clocks["total"] or None
+    messages = [{"role": "user", "content": find_prompt(prompt, stdin=stdin, within=total)}]
+    if total is not None:
+        clocks["total"] = max(total - (time.monotonic() - began), _LEAST)  # what stdin has left of it
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     request: dict[str, Any] = {"model": model, "messages": messages, "temperature": temperature}
@@ -91,26 +107,43 @@ def ask(
     timeouts = given_timeouts(clocks)
 
     from cometstream.cli.printers import JSONPrinter, Notes, TextPrinter  # rich: --help does not wait for it
+    from cometstream.cli.waiting import Waiting
 
     printer = JSONPrinter() if as_json else TextPrinter()
-    notes = Notes(reasoning=show_reasoning, usage=usage)
+    waiting = Waiting(model, show_reasoning=show_reasoning)
+    notes = Notes(reasoning=show_reasoning, usage=usage, cost=cost)
 
     async def main() -> None:
-        async with open_session(base_url=base_url, demo=demo, timeouts=timeouts, retry=retries) as session:
-            await _show(session, request, printer, notes)
+        async with open_session(
+            base_url=base_url, demo=demo, timeouts=timeouts, retry=waiting.policy(retries)
+        ) as session:
+            async with waiting:
+                await _show(session, request, printer, notes, waiting, cost=cost)
 
     run_until_signal(main(), signal.SIGINT)
 
 
-async def _show(session: CometSession, request: dict[str, Any], printer: Printer, notes: Notes) -> None:
+async def _show(
+    session: CometSession,
+    request: dict[str, Any],
+    printer: Printer,
+    notes: Notes,
+    waiting: Waiting,
+    *,
+    cost: bool,
+) -> None:
     """Send the request and show its answer, and how it ended."""
     stream = session.stream(**request)
     try:
         async with stream:
             async for chunk in stream:
+                waiting.chunk(chunk)
                 notes.chunk(chunk)
                 printer.chunk(chunk)
+        if cost:
+            await load_prices(session)
     except (CometError, asyncio.CancelledError) as error:
+        waiting.end()
         printer.ending(stream, error if isinstance(error, CometError) else None)
         notes.ending(stream)
         raise

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from cometstream.cli.connection import (
     check_connection,
+    chosen_model,
     clock_options,
     connection_options,
+    cost_option,
     given_timeouts,
+    model_option,
     open_session,
     retries_option,
 )
@@ -25,12 +28,23 @@ if TYPE_CHECKING:
 
 __all__ = ["batch"]
 
-_DEMO_MODEL: Final = "gpt-5.4"
-
 
 def _concurrency(context: click.Context, parameter: click.Parameter, value: Any) -> int | str:
     """Return ``"auto"``, or a number of 1 or more."""
     return value if value == "auto" else click.IntRange(min=1).convert(value, parameter, context)
+
+
+def _price(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Return two or three amounts."""
+    if value is None:
+        return None
+    amounts = value.split(",")
+    if len(amounts) not in (2, 3):
+        raise click.BadParameter(
+            f"{value!r} is not of the form IN,OUT or IN,OUT,CACHED, as in 1.25,10", context, parameter
+        )
+    kind = click.FloatRange(min=0, max=1e9)
+    return tuple(kind(amount.strip(), parameter, context) for amount in amounts)
 
 
 class _Refused(click.ClickException):
@@ -41,43 +55,50 @@ class _Refused(click.ClickException):
 
 @click.command(epilog=EPILOG)
 @click.argument("source", required=False, metavar="[IN.jsonl|-]")
-@click.option("-o", "--output", metavar="OUT.jsonl", help="Where the answers go, a line each.")
+@click.option("-o", "--output", metavar="OUT.jsonl", help="Where the answers go, a line each; - is stdout.")
 @click.option("--errors", metavar="FILE", help="Where the lines of failed rows go.  [default: the output]")
-@click.option("--resume", is_flag=True, help="Go on with an output: run the rows that have no line in it.")
+@click.option("--resume", is_flag=True, help="Go on with an output: run the rows that have no line there.")
+@click.option("--retry-failed", is_flag=True, help="Remove the lines of failed rows from the output, then resume.")
+@click.option("--force", is_flag=True, help="Resume an output even if another model answered the rows in it.")
 @click.option(
-    "--retry-failed", is_flag=True, help="Take the lines of failed rows out of the output first, then resume."
+    "--dry-run", is_flag=True, help="Send nothing: check every line, list bad ones, count rows, estimate tokens."
 )
-@click.option("--dry-run", is_flag=True, help="Send nothing: check every line, list the bad ones, count and estimate.")
-@click.option("--strict", is_flag=True, help="Send nothing where a line is bad.")
-@click.option(
-    "-m",
-    "--model",
-    envvar="COMETAPI_MODEL",
-    show_envvar=True,
-    metavar="ID",
-    help="The model of rows that have none.",
-)
+@click.option("--strict", is_flag=True, help="Send nothing if a line is bad.")
+@model_option("The model of rows that name none.")
 @click.option(
     "--concurrency",
     callback=_concurrency,
     metavar="N|auto",
     default="auto",
     show_default=True,
-    help="Requests at a time; auto grows while answers come well, and backs off.",
+    help="Requests at a time; auto adapts to how well the answers come.",
 )
-@click.option("--rpm", type=click.FloatRange(min=0.001), metavar="N", help="Requests a minute, at the most.")
-@click.option("--tpm", type=click.FloatRange(min=0.001), metavar="N", help="Tokens a minute, at the most.")
+@click.option("--rpm", type=click.FloatRange(min=0.001), metavar="N", help="The most requests a minute.")
+@click.option("--tpm", type=click.FloatRange(min=0.001), metavar="N", help="The most tokens a minute.")
 @click.option(
     "--max-tokens-total",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Start no more rows once so many tokens are used.",
+    help="Start no more rows after so many tokens.",
+)
+@click.option(
+    "--price",
+    callback=_price,
+    metavar="IN,OUT[,CACHED]",
+    help="What a million input tokens and a million output tokens cost, and a million cached input tokens.",
+)
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="AMOUNT",
+    help="Start no more rows after so much is spent; the cost must be known, for example by --price.",
 )
 @clock_options(total="for each attempt")
 @retries_option(
     "Further attempts of a row whose answer broke off or did not come.  [default: 5; more while no server can be reached]",
     default=None,
 )
+@cost_option
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no table.")
 @connection_options
 @click.pass_context
@@ -90,16 +111,20 @@ def batch(
     errors: str | None,
     resume: bool,
     retry_failed: bool,
+    force: bool,
     dry_run: bool,
     strict: bool,
-    model: str | None,
+    model: str,
     quiet: bool,
+    cost: bool,
     base_url: str | None,
     demo: bool,
     concurrency: int | Literal["auto"],
     rpm: float | None,
     tpm: float | None,
     max_tokens_total: int | None,
+    price: tuple[float, ...] | None,
+    max_cost: float | None,
     retries: int | None,
     **clocks: float | None,
 ) -> int:
@@ -108,20 +133,20 @@ def batch(
     A row is a line of OpenAI's Batch API, a request body, or {"prompt": "..."}; - reads stdin; gzip is unpacked. Ctrl-C, SIGTERM
     or the end of the terminal lets the requests under way come to their end, a second one ends them; --resume goes on from there.
     """
-    if demo and (model is None or context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT):
-        model = _DEMO_MODEL
+    named = context.get_parameter_source("model") is not click.core.ParameterSource.DEFAULT
+    model = chosen_model(context, model, demo=demo)
     if source is None and not demo:
         raise click.UsageError("no input: name a file of rows, or - for stdin; --demo has some of its own", context)
     if output is None and not dry_run:
         raise click.UsageError("no output: name a file with -o", context)
-    if "-" in (output, errors):
-        raise click.UsageError("stdout cannot be the output, a run could not be resumed: name a file", context)
+    if "-" in (output, errors) and (resume or retry_failed):
+        raise click.UsageError("what went to stdout cannot be resumed: name a file with -o", context)
     if not dry_run:
         check_connection(base_url=base_url, demo=demo)
 
     # rich and the batch's own rooms: --help does not wait for them.
     from cometstream.batch.jsonl import InputFailed
-    from cometstream.batch.line_file import LineFileError, LineFileLost
+    from cometstream.batch.line_file import LineFileClosed, LineFileError, LineFileLost
     from cometstream.batch.output import BatchOutput, OutputRefused, same_file
     from cometstream.cli.batch_input import FileInput, find_rows
     from cometstream.cli.batch_run import BatchRun
@@ -129,21 +154,27 @@ def batch(
     try:
         rows = find_rows(source, model=model)
         for written in (output, errors):
-            if source is not None and written is not None and same_file(source, written):
+            if source is not None and written not in (None, "-") and same_file(source, written):
                 raise InputFailed(f"{written} is the input: choose another output")
         if dry_run:
             return _dry_run(rows if isinstance(rows, FileInput) else rows.as_file())
-        with BatchOutput(output or "", errors, resume=resume, retry_failed=retry_failed, mode=_mode(source)) as opened:
+        with BatchOutput(
+            output or "", errors, resume=resume, retry_failed=retry_failed, force=force, mode=_mode(source)
+        ) as opened:
             run = BatchRun(
                 rows,
                 opened,
                 quiet=quiet,
                 strict=strict,
+                cost=cost,
+                told_model=named or quiet or demo,
                 options={
                     "concurrency": concurrency,
                     "rpm": rpm,
                     "tpm": tpm,
                     "max_tokens_total": max_tokens_total,
+                    "price": price,
+                    "max_cost": max_cost,
                     **({} if retries is None else {"retry": retries}),
                     "timeouts": given_timeouts(clocks),
                 },
@@ -160,6 +191,8 @@ def batch(
     except LineFileLost as error:
         say(f"{error}. Answers may be lost; nothing more was sent")
         return ExitCode.OUTPUT_LOST
+    except LineFileClosed:
+        return ExitCode.CLOSED_PIPE
     except LineFileError as error:
         raise click.ClickException(str(error)) from None
 
@@ -187,6 +220,7 @@ def _dry_run(rows: FileInput) -> int:
     from cometstream.cli.batch_run import BadLines
 
     bad = BadLines(rows.name, shown=None)
+    bad.show()
     models: Counter[str] = Counter()
     tokens = 0
     for row in rows.read():

@@ -1,4 +1,4 @@
-"""How a batch comes on, on stderr: live on a terminal, else a line now and then; at the end a table."""
+"""Shows the progress of a batch on stderr: live on a terminal, otherwise a line every 30 s; at the end a table."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchView", "Ending"]
 
-# Seconds between two lines where no terminal can be written over.
+# Seconds between two lines if stderr is not a terminal.
 _LINE_EVERY: Final = 30.0
 
-# Seconds that the rates are taken over: long enough to be calm, short enough to show that something has changed.
+# Rates are taken over this many seconds: long enough to be steady, short enough to show a change.
 _WINDOW: Final = 30.0
 
 # Kinds of failure that the table names.
@@ -40,14 +40,14 @@ _CODES: Final = 5
 
 @dataclass
 class Ending:
-    """What the table tells besides the progress.
+    """What the table shows besides the progress.
 
     Attributes:
         output: Where the lines are.
         earlier: Rows that had a line before.
-        bad: Rows that could not be sent.
+        bad: Rows that were not sent because their lines are bad.
         left: Rows that have no line; None if their number is not known.
-        failures: How often a row failed of what.
+        failures: How many rows failed with each code.
     """
 
     output: str
@@ -61,10 +61,10 @@ class BatchView:
     """Shows a batch, for ``with``.
 
     Args:
-        rows: How many rows are to be run; None if that is not known.
+        rows: How many rows are to run; None if that is not known.
         quiet: Show nothing.
         clock: Seconds, on a clock that only goes forward.
-        console: Where to show it; None is stderr.
+        console: Where to show it; None for stderr.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class BatchView:
         self._live: Live | None = None
         self._samples: deque[tuple[float, int, int]] = deque()  # time, rows, tokens
         self._told = clock()
+        self._in_trouble = False
         if not quiet and self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -97,20 +98,24 @@ class BatchView:
             self._try(self._live.stop)
 
     def show(self, progress: BatchProgress) -> None:
-        """Show how far it has come; to be called every now and then."""
+        """Show the progress. To be called again and again."""
         if self._quiet:
             return
         now = self._clock()
+        if progress.trouble is not None and not self._in_trouble and self._live is None:
+            self._told = now - _LINE_EVERY  # at once
+        self._in_trouble = progress.trouble is not None
         rates = self._rates(progress, now)
         if self._live is not None:
             self._live.update(self._picture(progress, rates))
             self._try(self._live.refresh)
         elif now - self._told >= _LINE_EVERY:
             self._told = now
-            say(", ".join([self._count(progress), *_parts(progress, rates), *self._time_left(progress, rates)]))
+            parts = [self._count(progress), *_parts(progress, rates), *self._time_left(progress, rates)]
+            say(", ".join(parts) + ("" if progress.trouble is None else f"; {_trouble(progress.trouble)}"))
 
     def table(self, progress: BatchProgress, ending: Ending) -> None:
-        """Show what has become of the rows."""
+        """Show how the rows ended."""
         if self._quiet:
             return
         table = Table(show_header=False)
@@ -129,7 +134,7 @@ class BatchView:
             self._quiet = True
 
     def _rates(self, progress: BatchProgress, now: float) -> tuple[float, float] | None:
-        """Return rows and output tokens a second over the last while; None before there is anything to tell."""
+        """Return the latest rows and output tokens a second; None as long as there is nothing to tell."""
         samples = self._samples
         samples.append((now, progress.done + progress.failed, progress.completion_tokens))
         while len(samples) > 2 and now - samples[1][0] >= _WINDOW:
@@ -154,7 +159,8 @@ class BatchView:
         bar = ProgressBar(self._rows or 1, (progress.done + progress.failed) if self._rows else 0, width=30)
         head.add_row(Text(self._count(progress)), bar, Text(" ".join(self._time_left(progress, rates))))
         *parts, concurrency = _parts(progress, rates)
-        return Group(head, Text(", ".join(parts)), Text(concurrency, style="dim"))
+        trouble = [] if progress.trouble is None else [Text(_trouble(progress.trouble), style="yellow")]
+        return Group(head, Text(", ".join(parts)), Text(concurrency, style="dim"), *trouble)
 
 
 def _parts(progress: BatchProgress, rates: tuple[float, float] | None) -> list[str]:
@@ -168,6 +174,10 @@ def _parts(progress: BatchProgress, rates: tuple[float, float] | None) -> list[s
     reason = one_line(progress.concurrency_reason)
     parts.append(f"concurrency {progress.concurrency:,}" + (f" ({reason})" if reason else ""))
     return parts
+
+
+def _trouble(error: str) -> str:
+    return f"no server is reached, trying again: {one_line(error)}"
 
 
 def _figures(progress: BatchProgress, ending: Ending) -> list[tuple[str, str]]:

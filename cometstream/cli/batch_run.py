@@ -1,4 +1,4 @@
-"""One run of a batch: gives rows to the engine as it asks for them, writes results as they come, and says how it ended."""
+"""One run of a batch: gives rows to ``fan_out``, writes the results as they come, and says how it ended."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.answer.error_body import is_unknown_model
 from cometstream.batch import fan_out
-from cometstream.batch.jsonl import InputFailed
+from cometstream.batch.jsonl import ARRAY, InputFailed
 from cometstream.batch.line_file import LineFileError
 from cometstream.batch.output import OutputRefused
 from cometstream.batch.output_line import error_code
 from cometstream.cli.batch_input import FileInput
 from cometstream.cli.batch_progress import BatchView, Ending
+from cometstream.cli.connection import load_prices
 from cometstream.cli.exit_codes import ExitCode
 from cometstream.cli.process import Interrupted, say
-from cometstream.errors import APIStatusError, AuthenticationError
+from cometstream.errors import APIStatusError, AuthenticationError, ConfigurationError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -32,16 +33,22 @@ if TYPE_CHECKING:
 
 __all__ = ["BadLines", "BatchRun"]
 
-# Bad lines that are shown; all are counted, and have their line in the output.
+# Bad lines that are shown. All are counted, and have a line in the output.
 _SHOWN: Final = 20
 
-# Kinds of failure that are counted one by one. The codes are the server's, which may invent new ones without end.
+# Codes of failures that are counted one by one. They are the server's, which may invent any number of them.
 _CODES_KEPT: Final = 100
 
-# Refusals in a row that are not the rows' fault, with no answer between them, that end a batch which had answers before.
+# This many refusals in a row that are not the fault of their rows end a batch that had answers before.
 _REFUSED: Final = 10
 
-# Parts of the codes that say that the account has no money left.
+# Words of a 403 that refuses the content of one row.
+_MODERATED: Final = ("moderat", "flagged", "content", "safety", "policy")
+
+# If a stream begins with more bad lines than this, it is not a file of rows.
+_NO_ROWS: Final = 100
+
+# Parts of codes which say that the account has no money left.
 _NO_CREDIT: Final = ("quota", "balance", "credit", "billing")
 
 # Seconds between two looks at the progress.
@@ -51,24 +58,43 @@ _TICK: Final = 0.25
 class BadLines:
     """Shows bad lines on stderr.
 
+    Nothing is shown before `show` is called: an input without one good row gets one message instead.
+
     Args:
         name: The input's name.
         shown: How many to show; None for all.
 
     Attributes:
         count: How many there were.
+        first: The first one; None if there was no bad line.
     """
 
     def __init__(self, name: str, *, shown: int | None = _SHOWN) -> None:
         self.count = 0
+        self.first: InputRow | None = None
         self._name = name
         self._shown = shown
+        self._waiting: list[InputRow] | None = []
 
     def add(self, row: InputRow) -> None:
-        """Count a line, and show it where not too many were shown."""
+        """Count a line, and show it unless too many were shown."""
         self.count += 1
-        if self._shown is None or self.count <= self._shown:
-            say(f"{self._name}, line {row.line}: {'; '.join(row.problems)}")
+        self.first = self.first or row
+        if self._shown is not None and self.count > self._shown:
+            return
+        if self._waiting is None:
+            self._say(row)
+        else:
+            self._waiting.append(row)
+
+    def show(self) -> None:
+        """Show the lines so far, and from now on each as it comes."""
+        waiting, self._waiting = self._waiting or (), None
+        for row in waiting:
+            self._say(row)
+
+    def _say(self, row: InputRow) -> None:
+        say(f"{self._name}, line {row.line}: {'; '.join(row.problems)}")
 
     def sum_up(self) -> None:
         """Tell how many were not shown."""
@@ -82,8 +108,10 @@ class BatchRun:
     Args:
         rows: The input.
         output: Where the results go.
-        strict: End where a line is bad: before anything is sent, where the input is a file.
+        strict: End if a line is bad; for a file, before anything is sent.
         quiet: Show no progress and no table.
+        cost: Read the catalogue's prices first, for the costs that the server does not report.
+        told_model: The user knows which model answers rows that name none.
         options: Of ``fan_out``.
     """
 
@@ -94,16 +122,23 @@ class BatchRun:
         *,
         strict: bool,
         quiet: bool,
+        cost: bool,
+        told_model: bool,
         options: Mapping[str, Any],
     ) -> None:
         self._rows = rows
         self._output = output
         self._strict = strict
         self._quiet = quiet
+        self._cost = cost
         self._options = options
+        self._told_model = told_model
         self._bad = BadLines(rows.name)
-        self._due: int | None = None  # rows to be run; None where that is not known
-        self._pending: dict[str, InputRow] = {}  # handed out, and without their line yet
+        self._due: int | None = None  # rows to run; None if that is not known
+        self._checked = 0  # lines of a file that were there before anything was sent
+        self._handed_out = 0
+        self._added = 0  # rows that were added to a file after its end was read
+        self._pending: dict[str, InputRow] = {}  # rows that were handed out and have no line yet
         self._written = 0
         self._bad_written = 0
         self._failures: Counter[str] = Counter()
@@ -111,17 +146,17 @@ class BatchRun:
         self._draining = False
         self._all_read = False
         self._answered = False
-        self._refused: list[BatchResult] = []  # since the last answer, and not the rows' fault
+        self._refused: list[BatchResult] = []  # since the last answer; not the fault of their rows
         self._failure: Exception | None = None  # ends everything at once
-        self._reason: InputFailed | CometError | None = None  # told when what is under way has ended
+        self._reason: InputFailed | CometError | None = None  # told after the requests under way have ended
 
     def check(self) -> None:
-        """Check a file as a whole and list its bad lines; then make the output ready. Nothing is sent, or changed before that.
+        """Check a file as a whole and list its bad lines. Only then is the output changed.
 
         Raises:
             LineFileError: The output cannot be written.
             InputFailed: It cannot be read, or has bad lines and the run is strict.
-            OutputRefused: The output is one of another input.
+            OutputRefused: It is the output of another input, or another model answered it.
         """
         if isinstance(self._rows, FileInput):
             self._check_file(self._rows)
@@ -136,12 +171,14 @@ class BatchRun:
 
         Raises:
             LineFileError: The output cannot be written.
-            OutputRefused: It turned out to be one of another input.
+            OutputRefused: It is the output of another input.
         Cancellation:
-            Requests under way are ended; their rows are left.
+            Requests under way are ended, and their rows are left.
         """
         requests = self._requests()
         async with opening as session:
+            if self._cost:
+                await load_prices(session)
             batch = self._batch = fan_out(session, requests, **self._options)
             view = BatchView(rows=self._due, quiet=self._quiet)
             try:
@@ -151,13 +188,15 @@ class BatchRun:
             finally:
                 await requests.aclose()
                 view.table(batch.progress, self._ending())
-        if not isinstance(self._rows, FileInput):
+        if isinstance(self._rows, FileInput):
+            self._end_file(self._rows)
+        else:
             self._end_stream(self._rows)
         if self._failure is not None:
             raise self._failure
 
     def drain(self) -> None:
-        """Start no more rows; those under way come to their end."""
+        """Start no more rows. Requests under way come to their end."""
         self._draining = True
         if self._batch is not None:
             running = self._batch.progress.running
@@ -170,15 +209,17 @@ class BatchRun:
         """Return how the run ended, and say what is left to do.
 
         Raises:
-            Interrupted: A signal ended it before its end.
+            Interrupted: A signal ended it early.
             CometError: The key was refused, the account has no credit left, or the model is unknown.
         """
         failed = sum(self._failures.values()) + self._bad_written + self._output.failed
+        again = self._output.can_be_resumed
         if failed:
-            say(f"{failed:,} rows failed: their lines say why; --retry-failed runs them again")
+            say(f"{failed:,} rows failed: their lines say why" + ("; --retry-failed runs them again" if again else ""))
         left = self._left()
         if left != 0:
-            say(f"{'rows' if left is None else f'{left:,} rows'} are left: the same command with --resume runs them")
+            rows = "rows are" if left is None else "1 row is" if left == 1 else f"{left:,} rows are"
+            say(f"{rows} left" + (": the same command with --resume runs them" if again else ""))
         if isinstance(self._reason, InputFailed):
             say(str(self._reason))
             return ExitCode.ERROR
@@ -195,17 +236,37 @@ class BatchRun:
         self._due = good = 0
         for row in rows.read(reader):
             if row.problems:
+                _check_lines(row, rows.name)
                 self._bad.add(row)
             else:
+                if not good:
+                    self._bad.show()
                 good += 1
+                self._tell_model(row)
                 self._output.check_same(row)
                 self._due += not self._output.has(row)
+        if self._bad.first is not None and not good:
+            raise _no_rows(rows.name, self._bad.first)
+        self._checked = reader.line
         self._bad.sum_up()
-        if self._bad.count and not good:
-            raise InputFailed(f"{rows.name}: no line is a good row, so nothing was sent; is it a file of JSON lines?")
         self._output.check_known(reader.digests, rows.name)
         if self._strict and self._bad.count:
             raise InputFailed(f"{rows.name}: {self._bad.count:,} lines are bad, so nothing was sent (--strict)")
+
+    def _tell_model(self, row: InputRow) -> None:
+        if not self._told_model and not row.names_model:
+            self._told_model = True
+            say(f"rows that name no model are sent to {row.request['model']}; --model names another")
+
+    def _end_file(self, rows: FileInput) -> None:
+        """Tell of rows that were added to the file meanwhile."""
+        if self._all_read:
+            self._added = rows.added()
+            more = self._handed_out - (self._due or 0)
+            if more > 0:
+                say(f"{rows.name}: {more:,} rows were added meanwhile, and were sent, too")
+            if self._added:
+                say(f"{rows.name}: {self._added:,} rows were added after its end was read")
 
     def _end_stream(self, rows: StreamInput) -> None:
         """Say what is only known at the end of a stream."""
@@ -214,7 +275,7 @@ class BatchRun:
             try:
                 self._output.check_known(rows.digests, rows.name)
             except OutputRefused as other:
-                say(f"warning: {other}")  # too late to refuse it: the new lines stand in it
+                say(f"warning: {other}")  # too late to refuse it: the new lines are in it
 
     async def _read(self, batch: FanOut, view: BatchView) -> None:
         watch = asyncio.create_task(self._watch(batch, view))
@@ -230,12 +291,14 @@ class BatchRun:
                     self._write_refused()
         except LineFileError as error:
             self._failure = error
+        except ConfigurationError as error:  # the cost cannot be limited
+            self._reason = error
         finally:
             watch.cancel()
             await asyncio.wait([watch])
 
     async def _watch(self, batch: FanOut, view: BatchView) -> None:
-        """Show the progress, and end the batch where it cannot go on."""
+        """Show the progress, and end the batch if it cannot go on."""
         while self._failure is None:
             view.show(batch.progress)
             await asyncio.sleep(_TICK)
@@ -250,25 +313,24 @@ class BatchRun:
         if result.outcome == "cancelled":
             return
         error = result.error
-        unknown_model = is_unknown_model(error)
-        if error is not None and (unknown_model or _refuses_all(error)):
+        for_all = error is not None and _refuses_all(error)
+        if error is not None and (for_all or _may_refuse_all(error)):
             self._refused.append(result)
-            # The rows of another model may go well.
-            first = not self._answered and not unknown_model
+            first = not self._answered and for_all
             if self._reason is None and (first or len(self._refused) >= _REFUSED):
-                # It is not the rows' fault, and every further row would meet the same.
+                # It is not the fault of the row: every other row would be refused, too.
                 self._reason = error
                 self._start_no_more()
             return
         if result.outcome == "complete":
-            # One channel of a gateway may have a bad key of its own: those rows failed, the others go on.
+            # A single channel of a gateway may have a bad key: its rows have failed, the others go on.
             self._answered = True
             if self._reason is None:
                 self._write_refused()
         self._write(result)
 
     def _write_refused(self) -> None:
-        """Write the rows that were refused while others were answered."""
+        """Write the rows that were refused, since others were answered."""
         while self._refused:
             self._write(self._refused.pop(0))
 
@@ -281,28 +343,47 @@ class BatchRun:
         self._output.write(row, result)
 
     async def _requests(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield what is to be sent, and account for what is not."""
+        """Yield the rows that are to be sent, and write a line for bad ones."""
+        early: list[InputRow] | None = [] if self._due is None else None  # as in `_check_file`
         try:
             async with aclosing(self._rows.rows()) as rows:
                 async for row in rows:
+                    if row.problems and early is not None:
+                        _check_lines(row, self._rows.name)
+                        early.append(row)
+                        if len(early) > _NO_ROWS:
+                            raise _no_rows(self._rows.name, early[0])
+                        continue
+                    if early is not None:
+                        self._bad.show()
+                        for bad in early:
+                            self._take_bad(bad)
+                        early = None
                     if row.problems:
                         self._take_bad(row)
                     elif not self._output.has(row):
+                        self._tell_model(row)
                         self._pending[row.custom_id] = row
+                        self._handed_out += 1
                         yield row.request
                     else:
                         self._output.check_same(row)
                     if self._reason is not None:
                         break
                 else:
+                    if early:
+                        raise _no_rows(self._rows.name, early[0])
                     self._all_read = not self._draining
+        except _NoRows as error:
+            self._failure = error
+            self._start_no_more()
         except InputFailed as error:
             self._reason = error
         except (LineFileError, OutputRefused) as error:
             self._failure = error
 
     def _take_bad(self, row: InputRow) -> None:
-        if not isinstance(self._rows, FileInput):
+        if not isinstance(self._rows, FileInput) or row.line > self._checked:
             self._bad.add(row)
             if self._strict:
                 self._reason = InputFailed(
@@ -318,10 +399,10 @@ class BatchRun:
             self._batch.drain()
 
     def _left(self) -> int | None:
-        """Return how many rows have no line; None if there are some, but their number is not known."""
-        if self._due is not None:
-            return self._due - self._written
-        return len(self._pending) if self._all_read else None
+        """Return how many rows have no line; None if some have none, but their number is not known."""
+        if self._all_read:
+            return len(self._pending) + self._added
+        return None if self._due is None else max(self._due, self._handed_out) - self._written
 
     def _ending(self) -> Ending:
         output = self._output
@@ -329,9 +410,34 @@ class BatchRun:
 
 
 def _refuses_all(error: CometError) -> bool:
-    """Whether a refusal is the key's or the account's fault, so that every row would meet it."""
+    """Whether a refusal is the fault of the key or the account, so that every row would be refused."""
     if isinstance(error, AuthenticationError):
         return True
     if not isinstance(error, APIStatusError) or error.retryable:
         return False
     return error.status == 402 or any(word in (error.code or "") for word in _NO_CREDIT)
+
+
+def _may_refuse_all(error: CometError) -> bool:
+    """Whether a refusal may be the fault of the model or the key; many in a row are."""
+    return is_unknown_model(error) or (
+        isinstance(error, PermissionDeniedError) and not any(word in str(error).lower() for word in _MODERATED)
+    )
+
+
+class _NoRows(InputFailed):
+    """The input is no file of JSON lines."""
+
+
+def _check_lines(row: InputRow, name: str) -> None:
+    """Check that a bad line is not the beginning of a JSON array, whose last lines may look like rows."""
+    if ARRAY in row.problems:
+        raise _NoRows(
+            f"{name} is a JSON array, so nothing was sent: write each row on a line of its own, as `jq -c '.[]' FILE` does"
+        )
+
+
+def _no_rows(name: str, first: InputRow) -> _NoRows:
+    return _NoRows(
+        f"{name}: no line is a row, so nothing was sent; is it a file of JSON lines? Line {first.line} {first.problems[0]}"
+    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from cometstream.cli.process import say
+from cometstream.errors import CometError
 from cometstream.policy import Clocks, Timeouts
 
 if TYPE_CHECKING:
@@ -17,9 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_connection",
+    "chosen_model",
     "clock_options",
     "connection_options",
+    "cost_option",
     "given_timeouts",
+    "load_prices",
+    "model_option",
     "open_session",
     "retries_option",
 ]
@@ -28,6 +34,8 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 # Tokens a second: fast enough to read, slow enough to see them arrive.
 _DEMO_RATE: Final = 25.0
+
+_DEFAULT_MODEL: Final = "gpt-5.4"
 
 _CLOCKS: Final = {
     "connect": "to open a connection",
@@ -60,20 +68,59 @@ def clock_options(*, total: str) -> Callable[[_Command], _Command]:
 
 
 def given_timeouts(clocks: Mapping[str, float | None]) -> Timeouts:
-    """Return the clocks that the flags give; the others are left to the session."""
+    """Return the clocks that the flags set; the session sets the others."""
     return Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
+
+
+def model_option(purpose: str) -> Callable[[_Command], _Command]:
+    """Add ``--model``.
+
+    Args:
+        purpose: What it is for.
+    """
+    return click.option(
+        "-m",
+        "--model",
+        envvar="COMETAPI_MODEL",
+        show_envvar=True,
+        default=_DEFAULT_MODEL,
+        show_default=True,
+        metavar="ID",
+        help=purpose,
+    )
+
+
+def chosen_model(context: click.Context, model: str, *, demo: bool) -> str:
+    """Return the model to ask. The demo ignores the model of the environment."""
+    from_environment = context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT
+    return _DEFAULT_MODEL if demo and from_environment else model
 
 
 def retries_option(purpose: str, *, default: int | None) -> Callable[[_Command], _Command]:
     """Add ``--retries``.
 
     Args:
-        purpose: What they are for.
-        default: How many there are unless the flag says otherwise.
+        purpose: What the retries are for.
+        default: How many there are without the flag.
     """
     return click.option(
         "--retries", type=click.IntRange(min=0), metavar="N", default=default, show_default=True, help=purpose
     )
+
+
+def cost_option(command: _Command) -> _Command:
+    """Add ``--cost``, after which the command calls ``load_prices``."""
+    return click.option(
+        "--cost", is_flag=True, help="Read the prices of the gateway's catalogue, and tell what the answers cost."
+    )(command)
+
+
+async def load_prices(session: CometSession) -> None:
+    """Read the catalogue, so that answers have a cost; where it cannot be read, say so and go on."""
+    try:
+        await session.catalog(timeouts=Timeouts(connect=5, first_content=10, total=20), retry=None)
+    except CometError as error:
+        say(f"the prices cannot be read: {error}")
 
 
 def connection_options(command: _Command) -> _Command:
@@ -89,7 +136,7 @@ def connection_options(command: _Command) -> _Command:
 
 
 def check_connection(*, base_url: str | None, demo: bool) -> None:
-    """Check the flags, and that there is a key, before anything is done.
+    """Check the flags, and that there is a key.
 
     Raises:
         click.UsageError: There is no key, or the flags contradict each other.
@@ -97,12 +144,15 @@ def check_connection(*, base_url: str | None, demo: bool) -> None:
     if demo and base_url is not None:
         raise click.UsageError("--demo starts its own server: leave out --base-url")
     if not demo and "COMETAPI_KEY" not in os.environ:
-        raise click.UsageError("no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none")
+        raise click.UsageError(
+            "no API key: set the environment variable COMETAPI_KEY, or try --demo, which needs none; a .env file is not read, "
+            "`set -a; . ./.env` in the shell does that"
+        )
 
 
 @asynccontextmanager
 async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> AsyncIterator[CometSession]:
-    """Open the session that the flags ask for.
+    """Open the session that the flags describe.
 
     Args:
         base_url: The flag's value; None takes the environment's.
@@ -114,7 +164,7 @@ async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> A
         ConfigurationError: A value cannot be used.
     """
     check_connection(base_url=base_url, demo=demo)
-    # Here, so that --help does not wait for them.
+    # Imported here, so that --help is fast.
     from cometstream.session import CometSession
 
     if not demo:
@@ -127,7 +177,7 @@ async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> A
 
     async with (
         SimulatedServer(token_rate=_DEMO_RATE) as server,
-        direct_client() as client,  # since the session's own would send loopback traffic to HTTP_PROXY
+        direct_client() as client,  # the session's own client would send loopback traffic to HTTP_PROXY
         CometSession(base_url=server.base_url, api_key=server.api_key, client=client, **options) as session,
     ):
         yield session

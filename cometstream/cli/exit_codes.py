@@ -49,7 +49,7 @@ _MEANINGS: Final = {
     ExitCode.TIMEOUT: "a clock ran out",
     ExitCode.CONNECTION: "no connection",
     ExitCode.ROWS_FAILED: "batch: every row has its line, but some lines tell of a failure",
-    ExitCode.ROWS_LEFT: "batch: --max-tokens-total ended it before all rows were sent",
+    ExitCode.ROWS_LEFT: "batch: rows are left, since --max-tokens-total or --max-cost ended it, or rows were added to the input",
     ExitCode.OUTPUT_LOST: "batch: the output was deleted, replaced or emptied while it was being written; lines may be lost",
     ExitCode.INTERRUPTED: "Ctrl-C, or in a batch SIGTERM or SIGHUP; what came stays on stdout, or in the output file",
     ExitCode.CLOSED_PIPE: "the reader of stdout left",

@@ -1,4 +1,4 @@
-"""How an answer is shown: as plain text or as JSON lines on stdout, and everything else on stderr."""
+"""Shows an answer as plain text or as JSON lines on stdout, and everything else on stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Printer(Protocol):
         ...
 
     def ending(self, stream: ChatStream, error: CometError | None) -> None:
-        """Write what belongs at the end, whichever way it ended."""
+        """Write what belongs at the end, however the answer ended."""
         ...
 
 
@@ -77,7 +77,7 @@ class JSONPrinter:
 
 
 class Stderr(Console):
-    """A console that goes on where the reader of stderr has left: the answer is not the poorer for it."""
+    """A console that goes on if nobody reads stderr any more: the answer matters more."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
@@ -88,17 +88,19 @@ class Stderr(Console):
 
 
 class Notes:
-    """Tells on stderr what is not the answer's text.
+    """Shows on stderr what is not the text of the answer.
 
     Args:
         reasoning: Whether to show the model's reasoning as it arrives, dim on a terminal.
         usage: Whether to show usage and metrics at the end.
+        cost: Whether to show what the answer cost.
     """
 
-    def __init__(self, *, reasoning: bool, usage: bool) -> None:
+    def __init__(self, *, reasoning: bool, usage: bool, cost: bool = False) -> None:
         self._console = Stderr()
         self._reasoning = reasoning
         self._usage = usage
+        self._cost = cost
         self._last = "\n"
 
     def chunk(self, chunk: ChatCompletionChunk) -> None:
@@ -125,6 +127,8 @@ class Notes:
             say("the provider's content filter cut the answer (finish_reason: content_filter)")
         if self._usage:
             self._show(f"{_usage(completion)}\n{_metrics(stream.metrics)}\n")
+        if self._cost or (self._usage and completion.cost is not None):
+            self._show(f"{_cost(completion)}\n")
 
     def _end_line(self) -> None:
         if not self._last.endswith("\n"):
@@ -136,7 +140,7 @@ class Notes:
             shown = printable(text) if self._console.is_terminal else text
             self._console.out(shown, style="dim", highlight=False, end="")
         except OSError:
-            pass  # a full disk, say; the answer is not the poorer for it either
+            pass  # a full disk, for example; the answer matters more
 
 
 def _error(error: CometError) -> dict[str, Any]:
@@ -160,6 +164,13 @@ def _usage(completion: ChatCompletion) -> str:
         details.append(f"{usage.completion_tokens_details.reasoning_tokens} reasoning")
     within = f" (of these {', '.join(details)})" if details else ""
     return f"usage: {usage.prompt_tokens} prompt + {usage.completion_tokens} completion = {usage.total_tokens} tokens{within}"
+
+
+def _cost(completion: ChatCompletion) -> str:
+    if completion.cost is None:
+        return "cost: unknown, neither the server nor the catalogue says"
+    said = "as the server reported" if completion.cost_source == "reported" else "by the catalogue's prices"
+    return f"cost: ${completion.cost:.6f} ({said})"
 
 
 def _metrics(metrics: StreamMetrics) -> str:

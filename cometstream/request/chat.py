@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, InvalidRequestError, StreamServerError
 from cometstream.request.checks import check_request
 from cometstream.request.describe import kind, shown
-from cometstream.request.encode import encode_body, is_json_list
+from cometstream.request.encode import encode_body, is_json_list, opened
 from cometstream.request.providers import warn_parameters
-from cometstream.views.view import View
 
-__all__ = ["ChatRequest", "asks_for_usage", "chat_request", "check_defaults", "checked_fallbacks"]
+__all__ = [
+    "ChatRequest",
+    "chat_request",
+    "check_defaults",
+    "checked_fallbacks",
+    "encoded_request",
+]
 
 # What an assistant message may have in place of its content. A message that has none of them gets the empty text: providers
 # refuse a content that is null.
@@ -31,21 +37,37 @@ class ChatRequest:
     Args:
         body: The whole body, ready to be encoded. It is kept, not copied.
         added_options: Whether ``stream_options`` is the library's own addition.
+        payload: The body as JSON, where it is encoded already.
+        usage_asked: Whether the caller asked for the usage; else only the library did, for its own accounts.
 
     Attributes:
         payload: The body as JSON.
+        usage_asked: As given.
 
     Raises:
         InvalidRequestError: The body holds what JSON cannot.
     """
 
-    __slots__ = ("_added_options", "_body", "payload")
+    __slots__ = ("_added_options", "_body", "payload", "usage_asked")
 
-    def __init__(self, body: dict[str, Any], *, added_options: bool = False) -> None:
+    def __init__(
+        self,
+        body: dict[str, Any],
+        *,
+        added_options: bool = False,
+        payload: bytes | None = None,
+        usage_asked: bool = True,
+    ) -> None:
         self._body = body
+        self.usage_asked = usage_asked
         self._added_options = added_options
         # orjson returns bytes in the buffer that it wrote to, which is much larger: copy them.
-        self.payload = bytes(memoryview(encode_body(body)))
+        self.payload = bytes(memoryview(encode_body(body))) if payload is None else payload
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it asks for an event stream."""
+        return self._body.get("stream") is True
 
     @property
     def choices(self) -> int:
@@ -55,7 +77,8 @@ class ChatRequest:
 
     def with_model(self, model: str) -> ChatRequest:
         """Return the same request to another model."""
-        return ChatRequest({**self._body, "model": model}, added_options=self._added_options)
+        body = {**self._body, "model": model}
+        return ChatRequest(body, added_options=self._added_options, usage_asked=self.usage_asked)
 
     def without_addition(self, error: CometError) -> ChatRequest | None:
         """Return the request without the ``stream_options`` that the library added, where a server's error names them.
@@ -73,6 +96,7 @@ def chat_request(
     extra_body: Mapping[str, Any] | None = None,
     validate: bool = True,
     stacklevel: int = 1,
+    problems: Sequence[str] = (),
 ) -> ChatRequest:
     """Return the request for a call's arguments.
 
@@ -81,6 +105,7 @@ def chat_request(
         extra_body: A provider's own parameters. They are not checked, and replace others of the same name.
         validate: Check the parameters against the specification, and warn of those that the model's provider does not take.
         stacklevel: Where those warnings point to, as in `warnings.warn`: 1 is the line that calls this function.
+        problems: What else is wrong with the parameters, to be told together with what is found here.
 
     Raises:
         InvalidRequestError: The request does not match the specification, or cannot be written as JSON.
@@ -88,32 +113,52 @@ def chat_request(
     if extra_body is not None and not isinstance(extra_body, Mapping):
         raise InvalidRequestError([f"extra_body: is {kind(extra_body)}; it must be an object"])
     try:
-        return _request(params, extra_body, validate, stacklevel + 2)
+        return _request(params, extra_body, validate, stacklevel + 2, problems)
     except (CometError, Warning):  # a warning: the caller's filters make an error of it
         raise
     except Exception as error:  # raised by a mapping or sequence of the caller's own while it was read
         raise InvalidRequestError([f"request: cannot be read ({shown(error)})"]) from error
 
 
-def check_defaults(defaults: Mapping[str, Any], *, validate: bool = True, stacklevel: int = 1) -> None:
+def encoded_request(payload: bytes) -> ChatRequest:
+    """Return the request for a body that another client wrote: it is sent as it is, and not checked.
+
+    Raises:
+        InvalidRequestError: It is not a JSON object.
+    """
+    if not isinstance(payload, bytes):
+        raise InvalidRequestError([f"body: is {kind(payload)}; it must be the bytes of a JSON object"])
+    try:
+        body = json.loads(payload)  # not orjson, which refuses NaN and long numbers: that is the server's to do
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError([f"body: is not JSON ({error})"]) from None
+    if not isinstance(body, dict):
+        raise InvalidRequestError([f"body: is {kind(body)}; it must be a JSON object"])
+    return ChatRequest(body, payload=payload)
+
+
+def check_defaults(
+    defaults: Mapping[str, Any], *, validate: bool = True, stacklevel: int = 1, problems: Sequence[str] = ()
+) -> None:
     """Check the parameters that the rows of a batch share, without ``model`` and ``messages`` if need be.
 
     Args:
         defaults: Parameters by their names on the wire, and ``extra_body``.
         validate: As `chat_request`.
         stacklevel: As `chat_request`.
+        problems: As `chat_request`.
 
     Raises:
         InvalidRequestError: Each row with these parameters would be refused.
     """
     params = {**_ROW, "stream": True, **defaults}
-    chat_request(params, extra_body=params.pop("extra_body", None), validate=validate, stacklevel=stacklevel + 1)
-
-
-def asks_for_usage(params: Mapping[str, Any], extra_body: Mapping[str, Any] | None) -> bool:
-    """Whether the caller asked for the usage; else only the library did, for its own accounts."""
-    options = params.get("stream_options")
-    return (isinstance(options, Mapping) and "include_usage" in options) or "stream_options" in (extra_body or {})
+    chat_request(
+        params,
+        extra_body=params.pop("extra_body", None),
+        validate=validate,
+        stacklevel=stacklevel + 1,
+        problems=problems,
+    )
 
 
 def checked_fallbacks(fallback_models: object) -> tuple[str, ...]:
@@ -132,7 +177,11 @@ def checked_fallbacks(fallback_models: object) -> tuple[str, ...]:
 
 
 def _request(
-    params: Mapping[str, Any], extra_body: Mapping[str, Any] | None, validate: bool, stacklevel: int
+    params: Mapping[str, Any],
+    extra_body: Mapping[str, Any] | None,
+    validate: bool,
+    stacklevel: int,
+    problems: Sequence[str],
 ) -> ChatRequest:
     body = {name: value for name, value in params.items() if value is not None or name in ("model", "messages")}
     messages = body.get("messages")
@@ -143,24 +192,24 @@ def _request(
             for message in messages
         ]
     if validate:
-        check_request(body)
+        check_request(body, problems)
         warn_parameters(body, stacklevel=stacklevel)
-    added = False
+    added, usage_asked = False, True
     if body.get("stream") is True:
         # Gateways report usage only where it is asked for, and billing needs it.
         options = body.get("stream_options", {})
         if isinstance(options, Mapping):
             body["stream_options"] = {"include_usage": True, **options}
-            added = not options and (extra_body is None or "stream_options" not in extra_body)
+            overridden = extra_body is not None and "stream_options" in extra_body
+            added, usage_asked = not options and not overridden, "include_usage" in options or overridden
     if extra_body is not None:
         body.update(extra_body)
-    return ChatRequest(body, added_options=added)
+    return ChatRequest(body, added_options=added, usage_asked=usage_asked)
 
 
 def _message(message: Any) -> Any:
     """Return a message as it is sent: a view as its dict, and an answer without content with an empty one."""
-    if isinstance(message, View):
-        message = message.to_dict()
+    message = opened(message)
     if (
         isinstance(message, Mapping)
         and message.get("content") is None

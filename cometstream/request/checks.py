@@ -7,13 +7,12 @@ optional parameter and field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from cometstream.errors import InvalidRequestError
 from cometstream.request.describe import MISSING, kind, shown
-from cometstream.request.encode import encode_body, is_json_list, join_path
-from cometstream.views.view import View
+from cometstream.request.encode import encode_body, is_json_list, join_path, opened
 
 __all__ = ["KNOWN_PARAMETERS", "check_request"]
 
@@ -119,8 +118,8 @@ def _object(
 
     def check(value: Any, path: str, problems: list[str]) -> None:
         if not isinstance(value, (dict, Mapping)):
-            if isinstance(value, View):  # of an earlier answer, such as one of its tool calls
-                check(value.to_dict(), path, problems)
+            if (stands_for := opened(value)) is not value:  # of an earlier answer, or a pydantic model
+                check(stands_for, path, problems)
             elif not (or_string and isinstance(value, str)):
                 _refuse(value, path, problems, allowed)
             return
@@ -254,7 +253,10 @@ _OPTIONAL: Final[Mapping[str, _Check]] = {
     "modalities": _list(_string, "a list of strings"),
     "parallel_tool_calls": _boolean,
     "prediction": _object({"type": _string}, variants={"content": _object({"content": _content})}),
+    "moderation": _anything,
     "prompt_cache_key": _string,
+    "prompt_cache_options": _anything,
+    "prompt_cache_retention": _string,
     "safety_identifier": _string,
     "seed": _integer(),
     "store": _boolean,
@@ -266,11 +268,12 @@ KNOWN_PARAMETERS: Final[frozenset[str]] = frozenset({"model", "messages", *_OPTI
 """Every parameter of the request body. A provider's own parameters go into `extra_body`."""
 
 
-def check_request(body: Mapping[str, Any]) -> None:
+def check_request(body: Mapping[str, Any], problems: Sequence[str] = ()) -> None:
     """Check a request against the endpoint's specification.
 
     Args:
         body: The whole body with `model`, `messages` and `stream`, without `extra_body`, which is not checked.
+        problems: What is known to be wrong already.
 
     Raises:
         InvalidRequestError: The request does not match the specification; every problem is listed with its path.
@@ -278,7 +281,7 @@ def check_request(body: Mapping[str, Any]) -> None:
     Source:
         The OpenAPI of POST /v1/chat/completions; for parameters that it does not have, OpenAI's own reference.
     """
-    problems: list[str] = []
+    problems = list(problems)
     _model(body.get("model", MISSING), "model", problems)
     _messages(body.get("messages", MISSING), "messages", problems)
     for name, value in body.items():

@@ -17,14 +17,18 @@ __all__ = [
     "AudioParam",
     "ChatParams",
     "ContentPartParam",
+    "DeveloperMessageParam",
     "FilePartParam",
     "FunctionParam",
     "FunctionToolParam",
     "ImagePartParam",
     "InputAudioPartParam",
     "MessageParam",
+    "NamedToolChoice",
+    "OtherChatParams",
     "PredictionParam",
     "ResponseFormatParam",
+    "RunParams",
     "StreamOptionsParam",
     "SystemMessageParam",
     "TextPartParam",
@@ -93,10 +97,18 @@ ContentPartParam: TypeAlias = (
 """One part of a message's content; part types of a provider's own go as plain mappings."""
 
 
+class DeveloperMessageParam(TypedDict):
+    """The same as ``SystemMessageParam``, under the role that newer models know."""
+
+    role: Literal["developer"]
+    content: str | Sequence[ContentPartParam]
+    name: NotRequired[str]
+
+
 class SystemMessageParam(TypedDict):
     """Instructions that the model follows whatever the user says."""
 
-    role: Literal["system", "developer"]
+    role: Literal["system"]
     content: str | Sequence[ContentPartParam]
     name: NotRequired[str]
 
@@ -146,7 +158,12 @@ class ToolMessageParam(TypedDict):
 
 
 MessageParam: TypeAlias = (
-    SystemMessageParam | UserMessageParam | AssistantMessageParam | ToolMessageParam | Mapping[str, object]
+    SystemMessageParam
+    | DeveloperMessageParam
+    | UserMessageParam
+    | AssistantMessageParam
+    | ToolMessageParam
+    | Mapping[str, object]
 )
 """One message of the conversation: a dict literal, another library's TypedDict, or what ``message.to_dict()`` gave."""
 
@@ -242,8 +259,8 @@ class WebSearchOptionsParam(TypedDict, total=False):
     user_location: Mapping[str, object] | None
 
 
-class ChatParams(TypedDict, total=False):
-    """Every parameter of the request body but `model`, `messages` and `stream`.
+class CommonParams(TypedDict, total=False):
+    """Every parameter of the request body but `model`, `messages`, `stream`, `tools` and `response_format`.
 
     Source:
         The OpenAPI of POST /v1/chat/completions; from `audio` on, OpenAI's own reference of the same route.
@@ -261,8 +278,6 @@ class ChatParams(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     user: str | None
-    response_format: ResponseFormatParam | None
-    tools: Sequence[ToolParam] | None
     tool_choice: ToolChoiceParam | None
     reasoning_effort: Literal["low", "medium", "high"] | str | None
     stream_options: StreamOptionsParam | Mapping[str, object] | None
@@ -274,9 +289,30 @@ class ChatParams(TypedDict, total=False):
     modalities: Sequence[Literal["text", "audio"] | str] | None
     parallel_tool_calls: bool | None
     prediction: PredictionParam | Mapping[str, object] | None
+    moderation: Mapping[str, object] | None
     prompt_cache_key: str | None
+    prompt_cache_options: Mapping[str, object] | None
+    prompt_cache_retention: Literal["in_memory", "24h"] | str | None
     safety_identifier: str | None
     seed: int | None
     store: bool | None
     verbosity: Literal["low", "medium", "high"] | str | None
     web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+
+
+class RunParams(CommonParams, total=False):
+    """What a run of tools takes: it has `tools` of its own."""
+
+    response_format: ResponseFormatParam | None
+
+
+class OtherChatParams(CommonParams, total=False):
+    """What a call takes beside `model`, `messages` and `response_format`."""
+
+    tools: Sequence[ToolParam] | None
+
+
+class ChatParams(OtherChatParams, total=False):
+    """Every parameter of the request body but `model`, `messages` and `stream`."""
+
+    response_format: ResponseFormatParam | None

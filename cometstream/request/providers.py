@@ -23,6 +23,7 @@ __all__ = [
     "OpenAIModels",
     "ParameterWarning",
     "model_family",
+    "wants_developer",
     "warn_parameters",
 ]
 
@@ -60,7 +61,7 @@ PARAMETER_SUPPORT: Final[Mapping[str, Mapping[str, Support]]] = {
 """The page's table "Parameter support across providers"; the columns are OpenAI GPT, Claude and Gemini."""
 
 WANT_MAX_COMPLETION_TOKENS: Final = OpenAIModels("GPT-4.1, GPT-5 series and o-series", (4, 1))
-"""The models for which the page recommends `max_completion_tokens` and calls `max_tokens` deprecated."""
+"""The models for which the page recommends `max_completion_tokens` over `max_tokens`, and the role `developer` over `system`."""
 
 WANT_RESPONSES_ENDPOINT: Final = frozenset({"pro", "o-series", "codex"})
 """The families for which the page recommends the Responses endpoint, which supports them better."""
@@ -90,6 +91,18 @@ def model_family(model_id: str) -> str | None:
         "gpt", "o-series", "pro", "codex", "claude" or "gemini"; None for all others.
     """
     return _match(model_id)[0]
+
+
+def wants_developer(model_id: str) -> bool:
+    """Whether the endpoint advises `developer` over `system` for a model's instructions.
+
+    Source:
+        "Message roles" on the page of POST /v1/chat/completions. Other models take `system`, which works with all.
+    """
+    family, version = _match(model_id)
+    if family in (None, "claude", "gemini"):
+        return False
+    return version is None or version >= WANT_MAX_COMPLETION_TOKENS.since
 
 
 def warn_parameters(

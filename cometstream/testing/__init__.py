@@ -8,6 +8,7 @@
     assert server.requests[0].json["model"] == "gpt-5.4"
 
 server.py     listens, records, chooses the reply
+account.py    models, catalogue and balance
 checks.py     what the gateway refuses
 model.py      what the simulated model answers; schema.py makes its JSON
 replies.py    a reply as plain data

@@ -31,8 +31,8 @@ def refusal(body: Any, models: Collection[str], request_id: str) -> Reply | None
         models: The ids of the models that are served.
         request_id: The id to name in the error's message.
     Source:
-        The 400 and 500 examples of POST /v1/chat/completions. The model comes first: the gateway routes by it before it
-        reads the other fields.
+        The 400 and 500 examples of POST /v1/chat/completions; for the 503, what users of the gateway report. The model comes
+        first: the gateway routes by it before it reads the other fields.
     """
     if not isinstance(body, dict):
         return Reply.error(400, "the body is not a JSON object", code="invalid_request", request_id=request_id)
@@ -41,7 +41,7 @@ def refusal(body: Any, models: Collection[str], request_id: str) -> Reply | None
         return Reply.error(400, "model name is required", request_id=request_id)
     if model not in models:
         return Reply.error(
-            404, f"no available channel for model {model}", code="model_not_found", request_id=request_id
+            503, f"no available channel for model {model}", code="model_not_found", request_id=request_id
         )
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -59,9 +59,10 @@ def _problems(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif message["role"] == "tool" and not message.get("tool_call_id"):
             yield path, f"{path} of role tool must have a tool_call_id"
     for position, tool in enumerate(body.get("tools") or ()):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            yield f"tools[{position}]", f"tools[{position}] must be a function with a name"
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        named = tool.get(kind) if kind in ("function", "custom") else None
+        if not isinstance(named, dict) or not isinstance(named.get("name"), str):
+            yield f"tools[{position}]", f"tools[{position}] must be a function or a custom tool with a name"
     for name in ("response_format", "stream_options", "logit_bias"):
         if not isinstance(body.get(name) or {}, dict):
             yield name, f"{name} must be an object"

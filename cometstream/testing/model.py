@@ -2,6 +2,9 @@
 
 A token is a word of at most 16 characters or a punctuation mark, with the white space before it; the name of a called
 tool counts as one. Usage adds up exactly that: the texts of the messages, and the deltas of every choice.
+
+With tools it calls those that the last message names, in full or by a word of their names ("weather" for ``get_weather``), all of
+them at once unless ``parallel_tool_calls`` is false; where it names none, the first one. Once results came back it answers in text.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import Any
 
 import orjson
@@ -25,7 +28,9 @@ _COMETS = (
     "Halley's Comet returns about every 76 years, so a lucky person can greet it twice.",
     "A comet's tail always points away from the Sun, even when the comet itself is on its way out.",
 )
+_LETTERS = "kQ3vT9xB2mZ7pLs4"
 _REASONING = "The question is about the sky, so I recall what comets are made of and answer briefly."
+_COMMON = {"get", "set", "the", "and", "for", "find", "make", "run", "use", "call", "tool", "with", "from"}
 _TOKEN = re.compile(r"\s*(?:\w{1,16}|[^\w\s])|\s+")
 
 
@@ -48,7 +53,8 @@ def answer(request: dict[str, Any], request_id: str, token_rate: float | None = 
     pause = 1 / token_rate if token_rate else 0.0
     if request.get("stream"):
         options = request.get("stream_options") or {}
-        return Reply.sse(*_stream(head, choices, usage if options.get("include_usage") else None, pause))
+        padded = options.get("include_obfuscation") is not False
+        return Reply.sse(*_stream(head, choices, usage if options.get("include_usage") else None, pause, padded))
     completion = {
         **chunk(**head),
         "object": "chat.completion",
@@ -70,9 +76,10 @@ def _choose(request: dict[str, Any], request_id: str, index: int) -> _Choice:
     reasoning = _REASONING if effort and effort != "none" else ""
     deltas: list[dict[str, Any]] = [{"reasoning_content": token} for token in tokens(reasoning)]
     finish_reason = "stop"
-    function = _function_to_call(request)
-    if function is not None:
-        deltas += _tool_call(function, f"call_{request_id}_{index}")
+    tools = _tools_to_call(request)
+    if tools:
+        for place, tool in enumerate(tools):
+            deltas += _tool_call(tool, place, f"call_{request_id}_{index}" + (f"_{place}" if place else ""))
         finish_reason = "tool_calls"
     else:
         deltas += [{"content": token} for token in tokens(_stopped(_text(request, index), request.get("stop")))]
@@ -92,7 +99,8 @@ def _text(request: dict[str, Any], index: int) -> str:
     if format_.get("type") == "json_object":
         return orjson.dumps({"answer": comet}).decode()
     if last["role"] == "tool":
-        return f"The tool says: {asked}"
+        results = [_content(message) for message in takewhile(_is_result, reversed(request["messages"]))]
+        return f"The tool says: {asked}" if len(results) == 1 else f"The tools say: {'; '.join(reversed(results))}"
     if "comet" in asked.lower():
         return comet if re.search(r"\b(one|a|single)\b.*\bsentence\b", asked, re.IGNORECASE) else " ".join(_COMETS)
     return f'You said: "{asked}" I would rather talk about comets.'
@@ -112,25 +120,47 @@ def _stopped(text: str, stop: Any) -> str:
     return text[: min((end for end in ends if end >= 0), default=None)]
 
 
-def _function_to_call(request: dict[str, Any]) -> dict[str, Any] | None:
-    functions: list[dict[str, Any]] = [tool["function"] for tool in request.get("tools") or ()]
+def _is_result(message: dict[str, Any]) -> bool:
+    return bool(message["role"] == "tool")
+
+
+def _tools_to_call(request: dict[str, Any]) -> list[dict[str, Any]]:
+    tools: list[dict[str, Any]] = list(request.get("tools") or ())
     choice = request.get("tool_choice")
-    if not functions or choice == "none" or request["messages"][-1]["role"] == "tool":
-        return None
-    forced = (choice.get("function") or {}).get("name") if isinstance(choice, dict) else None
-    return next((function for function in functions if function["name"] == forced), functions[0])
+    last = request["messages"][-1]
+    if not tools or choice == "none" or _is_result(last):
+        return []
+    if isinstance(choice, dict):
+        forced = (choice.get(str(choice.get("type"))) or {}).get("name")
+        return [next((tool for tool in tools if _name(tool) == forced), tools[0])]
+    asked = _content(last).lower()
+    words = set(re.findall(r"[a-z]+", asked))
+    named = [tool for tool in tools if _name(tool).lower() in asked or words & _words(_name(tool))] or tools[:1]
+    return named[:1] if request.get("parallel_tool_calls") is False else named
 
 
-def _tool_call(function: dict[str, Any], call_id: str) -> Iterator[dict[str, Any]]:
-    opening = {"name": function["name"], "arguments": ""}
-    yield {"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": opening}]}
-    arguments = orjson.dumps(sample(function.get("parameters") or {"type": "object"})).decode()
-    for token in tokens(arguments):
-        yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
+def _name(tool: dict[str, Any]) -> str:
+    return str(tool[tool["type"]]["name"])
+
+
+def _words(name: str) -> set[str]:
+    """Return the words of a tool's name that say what it is about: not those that many tools begin with."""
+    return set(re.findall(r"[a-z]{3,}", name.lower())) - _COMMON
+
+
+def _tool_call(tool: dict[str, Any], index: int, call_id: str) -> Iterator[dict[str, Any]]:
+    kind, name = tool["type"], _name(tool)
+    if kind == "custom":
+        text, holds = "comet", "input"
+    else:
+        text, holds = orjson.dumps(sample(tool[kind].get("parameters") or {"type": "object"})).decode(), "arguments"
+    yield {"tool_calls": [{"index": index, "id": call_id, "type": kind, kind: {"name": name, holds: ""}}]}
+    for token in tokens(text):
+        yield {"tool_calls": [{"index": index, kind: {holds: token}}]}
 
 
 def _stream(
-    head: dict[str, Any], choices: list[_Choice], usage: dict[str, Any] | None, pause: float
+    head: dict[str, Any], choices: list[_Choice], usage: dict[str, Any] | None, pause: float, padded: bool
 ) -> Iterator[Piece | dict[str, Any]]:
     # Where usage is asked for, every chunk before the last has a null one.
     no_usage = {} if usage is None else {"usage": None}
@@ -142,12 +172,19 @@ def _stream(
             yield pause
         for index, delta in enumerate(step):
             if delta is not None:
-                yield chunk(delta, index=index, logprobs=_logprobs([delta], choices[index]), **head) | no_usage
+                filling = {"obfuscation": _padding(delta)} if padded else {}
+                logprobs = _logprobs([delta], choices[index])
+                yield chunk(delta, index=index, logprobs=logprobs, **head) | no_usage | filling
     for index, choice in enumerate(choices):
         yield chunk(index=index, finish_reason=choice.finish_reason, **head) | no_usage
     if usage is not None:
         yield {**chunk(**head), "choices": [], "usage": usage}
     yield DONE
+
+
+def _padding(delta: dict[str, Any]) -> str:
+    """Return what hides a delta's length from who sees only the size of packets; the gateway pads each chunk otherwise."""
+    return _LETTERS[: 16 - len(orjson.dumps(delta)) % 16]
 
 
 def _whole(choice: _Choice, index: int) -> dict[str, Any]:
@@ -159,11 +196,17 @@ def _whole(choice: _Choice, index: int) -> dict[str, Any]:
     }
     if reasoning := _joined(choice, "reasoning_content"):
         message["reasoning_content"] = reasoning
-    calls = [delta["tool_calls"][0] for delta in choice.deltas if "tool_calls" in delta]
+    calls: list[dict[str, Any]] = []
+    for fragment in (delta["tool_calls"][0] for delta in choice.deltas if "tool_calls" in delta):
+        if "id" in fragment:
+            kind = fragment["type"]
+            calls.append({"id": fragment["id"], "type": kind, kind: dict(fragment[kind])})
+        else:
+            called = calls[-1][calls[-1]["type"]]
+            holds = "input" if "input" in called else "arguments"
+            called[holds] += fragment[calls[-1]["type"]][holds]
     if calls:
-        arguments = "".join(call["function"]["arguments"] for call in calls)
-        function = {"name": calls[0]["function"]["name"], "arguments": arguments}
-        message["tool_calls"] = [{"id": calls[0]["id"], "type": "function", "function": function}]
+        message["tool_calls"] = calls
     logprobs = _logprobs(choice.deltas, choice)
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 

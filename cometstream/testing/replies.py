@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from itertools import zip_longest
 from typing import Any, Literal, TypeAlias
 
 import orjson
@@ -126,6 +127,40 @@ class Reply:
         return cls.sse(*events, *([DONE] if done else []))
 
     @classmethod
+    def tool_calls(
+        cls,
+        *calls: str | tuple[str, Mapping[str, Any] | str] | tuple[str, Mapping[str, Any] | str, str],
+        text: str = "",
+        fragment: int | None = None,
+        interleaved: bool = False,
+        finish_reason: str | None = "tool_calls",
+        usage: Mapping[str, Any] | None = None,
+        done: bool = True,
+    ) -> Reply:
+        """Return a stream that calls tools: ``Reply.tool_calls("get_time", ("get_weather", {"city": "Paris"}))``.
+
+        Args:
+            calls: Each a tool's name; or its name and arguments; or its name, arguments and id. Arguments that are a text go out
+                as they are, also where they are not JSON. Without an id, the calls are ``call_0``, ``call_1`` and so on.
+            text: What the model says before it calls.
+            fragment: The characters of arguments in each delta; None sends the arguments of a call in one.
+            interleaved: Whether the fragments of parallel calls take turns; otherwise one call comes after another.
+            finish_reason: As in ``text``.
+            usage: As in ``text``.
+            done: As in ``text``.
+        """
+        events = [chunk({"role": "assistant", "content": None, "refusal": None})]
+        events += [chunk({"content": text})] if text else []
+        deltas = [_call_deltas(index, call, fragment) for index, call in enumerate(calls)]
+        in_order = zip_longest(*deltas) if interleaved else deltas
+        events += [chunk({"tool_calls": [delta]}) for group in in_order for delta in group if delta is not None]
+        if finish_reason is not None:
+            events.append(chunk(finish_reason=finish_reason))
+        if usage is not None:
+            events.append({**chunk(), "choices": [], "usage": usage})
+        return cls.sse(*events, *([DONE] if done else []))
+
+    @classmethod
     def sse(cls, *pieces: Piece | Mapping[str, Any]) -> Reply:
         """Return an event stream of these pieces; a mapping becomes a ``data:`` frame, bytes are written as they are.
 
@@ -155,6 +190,17 @@ class Reply:
             status: The HTTP status.
         """
         return cls(body=(body,), headers=(("Content-Type", content_type),), status=status, framing="length")
+
+    @classmethod
+    def page(cls, status: int = 403) -> Reply:
+        """Return an HTML page in place of an answer, as a firewall before the gateway sends it, or its web site.
+
+        Args:
+            status: The HTTP status.
+        """
+        title = f"{status} {_reason(status)}"
+        page = f"<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        return cls.plain(page.encode(), content_type="text/html; charset=utf-8", status=status)
 
     @classmethod
     def error(
@@ -276,6 +322,18 @@ class Reply:
 
 def _pieces(pieces: Iterable[Piece | Mapping[str, Any]]) -> tuple[Piece, ...]:
     return tuple(frame(piece) if isinstance(piece, Mapping) else piece for piece in pieces)
+
+
+def _call_deltas(index: int, call: str | tuple[Any, ...], fragment: int | None) -> list[dict[str, Any]]:
+    """Return one call as deltas: its name, then its arguments in fragments."""
+    name, *rest = (call,) if isinstance(call, str) else call
+    arguments = rest[0] if rest else {}
+    call_id = rest[1] if len(rest) > 1 else f"call_{index}"
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    size = fragment or len(text) or 1
+    opening = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    return [opening, *({"index": index, "function": {"arguments": piece}} for piece in pieces)]
 
 
 def _reason(status: int) -> str:

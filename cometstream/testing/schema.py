@@ -13,7 +13,11 @@ _FORMATS = {
     "date": "1986-02-09",  # Halley's last perihelion
     "date-time": "1986-02-09T00:00:00Z",
     "time": "00:00:00Z",
+    "duration": "P76Y",
     "email": "halley@example.com",
+    "hostname": "comet.example.com",
+    "ipv4": "192.0.2.76",
+    "ipv6": "2001:db8::76",
     "uri": "https://example.com/comet",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
@@ -23,8 +27,8 @@ def sample(schema: Any) -> Any:
     """Return a value for a schema.
 
     Args:
-        schema: A JSON schema: types, enum, const, properties, items, bounds, formats, ``$ref`` within the document,
-            anyOf, oneOf and allOf. ``pattern``, ``multipleOf`` and ``not`` are not looked at.
+        schema: A JSON schema: types, enum, const, properties, items, bounds, multiples, formats, ``$ref`` within the document,
+            anyOf, oneOf and allOf. ``pattern`` and ``not`` are not looked at.
     """
     return _sample(schema, schema, 0)
 
@@ -49,8 +53,7 @@ def _sample(schema: Any, root: Any, depth: int) -> Any:
     if kind == "object":
         return _object(schema, root, depth)
     if kind == "array":
-        count = schema.get("minItems", 0 if depth > _DEEP else 1)
-        return [_sample(schema.get("items"), root, depth + 1) for _ in range(count)]
+        return _array(schema, root, depth)
     if kind in ("integer", "number"):
         return _number(schema)
     if kind == "boolean":
@@ -61,10 +64,36 @@ def _sample(schema: Any, root: Any, depth: int) -> Any:
 def _object(schema: dict[str, Any], root: Any, depth: int) -> dict[str, Any]:
     properties = schema.get("properties", {})
     names = schema.get("required", []) if depth > _DEEP else [*properties, *schema.get("required", [])]
-    return {name: _sample(properties.get(name), root, depth + 1) for name in names}
+    value = {name: _sample(properties.get(name), root, depth + 1) for name in names}
+    for number in range(len(value), schema.get("minProperties", 0)):
+        value[f"comet{number}"] = _sample(schema.get("additionalProperties"), root, depth + 1)
+    return value
 
 
-def _number(schema: dict[str, Any]) -> float:
+def _array(schema: dict[str, Any], root: Any, depth: int) -> list[Any]:
+    first = [_sample(item, root, depth + 1) for item in schema.get("prefixItems", ())]
+    items = schema.get("items")
+    more = 0 if depth > _DEEP or first or schema.get("maxItems") == 0 else 1
+    rest = [_sample(items, root, depth + 1) for _ in range(max(more, schema.get("minItems", 0) - len(first)))]
+    if schema.get("uniqueItems"):
+        rest = [_another(item, place, items if isinstance(items, dict) else {}) for place, item in enumerate(rest)]
+    return first + rest
+
+
+def _another(item: Any, place: int, schema: dict[str, Any]) -> Any:
+    """Return a value that no other place of a list has, where the schema leaves room for one."""
+    if schema.get("enum"):
+        return schema["enum"][place % len(schema["enum"])]
+    if isinstance(item, (int, float)) and not isinstance(item, bool):
+        return item + place * (schema.get("multipleOf") or 1)
+    return f"{item}{place}" if isinstance(item, str) and place else item
+
+
+def _number(schema: dict[str, Any]) -> Any:
+    step = schema.get("multipleOf")
+    if step:
+        low = schema.get("minimum", schema.get("exclusiveMinimum", step))
+        return step * (ceil(low / step) + (low % step == 0 and "exclusiveMinimum" in schema))
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     if low is None:

@@ -12,10 +12,11 @@ import orjson
 from aiohttp import web
 
 from cometstream.errors import UsageError
+from cometstream.testing.account import account_reply, catalog_reply
 from cometstream.testing.checks import refusal
 from cometstream.testing.delivery import Delivered, deliver
 from cometstream.testing.model import answer
-from cometstream.testing.replies import CREATED, Reply
+from cometstream.testing.replies import Reply
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
@@ -35,7 +36,7 @@ class RecordedRequest:
     """A request that the server has read to its end.
 
     Attributes:
-        id: The server's id for it, sent as ``x-request-id`` and in the messages of the gateway's errors.
+        id: The server's id for it, sent as ``X-Cometapi-Request-Id``, as ``x-request-id``, and in the gateway's error messages.
         method: The HTTP method.
         path: The path with its query.
         headers: The headers, case-insensitive.
@@ -63,7 +64,8 @@ class SimulatedServer:
     """A CometAPI server in this process, for ``async with SimulatedServer() as server``.
 
     It speaks the documented route over real HTTP on a loopback port: validation, error bodies, streaming, tools,
-    structured output and ``GET /models``. ``script`` and ``always`` replace its answers, also by faults.
+    structured output, ``GET /models``, the catalogue with prices, and the balance. ``script`` and ``always`` replace its
+    answers, also by faults.
 
     Attributes:
         api_key: The only key that is accepted.
@@ -213,15 +215,19 @@ class SimulatedServer:
         reply = script(request) if callable(script) else script
         if reply is not None:
             return reply
-        return self._default(request).with_headers({"x-request-id": request.id})
+        return self._default(request).with_headers({"X-Cometapi-Request-Id": request.id, "x-request-id": request.id})
 
     def _default(self, request: RecordedRequest) -> Reply:
+        route = (request.method, request.path.partition("?")[0])
+        if route == ("GET", "/api/models"):
+            return catalog_reply(self.models)
+        if not f"{route[1]}/".startswith("/v1/"):
+            return Reply.page(200) if request.method == "GET" else Reply.page(301).with_headers({"Location": "/"})
         if request.headers.get("Authorization") != f"Bearer {self.api_key}":
             return Reply.error(401, request_id=request.id)
-        route = (request.method, request.path.partition("?")[0])
-        if route == ("GET", "/v1/models"):
-            listed = [{"id": id_, "object": "model", "created": CREATED, "owned_by": "cometapi"} for id_ in self.models]
-            return Reply.json({"object": "list", "data": listed})
+        told = account_reply(*route, self.models, request.id)
+        if told is not None:
+            return told
         if route != ("POST", "/v1/chat/completions"):
             return Reply.error(404, f"invalid URL ({route[0]} {route[1]})", request_id=request.id)
         refused = refusal(request.json, self.models, request.id)

@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from multidict import CIMultiDict
+from yarl import URL
 
 from cometstream.answer.body import BodyReader
 from cometstream.answer.error_body import parse_error
 from cometstream.errors import APIStatusError, APITimeoutError, CometError, ProtocolError, UsageError
 from cometstream.policy import retry_after
 from cometstream.transport.failures import cut_answer, request_failure
-from cometstream.transport.incoming import Incoming
+from cometstream.transport.incoming import Incoming, redacted, request_id
+from cometstream.transport.kept import PlainAnswer, ask
+from cometstream.transport.opening import OpeningEnded
 from cometstream.transport.quirks import (
     READ_BUFFER,
+    Connector,
     KeptConnectionLost,
     client_timeout,
+    plain_connection,
     request_body,
+    request_head,
     take_fresh_connection,
     watch_connection,
 )
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     from cometstream.transport.opening import OpeningClock
     from cometstream.transport.pool import Client, Pool
 
-__all__ = ["CLIENT_REQUEST_ID", "Endpoint", "request_id"]
+__all__ = ["CLIENT_REQUEST_ID", "Endpoint"]
 
 CLIENT_REQUEST_ID: Final = "X-Client-Request-Id"
 """The header with a request's own id, under OpenAI's name. It is not ``Idempotency-Key``: servers that obey that one send the first
@@ -48,8 +54,8 @@ _MAX_ERROR_BODY: Final = 65536
 # What the rest of an error's body may take: a status that is known is not kept back for a body that stalls.
 _ERROR_BODY_WAIT: Final = 5.0
 
-# Names under which gateways send their request id.
-_REQUEST_ID_HEADERS: Final = ("x-request-id", "x-oneapi-request-id", "request-id")
+# A larger body is written by aiohttp, which waits while the connection is full; asyncio's buffer for writing holds as much.
+_ONE_PIECE: Final = 64 * 1024
 
 
 class Endpoint:
@@ -79,6 +85,14 @@ class Endpoint:
         self.headers = CIMultiDict(headers)
         self.proxy = proxy
         self.context = context
+        self._head: bytes | None = None  # of a request to this route, without what differs by request
+        self._names_itself = CLIENT_REQUEST_ID in self.headers
+
+    def elsewhere(self, url: str, *, without: str) -> Endpoint:
+        """Return the route at another address of the same host, without one of the headers."""
+        headers = self.headers.copy()
+        headers.popall(without, None)
+        return Endpoint(self._pool, url, headers=headers, proxy=self.proxy, context=self.context)
 
     async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
@@ -93,22 +107,27 @@ class Endpoint:
             CometError: Anything else; nothing of aiohttp's is chained to it, since its errors print the key.
         """
         client = self._pool.client()
-        headers = self.headers.copy()
-        if CLIENT_REQUEST_ID not in client.headers:  # those of a caller's own client
-            headers.setdefault(CLIENT_REQUEST_ID, client_request_id)
         error: CometError
         try:
+            response: aiohttp.ClientResponse | PlainAnswer | None = None
+            is_lost = False
             try:
-                response = await self._request(client, method, body, headers, clock.connect)
+                response = await self._ask_kept(client, body, clock, client_request_id)
             except KeptConnectionLost:
-                # It had served before, and the server may have closed it when the request was on its way (RFC 9112, 9.3.1).
-                response = await take_fresh_connection(self._request(client, method, body, headers, clock.connect))
-            if not self._pool.is_ours:
-                watch_connection(response)
-            if 200 <= response.status < 300:
-                told = request_id(response.headers)
-                return Incoming(response, told and self.context.redact(told), clock.waited)
-            error = await self._status_error(response)
+                is_lost = True
+            if response is not None and 200 <= response.status < 300:
+                return Incoming(response, self.context, clock.waited)
+            with clock:
+                if response is None:
+                    response = await self._request(client, method, body, clock, client_request_id, is_lost=is_lost)
+                if 200 <= response.status < 300:
+                    return Incoming(response, self.context, clock.waited)
+                raise await self._status_error(response)
+            error = clock.error(self.context.base_url)
+        except CometError as caught:
+            error = caught
+        except OpeningEnded:
+            error = clock.error(self.context.base_url)
         except asyncio.CancelledError:
             # A pool that is closed cancels those who wait for a place in it; nobody cancelled the caller.
             if not client.closed or _is_cancelled():
@@ -122,22 +141,66 @@ class Endpoint:
         # A task written in Python (nest_asyncio's) resumes us while it handles aiohttp's error: it would be chained all the same.
         raise error from None
 
-    def _request(
-        self, client: Client, method: str, body: bytes | None, headers: CIMultiDict[str], connect: float | None
-    ) -> Awaitable[aiohttp.ClientResponse]:
-        return client.request(
-            method,
-            self.url,
-            data=request_body(body),
-            headers=headers,
-            proxy=self.proxy,
-            allow_redirects=False,
-            raise_for_status=False,
-            timeout=client_timeout(connect, self._pool.queues),
-            read_bufsize=READ_BUFFER if self._pool.is_ours else None,
-        )
+    async def _ask_kept(
+        self, client: Client, body: bytes | None, clock: OpeningClock, client_request_id: str
+    ) -> PlainAnswer | None:
+        """Send a request over a connection that served before; None where aiohttp is to send it."""
+        connector = client.connector
+        if body is None or len(body) > _ONE_PIECE or self.proxy is not None or not isinstance(connector, Connector):
+            return None
+        connection = await connector.kept()
+        if connection is None:
+            return None
+        if self._head is None:
+            self._head = request_head(connector.host, URL(self.url).raw_path_qs, self.headers)
+        own_id = b"" if self._names_itself else f"{CLIENT_REQUEST_ID}: {client_request_id}\r\n".encode()
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, own_id, len(body), body)
+        return await ask(connection, request, clock)
 
-    async def _status_error(self, response: aiohttp.ClientResponse) -> APIStatusError:
+    async def _request(
+        self,
+        client: Client,
+        method: str,
+        body: bytes | None,
+        clock: OpeningClock,
+        client_request_id: str,
+        *,
+        is_lost: bool,
+    ) -> aiohttp.ClientResponse | PlainAnswer:
+        """Send a request as aiohttp does; a kept connection that is lost before the answer is replaced."""
+        headers = self.headers.copy()
+        if CLIENT_REQUEST_ID not in client.headers:  # those of a caller's own client
+            headers.setdefault(CLIENT_REQUEST_ID, client_request_id)
+
+        def request() -> Awaitable[aiohttp.ClientResponse]:
+            return client.request(
+                method,
+                self.url,
+                data=request_body(body),
+                headers=headers,
+                proxy=self.proxy,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=client_timeout(clock.connect, self._pool.queues),
+                read_bufsize=READ_BUFFER if self._pool.is_ours else None,
+            )
+
+        try:
+            response = await (take_fresh_connection(request()) if is_lost else request())
+        except KeptConnectionLost:
+            # It had served before, and the server may have closed it when the request was on its way (RFC 9112, 9.3.1).
+            response = await take_fresh_connection(request())
+        if not self._pool.is_ours:
+            watch_connection(response)
+            return response
+        if self.proxy is None and isinstance(client.connector, Connector):
+            client.connector.learn_host(response)
+        connection = plain_connection(response)
+        if connection is None:
+            return response
+        return PlainAnswer(connection, response.status, response.headers, response.content)
+
+    async def _status_error(self, response: aiohttp.ClientResponse | PlainAnswer) -> APIStatusError:
         pieces: list[bytes] = []
         size = 0
         try:
@@ -149,9 +212,7 @@ class Endpoint:
             pass  # the status is known; a body that breaks off takes nothing from it
         finally:
             response.close()
-        headers = response.headers.copy()
-        headers.clear()
-        headers.extend([(name, self.context.redact(value)) for name, value in response.headers.items()])
+        headers = redacted(response.headers, self.context)
         return self.context.status_error(
             response.status,
             parse_error(b"".join(pieces)[:_MAX_ERROR_BODY]),
@@ -161,7 +222,9 @@ class Endpoint:
             location=headers.get("Location") if 300 <= response.status < 400 else None,
         )
 
-    async def read_document(self, response: aiohttp.ClientResponse, clocks: Clocks, total_due: float) -> Any:
+    async def read_document(
+        self, response: aiohttp.ClientResponse | PlainAnswer, clocks: Clocks, total_due: float
+    ) -> Any:
         """Return the JSON document that a 2xx answer holds.
 
         Raises:
@@ -201,14 +264,6 @@ class Endpoint:
         finally:
             response.close()
         raise error from None
-
-
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the gateway's id of a request from the answer's headers."""
-    for name in _REQUEST_ID_HEADERS:
-        if name in headers:
-            return headers[name]
-    return None
 
 
 def _closed_meanwhile() -> UsageError:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from cometstream.answer.error_body import RETRYABLE_STATUSES, excerpt
 from cometstream.errors import APIConnectionError, APITimeoutError, CometError, ConfigurationError, ProtocolError
@@ -34,7 +36,7 @@ def request_failure(error: Exception, context: ErrorContext, *, proxy: str | Non
         connect: The length of the clock of that name.
     """
     base_url = context.base_url
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
         return _response_failure(error, context, proxy)
     what = _on_one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, context)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -51,7 +53,8 @@ def request_failure(error: Exception, context: ErrorContext, *, proxy: str | Non
         return APIConnectionError(f"the proxy {_without_userinfo(proxy)} cannot be reached: {what}")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return APIConnectionError(
-            f"the certificate of {base_url} is not trusted (for a CA of your own set SSL_CERT_FILE to its file): {what}",
+            f"the certificate of {base_url} is not trusted (for a CA of your own set SSL_CERT_FILE to its file, or pass ssl=): "
+            f"{what}{_missing_authorities()}",
             retryable=False,
         )
     if isinstance(error, (aiohttp.ClientConnectorSSLError, ssl.SSLError)):
@@ -73,7 +76,9 @@ def cut_answer(error: Exception | None, url: str, context: ErrorContext) -> APIC
     return APIConnectionError(f"the answer of {url} was cut{why}")
 
 
-def _response_failure(error: aiohttp.ClientResponseError, context: ErrorContext, proxy: str | None) -> CometError:
+def _response_failure(
+    error: aiohttp.ClientResponseError | HttpProcessingError, context: ErrorContext, proxy: str | None
+) -> CometError:
     """Name an answer that aiohttp could not take as one."""
     message = _on_one_line(error.message, context)
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -88,6 +93,15 @@ def _response_failure(error: aiohttp.ClientResponseError, context: ErrorContext,
             f"the server sent {encoding}-encoded bytes, which were not asked for: install the package {package} to read them"
         )
     return ProtocolError(f"{context.base_url} answered with something that is not HTTP: {message}")
+
+
+def _missing_authorities() -> str:
+    """Return what to say where the environment names authorities that are not there: OpenSSL does not mind."""
+    for name, is_there in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+        path = os.environ.get(name)
+        if path and not is_there(path):
+            return f". {name} names {excerpt(repr(path))}, which is not there"
+    return ""
 
 
 def _on_one_line(text: str, context: ErrorContext) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
+from multidict import CIMultiDict
 
 from cometstream.transport.gate import Gate
 from cometstream.transport.quirks import clear_exception, close_at_once, receive_less
@@ -14,9 +15,14 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from cometstream.answer.error_body import ErrorContext
     from cometstream.errors import CometError
+    from cometstream.transport.kept import PlainAnswer
 
-__all__ = ["Connector", "Incoming", "Interrupted"]
+__all__ = ["Connector", "Incoming", "Interrupted", "redacted", "request_id"]
+
+# Names under which gateways send their request id.
+_REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
 
 # What a server may take after [DONE] to end its response, so that the connection can be used again.
 _DRAIN: Final = 0.25
@@ -28,46 +34,66 @@ class Interrupted(Exception):
     """Wakes the reader: a clock is due."""
 
 
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the gateway's id of a request from the answer's headers."""
+    for name in _REQUEST_ID_HEADERS:
+        if name in headers:
+            return headers[name]
+    return None
+
+
+def redacted(headers: Mapping[str, str], context: ErrorContext) -> CIMultiDict[str]:
+    """Return the answer's headers without secrets of the request that the server sent back."""
+    return CIMultiDict([(name, context.redact(value)) for name, value in headers.items()])
+
+
 class Incoming:
     """One answered request and its body.
 
     Args:
         response: The open answer, its status 2xx.
-        request_id: The gateway's id of the request, from the headers.
+        context: What must not be shown of its headers.
         waited: Seconds from sending the request to its head.
 
     Attributes:
         response: As given.
         read: Waits for bytes and returns them; ``b""`` is the end. After an exception `rescue` has the bytes that came before it.
         status: The answer's status.
-        headers: Its headers, case-insensitive.
-        request_id: As given.
         waited: As given.
     """
 
     __slots__ = (
         "_content",
+        "_context",
         "_scope",
         "_transport",
-        "headers",
         "read",
-        "request_id",
         "response",
         "status",
         "waited",
     )
 
-    def __init__(self, response: aiohttp.ClientResponse, request_id: str | None, waited: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse | PlainAnswer, context: ErrorContext, waited: float) -> None:
         self.response = response
+        self._context = context
         self._content = response.content
         self._scope: anyio.CancelScope | None = None  # the wait for the response's end, for close() to cut short
         self._transport = response.connection.transport if response.connection is not None else None
         receive_less(self._transport)
         self.read: Callable[[], Awaitable[bytes]] = response.content.readany
         self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.request_id = request_id
         self.waited = waited
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers, case-insensitive, without secrets of the request that the server sent back."""
+        return redacted(self.response.headers, self._context)
+
+    @property
+    def request_id(self) -> str | None:
+        """The gateway's id of the request."""
+        told = request_id(self.response.headers)
+        return told and self._context.redact(told)
 
     def at_hand(self) -> bytes | None:
         """Return what is left of a body that is here to its end; None where it must be waited for, or was cut."""

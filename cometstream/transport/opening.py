@@ -6,12 +6,12 @@ import asyncio
 import math
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
 import anyio
 
-from cometstream.errors import APITimeoutError
+from cometstream.errors import APITimeoutError, CometError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 
     from cometstream.policy import Clocks
 
-__all__ = ["OpeningClock", "opening_trace"]
+__all__ = ["OpeningClock", "OpeningEnded", "opening_trace"]
+
+_T = TypeVar("_T")
 
 # Not aiohttp's trace_request_ctx: what a request is given stays what a caller's own traces and mocks expect.
 _RUNNING: Final[ContextVar[OpeningClock]] = ContextVar("cometstream.transport.opening")
 
 
+class OpeningEnded(Exception):
+    """A clock has fired, or `cancel` was called, while the head of an answer was awaited."""
+
+
 class OpeningClock:
     """Bounds the opening of one attempt by ``first_content`` and ``total``, and the making of a connection by ``connect``.
 
-    It is entered with ``with`` as soon as it is made; a clock that fires ends the block, and the error is made by `error`.
+    A clock that fires ends a ``with`` block of it, and a wait in `head`; the error is then made by `error`.
 
     ``connect`` is aiohttp's own, where no request ever waits for a place in the pool, which that would count. Of a pool with a
     limit the clock is told, through `opening_trace`, what it is doing. In a caller's own client, where neither is known,
@@ -43,26 +49,72 @@ class OpeningClock:
 
     Attributes:
         connect: Seconds to make a connection; None for no limit.
-        scope: What a clock that fires cancels.
     """
 
-    __slots__ = ("_began", "_clocks", "_dues", "_time", "_token", "_traced", "connect", "scope")
+    __slots__ = (
+        "_began",
+        "_clocks",
+        "_dues",
+        "_ended",
+        "_head",
+        "_is_cancelled",
+        "_loop",
+        "_scope",
+        "_time",
+        "_token",
+        "_traced",
+        "connect",
+    )
 
     def __init__(self, clocks: Clocks, total_due: float, *, traced: bool) -> None:
         self._clocks = clocks
-        self._time = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._began = self._time()
         self._dues = {"total": total_due}
         if clocks.first_content is not None:
             self._dues["first_content"] = self._began + clocks.first_content
-        self.scope = _scope_class()(deadline=min(self._dues.values()))
+        self._scope: anyio.CancelScope | None = None
+        self._head: asyncio.Future[Any] | None = None
+        self._ended = self._is_cancelled = False
         self.connect = clocks.connect
         self._traced = traced
+
+    def cancel(self) -> None:
+        """End the opening, as somebody wishes who no longer wants the answer."""
+        self._is_cancelled = True
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True  # also what would follow: a lost connection is replaced
+        if self._scope is not None:
+            self._scope.cancel()
+        elif self._head is not None and not self._head.done():
+            self._head.set_exception(OpeningEnded())
+
+    async def head(self, coming: asyncio.Future[_T]) -> _T:
+        """Wait for the head of an answer over a connection that there is: a plain timer bounds it, which costs less than a scope.
+
+        Raises:
+            OpeningEnded: A clock fired, or `cancel` was called.
+        """
+        self._head = coming
+        due = min(self._dues.values())
+        timer = None if due == math.inf else self._loop.call_at(due, self._end)
+        try:
+            return await coming
+        finally:
+            self._head = None
+            if timer is not None:
+                timer.cancel()
 
     def __enter__(self) -> Self:
         if self._traced:
             self._token = _RUNNING.set(self)
-        self.scope.__enter__()
+        self._scope = _scope_class()(deadline=min(self._dues.values()))
+        self._scope.__enter__()
+        if self._ended:
+            self._scope.cancel()
         return self
 
     def __exit__(
@@ -70,7 +122,8 @@ class OpeningClock:
     ) -> bool | None:
         if self._traced:
             _RUNNING.reset(self._token)
-        return self.scope.__exit__(exc_type, exc, traceback)
+        assert self._scope is not None
+        return self._scope.__exit__(exc_type, exc, traceback)
 
     @property
     def waited(self) -> float:
@@ -94,8 +147,10 @@ class OpeningClock:
         """The connection is made."""
         self._stop("connect")
 
-    def error(self, base_url: str) -> APITimeoutError:
+    def error(self, base_url: str) -> CometError:
         """Return the error for the clock that has fired."""
+        if self._is_cancelled:
+            return UsageError("the stream was closed while its request was on its way")
         clock = min(self._dues, key=self._dues.__getitem__)
         what = "no connection to" if clock == "connect" else "no answer from"
         return APITimeoutError(
@@ -103,16 +158,18 @@ class OpeningClock:
         )
 
     def _start(self, clock: str, length: float | None) -> None:
-        if self.scope.cancel_called:
+        scope = self._scope
+        if scope is None or scope.cancel_called:
             return  # a clock has fired in this turn of the loop: `error` is to name that one
         self._dues[clock] = math.inf if length is None else self._time() + length
-        self.scope.deadline = min(self._dues.values())
+        scope.deadline = min(self._dues.values())
 
     def _stop(self, clock: str) -> None:
-        if self.scope.cancel_called:
+        scope = self._scope
+        if scope is None or scope.cancel_called:
             return
         self._dues.pop(clock, None)
-        self.scope.deadline = min(self._dues.values())
+        scope.deadline = min(self._dues.values())
 
 
 @cache

@@ -17,10 +17,10 @@ from cometstream.transport.opening import opening_trace
 from cometstream.transport.quirks import Connector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from typing import TypeAlias
 
-__all__ = ["Client", "Pool", "direct_client"]
+__all__ = ["Client", "Pool", "direct_client", "running_loop"]
 
 # What a caller brings as the argument `client`.
 Client: TypeAlias = aiohttp.ClientSession
@@ -36,6 +36,7 @@ class Pool:
         max_connections: Connections open at a time in one event loop; None for no limit.
         client: The caller's own client, which is never closed here.
         secure: Whether the server is reached over TLS.
+        tls: What checks its certificate; None for what the environment or the system trusts.
 
     Attributes:
         is_ours: Whether the connections are ours, not the caller's.
@@ -43,7 +44,9 @@ class Pool:
         traced: Whether the pool tells its `opening_trace` what it is doing.
     """
 
-    def __init__(self, max_connections: int | None, client: Client | None, *, secure: bool) -> None:
+    def __init__(
+        self, max_connections: int | None, client: Client | None, *, secure: bool, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._clients: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
         if max_connections is not None and (
             not isinstance(max_connections, int) or isinstance(max_connections, bool) or max_connections < 1
@@ -59,8 +62,10 @@ class Pool:
         self._limit = max_connections or 0
         self._callers = client
         self._secure = secure
+        self._tls = tls
         self._process = os.getpid()
         self._parents_loops: list[asyncio.AbstractEventLoop] = []
+        self._on_close: dict[object, tuple[Callable[[], None], asyncio.AbstractEventLoop | None]] = {}
         self._closed = False
 
     def __reduce__(self) -> NoReturn:
@@ -76,6 +81,7 @@ class Pool:
                 ResourceWarning,
                 stacklevel=2,
             )
+            self.close_soon()
 
     def client(self) -> Client:
         """Return the client for the event loop that runs.
@@ -89,11 +95,34 @@ class Pool:
             if self._callers.closed:
                 raise UsageError("the aiohttp session given as client= is closed")
             return self._callers
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._process != os.getpid():
             self._forked()
         client = self._clients.get(loop)
         return self._make(loop) if client is None or client.ended else client.http
+
+    def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have the pool's end call a function first, in the event loop that runs now; return what takes that back."""
+        key = object()
+        self._on_close[key] = callback, _loop_if_any()
+
+        def forget() -> None:
+            self._on_close.pop(key, None)
+
+        return forget
+
+    def _call_back(self) -> None:
+        """Do what was asked for with `on_close`. What another loop's tasks wait for must not be touched from here."""
+        running = _loop_if_any()
+        while self._on_close:
+            _, (callback, loop) = self._on_close.popitem()
+            if loop is None or loop is running:
+                callback()
+                continue
+            try:
+                loop.call_soon_threadsafe(callback)
+            except RuntimeError:  # the loop is closed, and its tasks with it
+                pass
 
     async def aclose(self) -> None:
         """Close every connection, also those of other event loops; a second call does nothing.
@@ -104,12 +133,22 @@ class Pool:
         self._closed = True
         if self._process != os.getpid():
             self._forked()
-        running = asyncio.get_running_loop()
+        running = running_loop()
+        self._call_back()
         mine = self._clients.pop(running, None)
         for loop, client in self._taken():
             client.close_from_elsewhere(loop)
         if mine is not None:
             await mine.close()
+
+    def close_soon(self) -> None:
+        """Have every event loop close its own connections when it runs next; a second call does nothing."""
+        self._closed = True
+        if self._process != os.getpid():
+            self._forked()
+        self._call_back()
+        for loop, client in self._taken():
+            client.drop(loop)
 
     def _make(self, loop: asyncio.AbstractEventLoop) -> Client:
         if loop in self._parents_loops:
@@ -121,13 +160,16 @@ class Pool:
                 del self._clients[other]
                 client.leave()
         made = self._clients[loop] = _LoopClient(
-            self._limit, _environments_tls() if self._secure else None, traced=self.traced
+            self._limit,
+            _environments_tls() if self._tls is None and self._secure else self._tls,
+            traced=self.traced,
         )
         return made.http
 
     def _forked(self) -> None:
         """This process is a child: let go of what is its parent's."""
         self._process = os.getpid()
+        self._on_close.clear()
         for loop, client in self._taken():
             self._parents_loops.append(loop)
             client.leave()
@@ -173,6 +215,21 @@ class _LoopClient:
         except RuntimeError:  # the loop is closed
             self.leave()
 
+    def drop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close it without waiting: at once in its loop's thread, or where its loop stands still."""
+        if loop.is_closed():
+            self.leave()
+        elif loop.is_running() and loop is not _loop_if_any():
+            loop.call_soon_threadsafe(self._drop)
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        self.ended.append(True)
+        self._connector.drop()
+        self.http.detach()
+        _run_at_once(self._end.aclose())
+
     def leave(self) -> None:
         """Let go of it without its loop."""
         self._connector.leave()
@@ -197,6 +254,28 @@ def _run_at_once(step: Coroutine[Any, Any, Any]) -> None:
         step.send(None)
     except (StopIteration, RuntimeError):  # RuntimeError: the loop that ends runs it already
         pass
+
+
+def _loop_if_any() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that runs this.
+
+    Raises:
+        UsageError: It is not asyncio's.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "no asyncio event loop runs here: cometstream needs one, as asyncio.run() or anyio's backend of that name start; "
+            "it does not run on trio"
+        ) from None
 
 
 def direct_client() -> Client:

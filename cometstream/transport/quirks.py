@@ -17,26 +17,30 @@ import ssl
 import sys
 from contextvars import ContextVar
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping
+
+    from cometstream.transport.kept import PlainAnswer
 
 __all__ = [
     "READ_BUFFER",
     "Connector",
+    "KeptConnection",
     "KeptConnectionLost",
     "clear_exception",
     "client_timeout",
     "close_at_once",
     "missing_package",
+    "plain_connection",
     "receive_less",
     "request_body",
+    "request_head",
     "take_fresh_connection",
     "watch_connection",
 ]
@@ -46,6 +50,12 @@ _KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 
 # Below the 128 KiB from which glibc's malloc turns to the kernel, and still some 200 events.
 _ROOM: Final = 64 * 1024
+
+# RFC 8446, 5.1: what a record of TLS holds at most.
+_RECORD: Final = 16 * 1024
+
+# What a piece of a body takes beside its bytes: a server may send each byte as a piece.
+_PIECE: Final = 48
 
 # Bytes that aiohttp unpacks in one piece; a body holds twice as much for its reader before the connection is paused. aiohttp has
 # one size for both, 256 KiB: three quarters of a megabyte are then unpacked in one turn of the event loop.
@@ -76,17 +86,32 @@ class KeptConnectionLost(aiohttp.ClientConnectionError):
     """A connection that had served before failed, and nothing of the answer had come."""
 
 
-def receive_less(transport: asyncio.BaseTransport | None) -> None:
-    """Have a transport make no more room for a ``recv`` than costs little.
+def receive_less(transport: asyncio.BaseTransport | None, room: memoryview | None = None) -> None:
+    """Have a transport make no more room for what it receives than costs little.
 
-    Mends: asyncio's transports on selectors make room for 256 KiB before each ``recv``, though a token brings 300 bytes. The C
-        library takes so much room from the kernel each time, and gives it back (measured in benchmarks/README.md).
-    Known for: CPython 3.10 to 3.14, in the transport's attribute ``max_size``.
-    Elsewhere: a transport without the attribute (uvloop's, which keep their room, and those of TLS) stays as it is.
+    1. Mends: asyncio's transports on selectors make room for 256 KiB before each ``recv``, though a token brings 300 bytes. The C
+       library takes so much room from the kernel each time, and gives it back (measured in benchmarks/README.md).
+       Known for: CPython 3.10 to 3.14, in the transport's attribute ``max_size``. Elsewhere: a transport without the attribute
+       (uvloop's, which keep their room) stays as it is.
+    2. Mends: asyncio's TLS layer keeps a buffer of 256 KiB for each connection, though what it receives is copied on in the same
+       turn, and makes room for as much before each read from the TLS object: 3 GB for 10,000 streams.
+       Known for: CPython 3.11 to 3.14, in the attributes ``_ssl_buffer``, ``_ssl_buffer_view`` and ``max_size`` of its protocol.
+       Elsewhere: a layer without them (uvloop's, CPython 3.10's) stays as it is, and so does one on a transport that receives while
+       others run (Windows'), which has no ``max_size``.
+
+    Args:
+        transport: The connection's transport.
+        room: For 2., what the connections of an event loop share; None gives a small one.
     """
     changed: Any = transport
     if getattr(changed, "max_size", 0) > _ROOM:
         changed.max_size = _ROOM
+    tls: Any = getattr(changed, "_ssl_protocol", None)
+    if getattr(tls, "max_size", 0) > _RECORD and hasattr(getattr(tls, "_transport", None), "max_size"):
+        tls.max_size = _RECORD
+        if hasattr(tls, "_ssl_buffer_view"):
+            tls._ssl_buffer_view = memoryview(bytearray(_RECORD)) if room is None else room
+            tls._ssl_buffer = tls._ssl_buffer_view.obj
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
@@ -141,6 +166,17 @@ def client_timeout(connect: float | None, queues: bool) -> aiohttp.ClientTimeout
     )
 
 
+def request_head(host: str, path: str, headers: Mapping[str, str]) -> bytes:
+    """Return the head of a POST as aiohttp writes it, but for the length of its body and the empty line.
+
+    Mends: aiohttp makes it again for each request.
+    Known for: aiohttp 3.14. Elsewhere: nobody asks; see ``Connector.kept``.
+    """
+    added = [(name, value) for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items() if name not in headers]
+    lines = [f"{name}: {value}\r\n" for name, value in [("Host", host), *headers.items(), *added]]
+    return f"POST {path} HTTP/1.1\r\n{''.join(lines)}".encode()
+
+
 def missing_package(message: str) -> tuple[str, str] | None:
     """Return the encoding that aiohttp could not read for want of a package, and the package; None for another failure.
 
@@ -165,7 +201,7 @@ def clear_exception(content: aiohttp.StreamReader) -> None:
     cleared.set_exception(None)
 
 
-def close_at_once(response: aiohttp.ClientResponse, transport: asyncio.Transport | None) -> None:
+def close_at_once(response: aiohttp.ClientResponse | PlainAnswer, transport: asyncio.Transport | None) -> None:
     """Close the connection of an answer now; one whose answer was read to its end is back in the pool already.
 
     Mends: under TLS asyncio's ``close()`` waits up to 30 s for the peer's goodbye, and a peer that stalls keeps the socket. A
@@ -180,6 +216,23 @@ def close_at_once(response: aiohttp.ClientResponse, transport: asyncio.Transport
     if response.connection is not None and transport is not None:
         transport.abort()
     response.close()
+
+
+def plain_connection(response: aiohttp.ClientResponse) -> KeptConnection | None:
+    """Take an answer's connection out of it, so that the rest can be forgotten; None where that cannot be done.
+
+    Mends: aiohttp keeps with each open answer what was sent, its own objects and the session: 2 KB of the 20 KB of an open stream.
+    Known for: aiohttp 3.14, in ``_connection``, ``_closed`` and ``_writer``, and ``_eof_callbacks`` of the body.
+    Elsewhere: the answer stays as it is, and so does one whose request is still being written.
+    """
+    changed: Any = response
+    if not _KNOWN or response.connection is None or changed._writer is not None:
+        return None
+    connection: KeptConnection = changed._connection
+    changed._connection = None
+    changed._closed = True
+    changed.content._eof_callbacks.clear()
+    return connection
 
 
 def watch_connection(response: aiohttp.ClientResponse) -> None:
@@ -226,6 +279,81 @@ def _read_result(closed: asyncio.Future[None]) -> None:
     _ = closed.cancelled() or closed.exception()
 
 
+class _Pieces(list[Any]):
+    """In the place of a deque, which takes 600 bytes more, for what is a handful of pieces."""
+
+    __slots__ = ()
+
+    def popleft(self) -> Any:
+        return self.pop(0)
+
+
+class _Body(aiohttp.StreamReader):
+    """A body that is not compressed, of a session's own connection; it takes the place of aiohttp's once its head is there.
+
+    Mends: aiohttp keeps the ends of HTTP chunks, which nobody here asks for, piece by piece when it is fed and when it is read, and
+        a read is two coroutines. That is a sixth of what a dripped token costs.
+    Known for: aiohttp 3.14. Elsewhere: no body becomes one.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def adopt(cls, body: aiohttp.StreamReader) -> None:
+        """Make aiohttp's body one of these."""
+        if type(body) is aiohttp.StreamReader:
+            body.__class__ = cls  # its parser has the body already, and the first bytes may be in it
+            body._http_chunk_splits = None
+            pieces: Any = _Pieces(body._buffer)
+            body._buffer = pieces
+
+    def begin_http_chunk_receiving(self) -> None:
+        pass
+
+    def end_http_chunk_receiving(self) -> None:
+        pass
+
+    def feed_data(self, data: bytes, size: int = 0) -> bool:
+        length = len(data)
+        self._buffer.append(data)
+        self._size += length + _PIECE
+        self.total_bytes += length
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        if self._size > self._high_water:
+            self._protocol.pause_reading()
+        return False
+
+    async def readany(self) -> bytes:
+        if self._exception is not None:
+            raise self._exception
+        while not self._buffer and not self._eof:
+            if self._waiter is not None or self._protocol.transport is None:
+                await self._wait("readany")  # which tells what is wrong
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+        return self._read_nowait(-1)
+
+    def _read_nowait(self, n: int) -> bytes:
+        if n != -1:
+            return super()._read_nowait(n)
+        buffer = self._buffer
+        if len(buffer) == 1:
+            data = buffer.pop()
+        else:
+            data = b"".join(buffer)
+            buffer.clear()
+        self._size = 0
+        self._protocol.resume_reading()
+        return data
+
+
 # CPython 3.10's TLS transports warn of a connection that the peer closed, as if we had forgotten it.
 _WARNS_OF_LOST: Final = sys.version_info < (3, 11)
 
@@ -253,10 +381,33 @@ class _Handler(ResponseHandler):
        ``KeptConnectionLost``.
        Known for: aiohttp 3.14. Elsewhere: without ``_drain_tail`` this and 3. are off, and it is a failure like any other.
     7. Mends: what ``watch_connection`` mends, at less cost.
+    8. Mends: aiohttp makes some twenty objects and a task for each request, which cost as much as a short answer. Here `ask` writes
+       what it is given, and hands over the head.
+       Known for: aiohttp 3.14. Elsewhere: nobody calls it; see ``Connector.kept``.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    # Not in the dict of each connection, which grows to 1.5 KB where it has more than 30 names.
+    __slots__ = (
+        "_asked",
+        "_awaits_head",
+        "_body",
+        "_connected",
+        "_heard",
+        "_is_compressed",
+        "_is_held",
+        "_loss",
+        "_poll",
+        "_requests",
+        "_room",
+        "_will_resume",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, room: memoryview | None = None, connected: set[_Handler] | None = None
+    ) -> None:
         super().__init__(loop)
+        self._room = room
+        self._connected = set() if connected is None else connected
         self._is_held = False  # the reader is slow, and has paused us
         self._will_resume = False  # in a later turn of the loop
         self._requests = 0
@@ -266,10 +417,14 @@ class _Handler(ResponseHandler):
         self._is_compressed = False
         self._loss: list[BaseException | None] = []  # why the connection was lost, until it is told
         self._poll: Any = None
+        self._asked: asyncio.Future[tuple[Any, aiohttp.StreamReader]] | None = None
+        if _KNOWN:
+            self._buffer: Any = _Pieces()  # of heads
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        receive_less(transport)
+        receive_less(transport, self._room)
         keep_alive(transport)
+        self._connected.add(self)
         super().connection_made(transport)
 
     def _drain_tail(self) -> None:
@@ -278,6 +433,14 @@ class _Handler(ResponseHandler):
         self._awaits_head = True
         self._heard = b""
         super()._drain_tail()
+
+    def ask(self, request: bytes) -> asyncio.Future[tuple[Any, aiohttp.StreamReader]]:
+        """Send a request; what is returned waits for the head of its answer, and for the body."""
+        assert self.transport is not None  # an idle connection was looked at
+        self._asked = self._loop.create_future()
+        self.set_response_params(read_until_eof=True, read_bufsize=READ_BUFFER)
+        self.transport.write(request)
+        return self._asked
 
     def data_received(self, data: bytes) -> None:
         if self._awaits_head and data:
@@ -308,10 +471,18 @@ class _Handler(ResponseHandler):
         self._is_compressed = message.compression is not None
         if not self._is_compressed:
             body.set_read_chunk_size(_PLAIN_BUFFER)
-        if message.code >= 200 or message.code == 101:
+            if _KNOWN:
+                _Body.adopt(body)
+        is_last = message.code >= 200 or message.code == 101
+        if is_last:
             self._awaits_head = False
             self._heard = b""
-        ResponseHandler.feed_data(self, data, size)
+        if self._asked is None:
+            ResponseHandler.feed_data(self, data, size)
+        elif is_last:
+            asked, self._asked = self._asked, None
+            if not asked.done():
+                asked.set_result(data)
 
     def pause_reading(self) -> None:
         self._is_held = True
@@ -362,6 +533,7 @@ class _Handler(ResponseHandler):
         if self._loss:
             transport: Any = self.transport
             super().connection_lost(self._loss.pop())
+            self._connected.discard(self)
             if _WARNS_OF_LOST and hasattr(transport, "_ssl_protocol"):
                 transport._closed = True  # its own abort() would touch the loop, which may be a parent process's
             if self._body is not None:
@@ -383,6 +555,10 @@ class _Handler(ResponseHandler):
                     return
             elif self._requests > 1 and isinstance(exc, (aiohttp.ClientError, OSError)):
                 exc = KeptConnectionLost(f"{type(exc).__name__}: {exc}")
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            if not asked.done():
+                asked.set_exception(exc)
         if exc_cause is None:
             super().set_exception(exc)
         else:
@@ -425,6 +601,19 @@ def _decrypt(tls: ssl.SSLObject) -> bytes:
         return b""
 
 
+class KeptConnection(Protocol):
+    """What aiohttp's connector hands out."""
+
+    protocol: _Handler
+    transport: asyncio.Transport | None
+
+    def release(self) -> None:
+        """Have it used again."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class Connector(aiohttp.TCPConnector):
     """The connections of one session in one event loop; to be made in it.
 
@@ -438,18 +627,49 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, *, limit: int, tls: ssl.SSLContext | None) -> None:
         super().__init__(limit=limit, ssl=True if tls is None else tls)
-        self._handlers: WeakSet[_Handler] = WeakSet()
+        self._room = memoryview(bytearray(_ROOM))
+        self.host = ""
+        self._key: Any = None  # one, since all requests go to one server
+        self._connected: set[_Handler] = set()
         # aiohttp offers no public way. A version that knows no such attribute takes its own handler, and costs what it costs.
         factory: Any = self._make_handler
         self._factory = factory
 
     def _make_handler(self) -> _Handler:
-        handler = _Handler(self._loop)
-        self._handlers.add(handler)
-        return handler
+        return _Handler(self._loop, self._room, self._connected)
 
     def _get(self, key: Any, traces: Any) -> Any:
+        self._key = key
         return _nothing() if _FRESH.get() else super()._get(key, traces)
+
+    def learn_host(self, response: aiohttp.ClientResponse) -> None:
+        """Learn from a request how aiohttp names the server; it is the same for all."""
+        self.host = self.host or response.request_info.headers.get("Host", "")
+
+    async def kept(self) -> KeptConnection | None:
+        """Return a connection that served before, to be asked by itself; None where there is none, or aiohttp is not known.
+
+        Mends: what ``_Handler`` says under 8.
+        Known for: aiohttp 3.14, in ``_get``.
+        Elsewhere: every request is aiohttp's own.
+        """
+        if not _KNOWN or not self.host:
+            return None
+        kept: KeptConnection | None = await self._get(self._key, [])
+        return kept
+
+    def drop(self) -> None:
+        """Close every connection at once, in the loop's thread, and wait for none.
+
+        Mends: ``close()`` makes a task that waits, which a loop that ends first reports as destroyed; a connector that still has
+            connections when it is forgotten says so.
+        Known for: aiohttp 3.14. Elsewhere: as aiohttp does it.
+        """
+        for handler in list(self._connected):
+            if handler.transport is not None:
+                handler.transport.abort()
+        kept: Any = getattr(self, "_conns", {})
+        kept.clear()
 
     def leave(self) -> None:
         """Let go of every connection without the event loop: it is closed, or belongs to the process that forked this one.
@@ -458,11 +678,13 @@ class Connector(aiohttp.TCPConnector):
             sockets are closed, and nothing is said to the peer or the kernel's list of sockets, which a fork shares.
         Known for: CPython 3.10 to 3.14. Elsewhere: they are left as they are. uvloop closes them with its loop, and warns itself.
         """
-        for handler in list(self._handlers):
+        for handler in list(self._connected):
             transport: Any = handler.transport
             if transport is None:
                 continue
             tls = getattr(transport, "_ssl_protocol", None)
+            if _WARNS_OF_LOST and tls is not None:
+                transport._closed = True  # dropped, it would warn, and write its goodbye to a socket that is closed
             end = getattr(transport if tls is None else getattr(tls, "_transport", None), "_call_connection_lost", None)
             try:
                 if end is not None:

@@ -14,11 +14,15 @@ from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogpr
 from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
 
 __all__ = [
+    "AnyChoice",
+    "AnyCompletion",
+    "AnyMessage",
     "ChatCompletionChunk",
     "Choice",
     "ChoiceDelta",
     "ChoiceDeltaFunctionCall",
     "ChoiceDeltaToolCall",
+    "ChoiceDeltaToolCallCustom",
     "ChoiceDeltaToolCallFunction",
     "CompletionTokensDetails",
     "CompletionUsage",
@@ -26,14 +30,19 @@ __all__ = [
     "delta_of",
     "finish_reason_of",
     "index_of",
+    "is_error_reason",
     "usage_beside",
 ]
 
 
 # Finish reasons that say that there is none: empty, or a programming language's word for nothing, written as text.
 _NO_REASONS: Final = frozenset(
-    {"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified"}
+    {"", "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified", "not_finished", "in_progress"}
 )  # fmt: skip
+
+
+# Nearly all others.
+_PLAIN_REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 
 
 def finish_reason_of(choice: dict[str, Any]) -> str | None:
@@ -48,6 +57,14 @@ def finish_reason_of(choice: dict[str, Any]) -> str | None:
         if isinstance(word, str) and word.strip().lower() not in _NO_REASONS:
             return word
     return None
+
+
+def is_error_reason(reason: str | None) -> bool:
+    """Whether a finish reason says that the answer failed: ``error`` in any spelling, ``network_error``, ``abort`` and the like."""
+    if reason is None or reason in _PLAIN_REASONS:
+        return False
+    words = reason.strip().lower().replace("-", "_").split("_")
+    return "error" in words or "abort" in words or "aborted" in words or words == ["insufficient", "system", "resource"]
 
 
 def usage_beside(raw: dict[str, Any]) -> dict[str, Any] | None:
@@ -169,6 +186,22 @@ class ChoiceDeltaToolCallFunction(ChoiceDeltaFunctionCall):
     __slots__ = ()
 
 
+class ChoiceDeltaToolCallCustom(View):
+    """The custom part of a tool-call fragment."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str | None:
+        """The tool's name, as a rule in the first fragment only."""
+        return text_or_none(self._raw.get("name"))
+
+    @property
+    def input(self) -> str | None:
+        """A piece of the text."""
+        return text_or_none(self._raw.get("input"))
+
+
 class ChoiceDeltaToolCall(View):
     """A fragment of one tool call. Which call it belongs to is the accumulator's to say: gateways repeat and omit indexes."""
 
@@ -195,20 +228,20 @@ class ChoiceDeltaToolCall(View):
         function = self._raw.get("function")
         return ChoiceDeltaToolCallFunction(function) if isinstance(function, dict) else None
 
+    @property
+    def custom(self) -> ChoiceDeltaToolCallCustom | None:
+        """Name and text of a call of a custom tool."""
+        return view_or_none(ChoiceDeltaToolCallCustom, self._raw.get("custom"))
 
-class ChoiceDelta(View):
-    """What one chunk adds to one choice."""
+
+class AnyMessage(View):
+    """What the delta of a chunk and a whole message have in common."""
 
     __slots__ = ()
 
     @property
-    def role(self) -> str | None:
-        """``"assistant"``, as a rule in the first chunk only."""
-        return text_or_none(self._raw.get("role"))
-
-    @property
     def content(self) -> str | None:
-        """The text this chunk adds."""
+        """The text; None where there is none, as beside tool calls."""
         content = self._raw.get("content")
         if type(content) is str:
             return content
@@ -216,7 +249,7 @@ class ChoiceDelta(View):
 
     @property
     def reasoning(self) -> str | None:
-        """The reasoning this chunk adds: ``reasoning_content``, ``reasoning``, or the thinking parts of the content."""
+        """The reasoning: ``reasoning_content``, ``reasoning``, or the thinking parts of the content."""
         return reasoning_of(self._raw)
 
     @property
@@ -226,8 +259,82 @@ class ChoiceDelta(View):
 
     @property
     def refusal(self) -> str | None:
-        """The piece of a refusal that this chunk adds."""
+        """The refusal, where the model refuses."""
         return text_or_none(self._raw.get("refusal"))
+
+    @property
+    def audio(self) -> ChatCompletionAudio | None:
+        """Sound and its transcript."""
+        return view_or_none(ChatCompletionAudio, self._raw.get("audio"))
+
+    @property
+    def annotations(self) -> list[Annotation]:
+        """Annotations, such as URL citations."""
+        return [Annotation(annotation) for annotation in list_of_dicts(self._raw.get("annotations"))]
+
+
+class AnyChoice(View):
+    """What a choice of a chunk and one of a whole completion have in common."""
+
+    __slots__ = ()
+
+    @property
+    def index(self) -> int:
+        """Which of the ``n`` choices this is; 0 where the gateway left it out."""
+        index = self._raw.get("index")
+        return index if type(index) is int else index_of(self._raw)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the choice ended (``stop``, ``length``, ``tool_calls`` ...); None while it goes on: it is never invented."""
+        return finish_reason_of(self._raw)
+
+    @property
+    def logprobs(self) -> ChoiceLogprobs | None:
+        """Log probabilities of the tokens; None where none were asked for."""
+        return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
+
+
+class AnyCompletion(View):
+    """What a chunk and a whole completion have in common."""
+
+    __slots__ = ()
+
+    @property
+    def id(self) -> str | None:
+        """The completion's id, the same in every chunk."""
+        return text_or_none(self._raw.get("id"))
+
+    @property
+    def created(self) -> int | None:
+        """Unix time of the completion's creation, in seconds."""
+        return int_or_none(self._raw.get("created"))
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, often with a version suffix."""
+        return text_or_none(self._raw.get("model"))
+
+    @property
+    def service_tier(self) -> str | None:
+        """The tier that processed the request."""
+        return text_or_none(self._raw.get("service_tier"))
+
+    @property
+    def system_fingerprint(self) -> str | None:
+        """The provider's backend configuration."""
+        return text_or_none(self._raw.get("system_fingerprint"))
+
+
+class ChoiceDelta(AnyMessage):
+    """What one chunk adds to one choice."""
+
+    __slots__ = ()
+
+    @property
+    def role(self) -> str | None:
+        """``"assistant"``, as a rule in the first chunk only."""
+        return text_or_none(self._raw.get("role"))
 
     @property
     def tool_calls(self) -> list[ChoiceDeltaToolCall] | None:
@@ -242,27 +349,11 @@ class ChoiceDelta(View):
         """A fragment of a legacy function call."""
         return view_or_none(ChoiceDeltaFunctionCall, self._raw.get("function_call"))
 
-    @property
-    def audio(self) -> ChatCompletionAudio | None:
-        """Sound and its transcript."""
-        return view_or_none(ChatCompletionAudio, self._raw.get("audio"))
 
-    @property
-    def annotations(self) -> list[Annotation]:
-        """Annotations that this chunk adds, such as URL citations."""
-        return [Annotation(annotation) for annotation in list_of_dicts(self._raw.get("annotations"))]
-
-
-class Choice(View):
+class Choice(AnyChoice):
     """One choice of a chunk."""
 
     __slots__ = ()
-
-    @property
-    def index(self) -> int:
-        """Which of the ``n`` choices this is; 0 where the gateway left it out."""
-        index = self._raw.get("index")
-        return index if type(index) is int else index_of(self._raw)
 
     @property
     def delta(self) -> ChoiceDelta:
@@ -270,41 +361,16 @@ class Choice(View):
         delta = self._raw.get("delta")
         return ChoiceDelta(delta if type(delta) is dict else dict_or_empty(delta_of(self._raw)))
 
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the choice ended (``stop``, ``length``, ``tool_calls``, ``content_filter`` ...); None while it goes on."""
-        return finish_reason_of(self._raw)
 
-    @property
-    def logprobs(self) -> ChoiceLogprobs | None:
-        """Log probabilities of the tokens that the chunk adds; None where none were asked for."""
-        return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
-
-
-class ChatCompletionChunk(View):
+class ChatCompletionChunk(AnyCompletion):
     """One ``chat.completion.chunk`` as it arrived."""
 
     __slots__ = ()
 
     @property
-    def id(self) -> str | None:
-        """The completion's id, the same in every chunk."""
-        return text_or_none(self._raw.get("id"))
-
-    @property
     def object(self) -> str | None:
         """``"chat.completion.chunk"``; some gateways write another text or none."""
         return text_or_none(self._raw.get("object"))
-
-    @property
-    def created(self) -> int | None:
-        """Unix time of the completion's creation, in seconds."""
-        return int_or_none(self._raw.get("created"))
-
-    @property
-    def model(self) -> str | None:
-        """The model that answers, often with a version suffix."""
-        return text_or_none(self._raw.get("model"))
 
     @property
     def choices(self) -> list[Choice]:
@@ -321,16 +387,6 @@ class ChatCompletionChunk(View):
         """Token counts, as a rule in the last chunk only; some providers report under ``x_groq``, or inside a choice."""
         usage = self._raw.get("usage")
         return view_or_none(CompletionUsage, usage if usage else usage_beside(self._raw) or usage)
-
-    @property
-    def service_tier(self) -> str | None:
-        """The tier that processed the request."""
-        return text_or_none(self._raw.get("service_tier"))
-
-    @property
-    def system_fingerprint(self) -> str | None:
-        """The provider's backend configuration."""
-        return text_or_none(self._raw.get("system_fingerprint"))
 
     def has_content(self) -> bool:
         """Whether the chunk carries content: whatever a model produced, in any field that is not known bookkeeping.

@@ -8,18 +8,24 @@ import orjson
 
 from cometstream.errors import ProtocolError
 from cometstream.views.arguments import arguments_text, said_once
-from cometstream.views.chunks import CompletionUsage, finish_reason_of, index_of
-from cometstream.views.content import reasoning_of, split_parts
-from cometstream.views.parts import Annotation, ChatCompletionAudio, ChoiceLogprobs
-from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none, view_or_none
+from cometstream.views.chunks import AnyChoice, AnyCompletion, AnyMessage, CompletionUsage, finish_reason_of
+from cometstream.views.cost import CostSource, Prices, reported_cost, token_cost
+from cometstream.views.output import Parsed, ParsedT_co, read_output
+from cometstream.views.parts import ChoiceLogprobs
+from cometstream.views.view import View, dict_or_empty, list_of_dicts, text_or_none, view_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+    from cometstream.views.output import Output
 
 __all__ = [
     "ChatCompletion",
     "ChatCompletionMessage",
     "CompletionChoice",
+    "CustomCall",
     "FunctionCall",
     "ToolCall",
     "completion_as_chunk",
@@ -77,11 +83,28 @@ class FunctionCall(View):
         return arguments_text(self._raw.get("arguments")) or ""
 
 
+class CustomCall(View):
+    """The custom tool that a call names, and the text for it."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The tool's name; ``""`` where it never came."""
+        return text_or_none(self._raw.get("name")) or ""
+
+    @property
+    def input(self) -> str:
+        """The text, as the model wrote it."""
+        return text_or_none(self._raw.get("input")) or ""
+
+
 class ToolCall(View):
     """One whole tool call.
 
     Args:
-        raw: The call as ``{"id", "type", "function": {"name", "arguments"}}`` and whatever the provider added.
+        raw: The call as ``{"id", "type", "function": {"name", "arguments"}}``, or ``"custom": {"name", "input"}`` in the function's
+            place, and whatever the provider added.
         complete: Whether the choice it belongs to ended in a way that proves the call whole.
     """
 
@@ -98,7 +121,7 @@ class ToolCall(View):
 
     @property
     def type(self) -> str:
-        """``"function"``, or a kind the provider adds."""
+        """``"function"``, ``"custom"``, or a kind the provider adds."""
         return text_or_none(self._raw.get("type")) or "function"
 
     @property
@@ -107,8 +130,19 @@ class ToolCall(View):
         return FunctionCall(dict_or_empty(self._raw.get("function")))
 
     @property
+    def custom(self) -> CustomCall | None:
+        """Name and text of a call of a custom tool; None for any other call."""
+        return CustomCall(dict_or_empty(self._raw.get("custom"))) if self.type == "custom" else None
+
+    @property
     def executable(self) -> bool:
-        """Whether the call came whole: its choice ended properly, it has a name, and its arguments are a JSON object."""
+        """Whether the call came whole: its choice ended properly, it has a name, and its arguments are a JSON object.
+
+        A custom tool takes any text.
+        """
+        custom = self.custom
+        if custom is not None:
+            return self._complete and custom.name != ""
         try:
             self.parse()
         except ProtocolError:
@@ -119,8 +153,11 @@ class ToolCall(View):
         """Return the arguments as a dict; a tool without arguments (``""`` or null on the wire) gives ``{}``.
 
         Raises:
-            ProtocolError: The call was cut, or its arguments are not a JSON object. Do not execute it.
+            ProtocolError: The call was cut, or its arguments are not a JSON object. Do not execute it. Or it is of a custom tool,
+                whose text is in ``custom.input``.
         """
+        if self.type == "custom":
+            raise ProtocolError("a call of a custom tool has no arguments: its text is in call.custom.input")
         name, arguments = self.function.name, said_once([self.function.arguments])[0]
         raw = arguments.encode("utf-8", "replace")
         if not self._complete:
@@ -158,7 +195,13 @@ def _sendable(call: ToolCall) -> dict[str, Any]:
     return sent
 
 
-_PARTS: Final[dict[str, type]] = {"text": str, "refusal": str, "image_url": dict, "input_audio": dict, "file": dict}
+# What a part must hold under the name of its type: a text, or an object with texts of which the first ones must be there.
+_TEXT_PARTS: Final = ("text", "refusal")
+_OBJECT_PARTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "image_url": (("url",), ("detail",)),
+    "input_audio": (("data", "format"), ()),
+    "file": ((), ("file_id", "filename", "file_data")),
+}
 
 
 def _sendable_part(part: Any) -> dict[str, Any] | None:
@@ -173,19 +216,30 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
         if kind not in part:
             return None
         part = {**part, "type": kind}
-    # What these parts must hold stands under their own name.
-    holds = _PARTS.get(kind)
-    return part if holds is None or isinstance(part.get(kind), holds) else None
+    sent: dict[str, Any] = part
+    held = sent.get(kind)
+    if kind in _TEXT_PARTS:
+        return sent if isinstance(held, str) else None
+    if kind not in _OBJECT_PARTS:
+        return sent
+    required, optional = _OBJECT_PARTS[kind]
+    if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in required):
+        return None
+    kept = {name: value for name, value in held.items() if name not in optional or isinstance(value, str)}
+    return {**sent, kind: kept}
 
 
-class ChatCompletionMessage(View):
+class ChatCompletionMessage(AnyMessage, Parsed[ParsedT_co]):
     """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
-    __slots__ = ("_complete",)
+    __slots__ = ("_choice", "_complete")
 
-    def __init__(self, raw: dict[str, Any], complete: bool = True) -> None:
+    def __init__(
+        self, raw: dict[str, Any], complete: bool = True, choice: CompletionChoice[ParsedT_co] | None = None
+    ) -> None:
         self._raw = raw
         self._complete = complete
+        self._choice = choice
 
     @property
     def role(self) -> str:
@@ -193,27 +247,16 @@ class ChatCompletionMessage(View):
         return text_or_none(self._raw.get("role")) or "assistant"
 
     @property
-    def content(self) -> str | None:
-        """The text; None where there is none, as in a message of tool calls only."""
-        content = self._raw.get("content")
-        if type(content) is str:
-            return content
-        return split_parts(content)[0] if isinstance(content, list) else text_or_none(content)
+    def parsed(self) -> ParsedT_co:
+        """The value that the text says, checked, where the request's ``response_format`` asked for one; else None.
 
-    @property
-    def reasoning(self) -> str | None:
-        """The reasoning, under whichever name it came."""
-        return reasoning_of(self._raw)
-
-    @property
-    def reasoning_content(self) -> str | None:
-        """The same as ``reasoning``, under the name that some providers give it."""
-        return self.reasoning
-
-    @property
-    def refusal(self) -> str | None:
-        """The refusal, where the model refused."""
-        return text_or_none(self._raw.get("refusal"))
+        Raises:
+            OutputError: The answer is not such a value: the model refused, it was cut, or it is not valid.
+        """
+        if self._choice is None:
+            parsed: ParsedT_co = self._raw.get("parsed")  # type: ignore[assignment] # nothing was asked for
+            return parsed
+        return self._choice.parsed_of(self)
 
     @property
     def tool_calls(self) -> list[ToolCall] | None:
@@ -231,16 +274,6 @@ class ChatCompletionMessage(View):
     def function_call(self) -> FunctionCall | None:
         """A legacy function call."""
         return view_or_none(FunctionCall, self._raw.get("function_call"))
-
-    @property
-    def audio(self) -> ChatCompletionAudio | None:
-        """Sound and its transcript."""
-        return view_or_none(ChatCompletionAudio, self._raw.get("audio"))
-
-    @property
-    def annotations(self) -> list[Annotation]:
-        """Annotations, such as URL citations."""
-        return [Annotation(annotation) for annotation in list_of_dicts(self._raw.get("annotations"))]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the message as providers take it back; ``raw`` is what came.
@@ -265,6 +298,8 @@ class ChatCompletionMessage(View):
             message["audio"] = {"id": audio.id}
         else:
             message.pop("audio", None)
+        if not isinstance(name := message.get("name"), str) or not name:
+            message.pop("name", None)
         content = message.get("content")
         if isinstance(content, list):
             content = message["content"] = [part for part in map(_sendable_part, content) if part is not None]
@@ -278,54 +313,69 @@ class ChatCompletionMessage(View):
         return message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self._complete)
+        return type(self), (self._raw, self._complete, self._choice)
 
 
-class CompletionChoice(View):
+class CompletionChoice(AnyChoice, Parsed[ParsedT_co]):
     """One choice of a completion."""
 
-    __slots__ = ()
+    __slots__ = ("_completion",)
+
+    def __init__(self, raw: dict[str, Any], completion: ChatCompletion[ParsedT_co] | None = None) -> None:
+        self._raw = raw
+        self._completion = completion
 
     @property
-    def index(self) -> int:
-        """Which of the ``n`` choices this is."""
-        return index_of(self._raw)
-
-    @property
-    def message(self) -> ChatCompletionMessage:
+    def message(self) -> ChatCompletionMessage[ParsedT_co]:
         """The message."""
         reason, message = finish_reason_of(self._raw), self._raw.get("message")
-        return ChatCompletionMessage(message if type(message) is dict else dict_or_empty(message), _lets_run(reason))
+        return ChatCompletionMessage(
+            message if type(message) is dict else dict_or_empty(message),
+            _lets_run(reason),
+            None if self._completion is None else self,
+        )
 
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the choice ended; None where the server never said so: it is not invented."""
-        return finish_reason_of(self._raw)
+    def parsed_of(self, message: ChatCompletionMessage[ParsedT_co]) -> ParsedT_co:
+        """Return the value of this choice's message; see ``ChatCompletionMessage.parsed``."""
+        completion = self._completion
+        assert completion is not None  # only then does the message ask
+        return completion.parsed_of(self, message)
 
-    @property
-    def logprobs(self) -> ChoiceLogprobs | None:
-        """Log probabilities of the tokens; None where none were asked for."""
-        return view_or_none(ChoiceLogprobs, self._raw.get("logprobs"))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._raw, self._completion)
 
 
-class ChatCompletion(View):
+class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
     """A whole answer, or what has come of one. The short names (``content``, ``tool_calls`` ...) read the first choice.
 
     Args:
         raw: The ``chat.completion`` object.
         normalizations: What was bent into the documented shape, each kind with its count.
+
+    Attributes:
+        request_id: The gateway's id of the request, where the completion was not streamed; a stream has its own.
+        prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
     """
 
-    __slots__ = ("_normalizations",)
+    __slots__ = ("_normalizations", "_output", "_parsed", "prices", "request_id")
 
-    def __init__(self, raw: dict[str, Any], normalizations: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        raw: dict[str, Any],
+        normalizations: Mapping[str, int] | None = None,
+        output: Output[ParsedT_co] | None = None,
+    ) -> None:
+        self.prices: Prices | None = None
+        self.request_id = text_or_none(raw.get("request_id"))
         self._raw = raw
+        self._output = output
+        self._parsed: dict[int, ParsedT_co] | None = None  # the values that were read, by the index of their choices
         self._normalizations = dict(normalizations) if normalizations else {}
 
     @property
-    def id(self) -> str | None:
-        """The completion's id."""
-        return text_or_none(self._raw.get("id"))
+    def _request_id(self) -> str | None:
+        """``request_id``, under its name in OpenAI's client."""
+        return self.request_id
 
     @property
     def object(self) -> str:
@@ -333,22 +383,13 @@ class ChatCompletion(View):
         return text_or_none(self._raw.get("object")) or "chat.completion"
 
     @property
-    def created(self) -> int | None:
-        """Unix time of the completion's creation, in seconds."""
-        return int_or_none(self._raw.get("created"))
-
-    @property
-    def model(self) -> str | None:
-        """The model that answered."""
-        return text_or_none(self._raw.get("model"))
-
-    @property
-    def choices(self) -> list[CompletionChoice]:
+    def choices(self) -> list[CompletionChoice[ParsedT_co]]:
         """The choices, by index."""
         choices = self._raw.get("choices")
+        completion = None if self._output is None else self
         if type(choices) is list and len(choices) == 1 and type(choices[0]) is dict:
-            return [CompletionChoice(choices[0])]
-        return [CompletionChoice(choice) for choice in list_of_dicts(choices)]
+            return [CompletionChoice(choices[0], completion)]
+        return [CompletionChoice(choice, completion) for choice in list_of_dicts(choices)]
 
     @property
     def usage(self) -> CompletionUsage | None:
@@ -362,14 +403,24 @@ class ChatCompletion(View):
         return "unknown" if self.usage is None else "reported"
 
     @property
-    def service_tier(self) -> str | None:
-        """The tier that processed the request."""
-        return text_or_none(self._raw.get("service_tier"))
+    def cost(self) -> float | None:
+        """What the answer cost in US dollars, by ``cost_source``; None where nobody says, it is never guessed."""
+        return self._cost()[0]
 
     @property
-    def system_fingerprint(self) -> str | None:
-        """The provider's backend configuration."""
-        return text_or_none(self._raw.get("system_fingerprint"))
+    def cost_source(self) -> CostSource:
+        """``"reported"`` by the server, ``"catalog"`` after ``session.catalog()`` has read the model's price, or ``"unknown"``."""
+        return self._cost()[1]
+
+    def _cost(self) -> tuple[float | None, CostSource]:
+        usage = self.usage
+        if usage is None:
+            return None, "unknown"
+        reported = reported_cost(usage)
+        if reported is not None:
+            return reported, "reported"
+        price = None if self.prices is None else self.prices.of(self.model)
+        return (None, "unknown") if price is None else (token_cost(usage, price), "catalog")
 
     @property
     def normalizations(self) -> dict[str, int]:
@@ -377,7 +428,7 @@ class ChatCompletion(View):
         return dict(self._normalizations)
 
     @property
-    def message(self) -> ChatCompletionMessage | None:
+    def message(self) -> ChatCompletionMessage[ParsedT_co] | None:
         """The first choice's message; None before any choice came."""
         choices = self.choices
         return choices[0].message if choices else None
@@ -387,6 +438,16 @@ class ChatCompletion(View):
         """The first choice's text."""
         message = self.message
         return message.content if message else None
+
+    @property
+    def parsed(self) -> ParsedT_co:
+        """The first choice's value, where the request's ``response_format`` asked for one; else None.
+
+        Raises:
+            OutputError: The answer is not such a value: the model refused, it was cut, or it is not valid.
+        """
+        choices = self.choices or [CompletionChoice({}, None if self._output is None else self)]
+        return choices[0].message.parsed
 
     @property
     def reasoning(self) -> str | None:
@@ -418,8 +479,25 @@ class ChatCompletion(View):
         choices = self.choices
         return choices[0].logprobs if choices else None
 
+    def asking_for(self, output: Output[Any]) -> Self:
+        """Have the values of the choices read as ``response_format`` asked for them; return the completion itself."""
+        self._output = output
+        return self
+
+    def parsed_of(self, choice: CompletionChoice[Any], message: ChatCompletionMessage[Any]) -> ParsedT_co:
+        """Return the value of one of the choices; see ``ChatCompletionMessage.parsed``. It is read once."""
+        assert self._output is not None  # only then does the choice ask
+        if self._parsed is None:
+            self._parsed = {}
+        if choice.index not in self._parsed:
+            reason = choice.finish_reason
+            self._parsed[choice.index] = read_output(
+                self._output, message, finish_reason=reason, whole=_lets_run(reason), completion=self
+            )
+        return self._parsed[choice.index]
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self._normalizations)
+        return type(self), (self._raw, self._normalizations, self._output)
 
 
 def completion_as_chunk(raw: dict[str, Any]) -> dict[str, Any]:

@@ -291,7 +291,10 @@ def notes_of(case: Case) -> dict[str, int]:
 
 
 BENT = [case for case in CASES if notes_of(case) and case.body.startswith(b"data: {")]
-FRAMES_OWN = {"data_null", "data_empty", "done_spelling", "comment_as_data", "json_lenient", "event_unterminated"}
+FRAMES_OWN = {
+    *("data_null", "data_empty", "done_spelling", "comment_as_data", "json_lenient", "event_unterminated"),
+    "message_restated",
+}
 
 
 def chunks_of(case: Case) -> list[ChatCompletionChunk]:

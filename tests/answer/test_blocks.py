@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -249,3 +250,14 @@ def test_lists_of_any_shape_are_merged_and_never_changed(fragments: list[list[An
         snapshots.append((blocks.build(), copy.deepcopy(blocks.build())))
     assert all(then == now for then, now in snapshots)
     assert built(*fragments) == blocks.build()
+
+
+def test_pieces_behind_a_signature_are_not_joined_for_each_of_them() -> None:
+    blocks = Blocks()
+    item = {"index": 0, "type": "thinking", "text": "t", "signature": "s"}
+    blocks.add([{**item, "text": "It"}])
+    began = time.process_time()
+    for _ in range(60_000):
+        blocks.add([item])
+    assert time.process_time() - began < 3  # a tenth of it; a join for each piece takes 14
+    assert blocks.build()[0]["text"] == "It" + "t" * 60_000

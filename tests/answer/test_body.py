@@ -154,3 +154,21 @@ def test_any_cutting_of_any_body_comes_to_the_same_and_raises_nothing_else(body:
     whole = outcome(body)
     if "nan" not in repr(whole):
         assert outcome(*pieces) == outcome(*[body[at : at + 1] for at in range(len(body))]) == whole
+
+
+@pytest.mark.parametrize("mark", [b"data: [DONE]", b"\n\ndata: [DONE]\n\n", b" data:[DONE] ", b"\r\ndata:\t[DONE]"])
+def test_an_end_mark_behind_a_document_is_no_part_of_it(mark: bytes) -> None:
+    reader = BodyReader()
+    for octet in b'{"a":["[DONE]"]}' + mark:
+        reader.feed(bytes([octet]))
+    reader.end()
+    assert reader.document == {"a": ["[DONE]"]}
+    assert not reader.cut
+
+
+@pytest.mark.parametrize("rest", [b"[DONE]", b"data: [DONE", b"data: x", b"data: [DONE]data: [DONE]"])
+def test_anything_else_behind_a_document_is_refused(rest: bytes) -> None:
+    reader = BodyReader()
+    reader.feed(b'{"a":1}' + rest)
+    with pytest.raises(ProtocolError, match="nor one JSON document"):
+        reader.end()

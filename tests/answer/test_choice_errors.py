@@ -118,6 +118,19 @@ def test_what_came_beside_an_error_is_a_chunk(raw: dict[str, Any]) -> None:
     assert chunk_beside(frame) == ChatCompletionChunk(raw)
 
 
+def test_beside_an_error_a_finish_reason_ends_nothing_unless_it_tells_of_the_failure() -> None:
+    choices = [
+        {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"},
+        {"index": 1, "delta": {}, "finishReason": "STOP"},
+        {"index": 2, "delta": {}, "finish_reason": "network_error"},
+        {"index": 3, "delta": {}, "finish_reason": None},
+    ]
+    beside = chunk_beside(ErrorBody("away", raw={"choices": choices, "error": BAD_GATEWAY}))
+    assert beside is not None
+    assert [choice.finish_reason for choice in beside.choices] == [None, None, "network_error", None]
+    assert beside.choices[0].delta.content == "a"
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from aiohttp.http_exceptions import TransferEncodingError
 from support import virtual_clock
+from support.bodies import Read, wrap_reads
 from support.loops import Run, on_each_loop, turns_until
 from support.serving import CHAT, ask, serving
 from support.wire_reading import CONTEXT, read_wire
@@ -457,15 +458,17 @@ def test_an_error_in_the_stream_bears_the_request_id_of_the_head() -> None:
 
 
 async def test_whatever_aiohttp_raises_ends_the_answer_and_not_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    readany = aiohttp.StreamReader.readany
-
-    async def breaking(self: aiohttp.StreamReader) -> bytes:
-        if armed:
-            self.set_exception(TransferEncodingError("as its parser in Python does"))
-        return await readany(self)
-
     armed: list[bool] = []
-    monkeypatch.setattr(aiohttp.StreamReader, "readany", breaking)
+
+    def breaking(readany: Read) -> Read:
+        async def breaks(self: aiohttp.StreamReader) -> bytes:
+            if armed:
+                self.set_exception(TransferEncodingError("as its parser in Python does"))
+            return await readany(self)
+
+        return breaks
+
+    wrap_reads(monkeypatch, breaking)
     async with serving(Reply.sse(TEXT, TEXT).stall(), retry=None) as (server, session):
         async with session.stream(**CHAT) as stream:
             await turns_until(lambda: stream.metrics.bytes == 2 * len(frame(TEXT)))

@@ -406,3 +406,15 @@ def test_a_value_without_the_key_is_not_copied() -> None:
 def test_a_key_that_seems_to_begin_twice_is_found() -> None:
     context = ErrorContext("https://api.cometapi.com/v1", "api_key=", ("sk-sk-sk-sk-0123456789",))
     assert context.redact("it is sk-sk-sk-sk-sk-sk-0") == "it is sk-sk-[the API key]"
+
+
+def test_groq_tells_in_x_groq_why_it_stopped_early() -> None:
+    chunk = {"id": "c", "choices": [], "x_groq": {"id": "r", "error": "over_capacity"}}
+    error = read_error(chunk)
+    assert error is not None
+    assert (error.message, error.code) == ("the stream was stopped early: over_capacity", "over_capacity")
+    for groqs in (None, 7, {}, {"id": "r"}, {"error": None}, {"error": ""}, {"error": 7}):
+        assert read_error({"choices": [], "x_groq": groqs}) is None
+    named = read_error({"x_groq": {"error": "over_capacity"}, "error": {"message": "no"}})
+    assert named is not None
+    assert named.message == "no"

@@ -23,6 +23,7 @@ from cometstream.answer.events import (
     StreamEvent,
 )
 from cometstream.answer.fast_lane import FastLane
+from cometstream.answer.partial_json import PartialJSON
 from cometstream.views.chunks import ChatCompletionChunk
 
 
@@ -543,7 +544,7 @@ def test_the_deltas_make_the_completion_and_the_last_done_has_it_all(stream: lis
         message = choice.message
         for name in ("content", "refusal", "reasoning"):
             got = [e for e in mine if e.type == f"{name}.delta"]
-            assert "".join(e.delta for e in got) == (getattr(message, name) or "")  # type: ignore[union-attr]
+            assert "".join(e.delta for e in got) == (getattr(message, name) or "")  # type: ignore[union-attr] # by its type
             done = [getattr(e, name) for e in mine if e.type == f"{name}.done"]
             assert done[-1:] == ([getattr(message, name)] if getattr(message, name) else [])
         for place, made in enumerate(message.tool_calls or []):
@@ -557,3 +558,71 @@ def test_the_deltas_make_the_completion_and_the_last_done_has_it_all(stream: lis
         assert tokens == ((choice.logprobs.content if choice.logprobs else None) or [])
         assert all(e.content for e in mine if isinstance(e, ContentDoneEvent))
         assert all(e.snapshot.endswith(e.delta) for e in mine if isinstance(e, (ContentDeltaEvent, RefusalDeltaEvent)))
+
+
+def arguments_deltas(*chunks: ChatCompletionChunk) -> list[FunctionToolCallArgumentsDeltaEvent]:
+    return [event for event in fold(*chunks) if isinstance(event, FunctionToolCallArgumentsDeltaEvent)]
+
+
+def begun(*pieces: str, **fields: Any) -> list[ChatCompletionChunk]:
+    """A call in its chunks, one for each piece of its arguments."""
+    rest = [calls(call(arguments=piece)) for piece in pieces[1:]]
+    return [calls(call(id="c1", name="f", arguments=pieces[0], **fields)), *rest]
+
+
+def test_a_delta_tells_the_arguments_as_far_as_they_came() -> None:
+    accumulator = Accumulator()
+    events = EventFold(accumulator)
+    seen = []
+    for one in begun("", '{"city": "Par', 'is", "days": [1', ", 2]}"):
+        accumulator.add(one)
+        seen += [
+            copy.deepcopy(event.parsed_arguments)
+            for event in events.add(one)
+            if isinstance(event, FunctionToolCallArgumentsDeltaEvent)
+        ]
+    assert seen == [
+        None,
+        {"city": "Par"},
+        {"city": "Paris", "days": []},
+        {"city": "Paris", "days": [1, 2]},
+    ]
+
+
+def test_arguments_are_parsed_once_and_only_where_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed: list[str] = []
+    feed = PartialJSON.feed
+    monkeypatch.setattr(PartialJSON, "feed", lambda parser, text: (fed.append(text), feed(parser, text))[1])
+    first, second, third = arguments_deltas(*begun('{"a":', " 1,", ' "b": 2}'))
+    assert fed == []
+    assert second.parsed_arguments == {"a": 1}
+    assert third.parsed_arguments == {"a": 1, "b": 2}
+    assert first.parsed_arguments is third.parsed_arguments
+    assert fed == ['{"a": 1,', ' "b": 2}']
+
+
+@pytest.mark.parametrize(
+    ("pieces", "parsed"),
+    [
+        (["{}", '{"a": 1}'], {"a": 1}),
+        (['{"a": 1, "b": x', "y}"], {"a": 1}),
+        (['["a"]'], None),
+        (["nothing"], None),
+    ],
+)
+def test_arguments_that_are_bent_are_told_as_far_as_they_can_be_read(pieces: list[str], parsed: Any) -> None:
+    assert arguments_deltas(*begun(*pieces))[-1].parsed_arguments == parsed
+
+
+def test_the_input_of_a_custom_tool_is_a_text() -> None:
+    custom = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "f", "input": '{"a": 1}'}}
+    (event,) = arguments_deltas(calls(custom))
+    assert event.parsed_arguments is None
+
+
+def test_a_copy_of_a_delta_parses_anew() -> None:
+    *_, event = arguments_deltas(*begun('{"a":', " 1}"))
+    assert event.parsed_arguments == {"a": 1}
+    for twin in (copy.copy(event), copy.deepcopy(event), pickle.loads(pickle.dumps(event))):
+        assert twin == event
+        assert twin.parsed_arguments == {"a": 1}

@@ -199,9 +199,10 @@ def test_any_cutting_of_any_bytes_gives_the_events_of_the_whole(wire: bytes, cut
         assert parser.end() == copy.deepcopy(whole).end()
 
 
-def _by_the_book(wire: bytes) -> list[Event]:
+def _by_the_book(wire: bytes) -> list[tuple[bytes, str, str | None]]:
     """The standard's algorithm, step by step and slowly, on text."""
-    events, data, kind, last = [], "", "", None
+    events: list[tuple[bytes, str, str | None]] = []
+    data, kind, last = "", "", None
     text = wire.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     for line in text.split("\n")[:-1]:
         name, _, value = line.partition(":")
@@ -216,7 +217,7 @@ def _by_the_book(wire: bytes) -> list[Event]:
             kind = value
         elif name == "id" and "\0" not in value:
             last = value
-    return events  # type: ignore[return-value]
+    return events
 
 
 @given(wire=_wires)
@@ -226,8 +227,7 @@ def test_the_events_are_those_of_the_standards_algorithm(wire: bytes) -> None:
 
     events = [item for item in SSEParser().feed(wire) if isinstance(item, Event)]
     assert [(item.data, item.event, item.id) for item in events] == [
-        (data, text(kind), text(last))
-        for data, kind, last in _by_the_book(wire)  # type: ignore[misc]
+        (data, text(kind), text(last)) for data, kind, last in _by_the_book(wire)
     ]
 
 
@@ -381,8 +381,9 @@ def test_an_event_is_encoded_as_the_standard_reads_it(arguments: dict[str, Any],
     ("field", "value"), [("event", "a\nb"), ("event", "a\rb"), ("id", "a\nb"), ("id", "a\rb"), ("id", "a\0b")]
 )
 def test_a_field_that_would_start_another_is_refused(field: str, value: str) -> None:
+    fields: dict[str, Any] = {field: value}
     with pytest.raises(ValueError, match=field):
-        encode_event(b"x", **{field: value})  # type: ignore[arg-type]
+        encode_event(b"x", **fields)
 
 
 @given(data=st.binary(max_size=50), kind=st.sampled_from([None, "error", " spaced ", "a\0b"]))

@@ -1,4 +1,7 @@
-"""Generated streams, and a check that how their bytes are cut changes nothing: ``python -m answer.wire_streams N [SEED]``."""
+"""Streams, generated and of the catalogue, and a check that how their bytes are cut changes nothing.
+
+In ``tests``: ``python -m answer.wire_streams N [SEED]``.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,18 @@ import time
 from typing import Any
 
 import orjson
+from conformance import Case, load
 from support.wire_reading import Item, Wire, read_wire
 
 from cometstream.answer.sse import Comment
 
-__all__ = ["check", "pieces_of", "seen", "wire_of"]
+__all__ = ["check", "check_case", "pieces_of", "seen", "wire_of"]
+
+# Bodies of the catalogue, to be damaged; a longer one takes too long to be read thousands of times.
+_BODIES = [case.body for case in load() if len(case.body) < 20_000]
 
 _TEXTS = ("", "a", "Hel", "lo", " ", "\n", "<", "<think>", "x</th", "</think>\n", "\u00e9", "\u2028", '"', "\\")
-_REASONS = ("stop", "stop", "stop", "length", "tool_calls", "error", "", "null", None)
+_REASONS = ("stop", "stop", "stop", "length", "tool_calls", "error", "Network_Error", "", "null", "not_finished", None)
 _ENDS = (b"\n\n", b"\n\n", b"\n\n", b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\n\n", b"\n")
 _LEADS = (b"data: ", b"data: ", b"data: ", b"data:", b"event: error\ndata: ", b"id: 1\ndata: ", b": in\ndata: ")
 _ODD = (
@@ -34,6 +41,9 @@ _ODD = (
     b'data: {"error":{"message":"no","code":429}}',
     b'data: {"choices":[{"index":0,"delta":{"content":"b"},"error":{"message":"no"}}]}',
     b'data: {"error":{"message":"no"},"choices":[{"index":0,"delta":{"content":"c"}}]}',
+    b'data: {"choices":[{"index":0,"delta":{"content":"d"},"finish_reason":"stop"}],"x_groq":{"error":"over_capacity"}}',
+    b'data: {"object":"chat.completion","choices":[{"index":0,"message":{"content":"Hello"},"finish_reason":"stop"}]}',
+    b'data: {"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}',
     b'data: {"choices":[],"usage":{"total_tokens":3}}',
     b'data: {"choices":null,"usage":{"total_tokens":4}}',
     b"retry: 10",
@@ -102,6 +112,16 @@ def wire_of(draw: random.Random) -> bytes:
     return wire[: draw.randrange(len(wire) + 1)] if draw.random() < 0.2 else wire
 
 
+def damaged(draw: random.Random) -> bytes:
+    """Return a body of the catalogue, mostly with pieces taken out, doubled, or of another body in their place."""
+    wire = draw.choice(_BODIES)
+    for _ in range(draw.randrange(4)):
+        start, size, other = draw.randrange(len(wire) + 1), draw.randrange(30), draw.choice(_BODIES)
+        at = draw.randrange(len(other) + 1)
+        wire = wire[:start] + draw.choice((b"", wire[start : start + size], other[at : at + 60])) + wire[start + size :]
+    return wire
+
+
 def pieces_of(draw: random.Random, wire: bytes) -> list[bytes]:
     """Cut bytes as networks do: event by event, byte by byte, or anywhere."""
     kind = draw.randrange(4)
@@ -130,10 +150,19 @@ def seen(wire: Wire) -> tuple[object, ...]:
     )
 
 
+def _check(draw: random.Random, wire: bytes, options: dict[str, Any], told: str) -> None:
+    """Check a stream in every way of reading it: whole and cut, with the fast lane and without it."""
+    whole = seen(read_wire([wire], **options))
+    assert seen(read_wire([wire], fast=False, **options)) == whole, f"the fast lane is to be seen, {told}"
+    for fast in (True, False):
+        pieces = pieces_of(draw, wire)
+        assert seen(read_wire(pieces, fast=fast, **options)) == whole, f"the cut is to be seen: {pieces!r}, {told}"
+
+
 def check(seed: int) -> None:
-    """Check one generated stream in every way of reading it, cut in two ways."""
+    """Check one stream, which the seed alone decides: it is generated, or one of the catalogue with some damage."""
     draw = random.Random(seed)
-    wire = wire_of(draw)
+    wire = wire_of(draw) if draw.random() < 0.7 else damaged(draw)
     options: dict[str, Any] = {
         "was_cut": draw.random() < 0.4,
         "choices": draw.choice((1, 1, 2)),
@@ -141,12 +170,19 @@ def check(seed: int) -> None:
         "streamed": draw.random() < 0.9,
         "max_event_size": draw.choice((120, 400)) if draw.random() < 0.15 else 1_000_000,
     }
-    whole = seen(read_wire([wire], **options))
-    told = f"seed {seed}: {wire!r} {options}"
-    assert seen(read_wire([wire], fast=False, **options)) == whole, f"the fast lane is to be seen, {told}"
-    for fast in (True, False):
-        pieces = pieces_of(draw, wire)
-        assert seen(read_wire(pieces, fast=fast, **options)) == whole, f"the cut is to be seen: {pieces!r}, {told}"
+    _check(draw, wire, options, f"seed {seed}: {wire!r} {options}")
+
+
+def check_case(case: Case) -> None:
+    """Check the body of a case of the catalogue as it is, and as it would be read with other options."""
+    draw = random.Random(case.id)
+    as_asked: dict[str, Any] = {"choices": case.request.get("n", 1), "split_think": "split_think" in case.cometstream}
+    for options in (
+        {**as_asked, "was_cut": case.ending != "whole"},
+        {**as_asked, "was_cut": case.ending == "whole", "streamed": False},
+        {**as_asked, "split_think": "split_think" not in case.cometstream, "max_event_size": 600},
+    ):
+        _check(draw, case.body, options, f"{case.id} {options}")
 
 
 def main() -> None:

@@ -617,6 +617,79 @@ def test_rows_that_wait_when_the_tokens_are_used_up_are_given_back() -> None:
     virtual_clock.run(main())
 
 
+@pytest.mark.parametrize("concurrency", [1, 7])
+def test_once_the_money_is_spent_only_what_is_under_way_ends(concurrency: int) -> None:
+    async def main() -> None:
+        async with serving() as (server, session):
+            server.always(lambda recorded: echo(recorded).after(1.0))  # 7 tokens of input and 3 of output
+            async with fan_out(
+                session,
+                requests(100),
+                model=MODEL,
+                concurrency=concurrency,
+                pace=0.0,
+                price=(1_000_000, 10_000_000),
+                max_cost=37 * 10,
+            ) as batch:
+                results = await collect_rest(batch)
+            assert {result.outcome for result in results} <= {"complete", "cancelled"}
+            cost = batch.progress.cost
+            assert cost is not None
+            assert 370 <= cost <= 370 + 37 * (concurrency - 1)
+            assert len(server.requests) == cost / 37
+
+    virtual_clock.run(main())
+
+
+def test_an_answer_without_usage_costs_what_the_others_cost() -> None:
+    async def main() -> None:
+        async with serving() as (server, session):
+            server.script(Reply.text("ok", usage=USAGE))
+            server.always(Reply.text("ok", usage=None))
+            async with fan_out(
+                session, requests(100), model=MODEL, concurrency=1, pace=0.0, price=(1_000_000, 0), max_cost=70
+            ) as batch:
+                await collect_rest(batch)
+            assert 2 < len(server.requests) < 30
+            assert batch.progress.cost == USAGE["prompt_tokens"]
+
+    virtual_clock.run(main())
+
+
+@pytest.mark.parametrize(
+    ("price", "reply"), [(None, Reply.text("ok", usage=USAGE)), ((1, 2), Reply.text("ok", usage=None))]
+)
+def test_a_cost_that_is_not_known_cannot_be_limited(price: Any, reply: Reply) -> None:
+    async def main() -> None:
+        async with serving() as (server, session):
+            server.always(reply.after(1.0))
+            batch = fan_out(session, requests(100), model=MODEL, concurrency=3, pace=0.0, price=price, max_cost=1)
+            with pytest.raises(ConfigurationError, match=r"max_cost: the cost of 'gpt-5\.4' is not known"):
+                await collect_rest(batch)
+            assert (batch.progress.done, batch.progress.failed) == (3, 0)
+            assert len(server.requests) == 3
+
+    virtual_clock.run(main())
+
+
+@pytest.mark.parametrize("cap", [{"rpm": 60}, {"tpm": 60 * 10}])
+def test_batches_of_one_session_share_a_cap(cap: dict[str, float]) -> None:
+    async def main() -> None:
+        async with serving() as (server, session):
+            server.always(echo)
+            began = asyncio.get_running_loop().time()
+
+            async def some() -> None:
+                assert len(await collect(session, requests(20), max_completion_tokens=1, concurrency=5, **cap)) == 20
+
+            await asyncio.gather(some(), some(), some())
+            took = asyncio.get_running_loop().time() - began
+            assert len(server.requests) == 60
+            assert took >= 55
+
+    virtual_clock.run(main())
+
+
 async def test_progress_tells_what_came_and_what_it_cost() -> None:
     seen: list[BatchProgress] = []
     async with serving() as (server, session):
@@ -900,6 +973,9 @@ async def test_what_a_call_may_set_for_its_answer_holds_for_every_row() -> None:
         ({"retry": "twice"}, "retry"),
         ({"timeouts": 5}, "timeouts"),
         ({"max_tokens_total": 0}, "max_tokens_total"),
+        ({"max_cost": 0}, "max_cost"),
+        ({"max_cost": float("nan")}, "max_cost"),
+        ({"max_cost": "1"}, "max_cost"),
         ({"price": 3}, "price"),
         ({"on_progress": 5}, "on_progress"),
         ({"on_progress": anext_of}, "on_progress"),
@@ -924,7 +1000,7 @@ async def test_a_default_that_breaks_the_specification_is_told_at_once() -> None
 async def test_what_is_no_list_of_requests_is_told_at_once() -> None:
     async with serving() as (_, session):
         with pytest.raises(ConfigurationError, match=r"^requests: "):
-            fan_out(session, request("one"))  # type: ignore[arg-type]
+            fan_out(session, request("one"))  # type: ignore[arg-type] # that it is refused is the test
 
 
 async def test_the_key_stands_in_no_error_of_a_row() -> None:

@@ -61,13 +61,14 @@ def test_stream_is_dropped_and_extra_body_passes_unread() -> None:
         (b'{"prompt": "Hi"', "is not valid JSON: "),
         (b'{"prompt": "\xff"}', "is not valid JSON: "),
         (b'{"prompt": NaN}', "is not valid JSON: "),
-        (b"[]", "is a list; a row is an object"),
+        (b"[]", "is the beginning of a JSON array"),
         (b'"Hi"', "is a string; "),
         (b"null", "is null; "),
         (b"true", "is true or false; "),
         (b"7", "is a number; "),
         (b"{}", "has neither messages nor prompt nor body"),
-        ({"custom_id": 7, **BODY}, "custom_id: must be a string"),
+        ({"custom_id": 7.0, **BODY}, "custom_id: must be a string"),
+        ({"custom_id": True, **BODY}, "custom_id: must be a string"),
         ({"custom_id": "", **BODY}, "custom_id: must be a string"),
         ({"method": "GET", "body": BODY}, "method: must be POST"),
         ({"url": "/v1/embeddings", "body": BODY}, "url: must be /v1/chat/completions"),
@@ -95,6 +96,13 @@ def test_a_bad_line_says_what_is_wrong_with_it(line: bytes | dict[str, Any], pro
     assert row.id
 
 
+def test_only_the_first_line_can_begin_an_array() -> None:
+    assert [row.problems[:1] for row in read({"prompt": "a"}, b"[]", model="m")] == [
+        (),
+        ('is a list; a row is an object: an OpenAI Batch line, a request body, or {"prompt": "..."}',),
+    ]
+
+
 def test_all_problems_of_a_line_are_told_at_once() -> None:
     (row,) = read({**BODY, "temperature": 3, "top_p": 2})
     assert [problem.partition(":")[0] for problem in row.problems] == ["temperature", "top_p"]
@@ -117,7 +125,7 @@ def test_blank_lines_crlf_a_bom_and_a_last_line_without_end_are_fine() -> None:
 
 def test_a_duplicate_names_the_first_and_gets_a_name_of_its_own() -> None:
     rows = read({"custom_id": "a", **BODY}, {"custom_id": "b", **BODY}, {"custom_id": "a", **BODY})
-    assert rows[2].problems == ("custom_id: is that of line 1 already; each row needs one of its own",)
+    assert rows[2].problems == ("custom_id: line 1 has the same one; each row needs one of its own",)
     assert len({row.custom_id for row in rows}) == 3
     assert len({row.id for row in rows}) == 3
 
@@ -127,7 +135,8 @@ def test_a_row_without_a_name_gets_one_of_its_line_and_its_body() -> None:
     assert [row.custom_id.rsplit("-", 1)[0] for row in same] == ["line-1", "line-2"]
     again = read(b'{ "prompt" : "a" }', {"prompt": "b"}, model="other")
     assert again[0].custom_id == same[0].custom_id
-    assert again[0].id == same[0].id
+    assert again[0].id != same[0].id, "another model answers it"
+    assert read(b'{ "prompt" : "a" }', model="m")[0].id == same[0].id
     assert again[1].custom_id != same[1].custom_id
 
 
@@ -215,4 +224,5 @@ def test_a_million_names_are_kept_as_numbers() -> None:
     reader = RowReader(model="m")
     for number in range(3):
         reader.read(orjson.dumps({"custom_id": "long" * 1000 + str(number), "prompt": "x"}))
-    assert all(type(key) is int for key in reader.digests)  # type: ignore[attr-defined]
+    digests: Any = reader.digests
+    assert all(type(key) is int for key in digests)

@@ -119,8 +119,17 @@ def test_what_is_no_output_line_is_refused(text: bytes) -> None:
 
 
 def test_only_our_own_ids_are_held_against_a_row() -> None:
-    own = row_id("a", b"{}")
-    assert fingerprint(own) not in (None, fingerprint(row_id("a", b"[]")), fingerprint(row_id("b", b"{}")))
+    own = fingerprint(row_id("a", b"{}", "m"))
+    assert own is not None
+    for custom_id, body in (("a", b"[]"), ("b", b"{}")):
+        other = fingerprint(row_id(custom_id, body, "m"))
+        assert other is not None
+        assert other.row != own.row
+        assert other.model == own.model
+    other = fingerprint(row_id("a", b"{}", "another model"))
+    assert other is not None
+    assert other.row == own.row
+    assert other.model != own.model
     assert fingerprint("batch_req_6780a1f5d3888190a0fda3a2a3c81e59") is None
     assert fingerprint("batch_row_" + "x" * 32) is None
     assert fingerprint("") is None

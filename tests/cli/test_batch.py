@@ -277,7 +277,7 @@ def test_a_stream_can_be_resumed_and_one_that_is_another_is_refused(
     assert "answers 'row-" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"custom_id": "row-1", "prompt": "else"}')))
     assert main(args) == 2
-    assert "is an output of another input" in capsys.readouterr().err
+    assert "is the output of another input" in capsys.readouterr().err
 
 
 def test_a_strict_stream_ends_with_its_first_bad_line(
@@ -433,20 +433,149 @@ def test_a_file_without_one_row_is_refused(
 ) -> None:
     files.source.write_text(text)
     assert main([*files.args, "--quiet"]) == 2
-    assert "no line is a good row, so nothing was sent; is it a file of JSON lines?" in capsys.readouterr().err
+    assert "so nothing was sent" in capsys.readouterr().err
     assert not files.output.exists() or files.lines() == {}
     assert not server.requests
 
 
-@pytest.mark.parametrize("flag", ["--output", "--errors"])
-def test_stdout_is_not_taken_for_a_file(
-    files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flag: str
+@pytest.mark.parametrize("text", [b"BZh91AY&SY", b"PK\x03\x04", b"\xfd7zXZ\x00", b"PAR1"])
+def test_a_file_of_another_format_is_named(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str], text: bytes
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    files.source.write_bytes(text + bytes(range(256)))
+    assert main([*files.args, "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert "and no JSON lines" in err
+    assert err.count("\n") == 1
+
+
+def test_a_json_array_whose_last_line_looks_like_a_row_is_refused(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.source.write_text('[\n{"prompt": "a"},\n{"prompt": "b"}\n]\n')
+    assert main([*files.args, "--quiet"]) == 2
+    assert not server.requests
+    assert "is a JSON array, so nothing was sent" in capsys.readouterr().err
+
+
+def test_a_stream_that_holds_no_rows_is_refused_in_one_message(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in (b"id,prompt\n1,a\n", b"[\n" + b'{"prompt": "a"},\n' * 2 + b'{"prompt": "b"}\n]\n', b"x\n" * 200_000):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+        assert main(["batch", "-", "-o", str(files.output), "-q"]) == 2
+        err = capsys.readouterr().err
+        assert "so nothing was sent" in err
+        assert err.count("\n") == 1
+        assert files.lines() == {}
+    assert not server.requests
+
+
+def test_bad_lines_before_the_first_row_of_a_stream_have_their_lines(
+    server: SimulatedServer, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b'nope\n{"custom_id": "a"}\n{"custom_id": "b", "prompt": "B"}\nnope\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["batch", "-", "-o", str(files.output), "-q"]) == 8
+    assert [bool(line["error"]) for line in files.lines().values()].count(True) == 3
+    assert asked(server) == ["B"]
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_the_output_may_be_stdout(thread: ServerThread, files: Files, closes: bool) -> None:
+    thread.server.always(WHOLE)
+    files.rows(100)
+    lines = []
+    with start(thread, *files.args[:2], "-o", "-", "-q", "--concurrency", "4") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            lines.append(orjson.loads(line))
+            if closes:
+                process.stdout.close()
+                break
+        assert process.wait(20) == (141 if closes else 0)
+        if not closes:
+            assert {line["custom_id"] for line in lines} == {f"row-{number}" for number in range(100)}
+            assert process.stderr.read() == b""
+    assert not (files.source.parent / "-").exists()
+
+
+def test_what_went_to_stdout_cannot_be_resumed(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     files.rows(1)
-    assert main([*files.args, flag, "-"]) == 2
-    assert "stdout cannot be the output" in capsys.readouterr().err
-    assert not (tmp_path / "-").exists()
+    assert main([*files.args, "-o", "-", "--resume"]) == 2
+    assert "cannot be resumed" in capsys.readouterr().err
+
+
+def test_a_row_may_have_a_number_for_a_name(server: SimulatedServer, files: Files) -> None:
+    files.write({"custom_id": 7, "prompt": "a"}, {"custom_id": 0, "prompt": "b"})
+    assert main([*files.args, "--quiet"]) == 0
+    assert set(files.lines()) == {"0", "7"}
+    assert main([*files.args, "--quiet", "--resume"]) == 0
+    assert len(server.requests) == 2
+
+
+def test_rows_without_a_model_go_to_the_default_and_that_is_told_once(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(30)
+    args = files.args[:4]
+    assert main(args) == 0
+    err = capsys.readouterr().err
+    assert err.count("rows that name no model are sent to gpt-5.4; --model names another") == 1
+    assert {request.json["model"] for request in server.requests} == {"gpt-5.4"}
+
+
+def test_resuming_by_another_model_is_refused_unless_it_is_forced(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.write(
+        {"custom_id": "own", "model": "gpt-4.1", "prompt": "own"},
+        *({"custom_id": f"row-{number}", "prompt": f"Hi {number}"} for number in range(5)),
+    )
+    args = [*files.args[:4], "--quiet", "--resume"]
+    assert main([*args, "-m", "model-a", "--max-tokens-total", "20", "--concurrency", "1"]) == 9
+    before = files.output.read_bytes()
+    capsys.readouterr()
+    assert main([*args, "-m", "model-b"]) == 2
+    assert "has answers of another model" in capsys.readouterr().err
+    assert files.output.read_bytes() == before
+    sent = len(server.requests)
+    assert main([*args, "-m", "model-b", "--force"]) == 0
+    assert capsys.readouterr().err.count("has answers of another model") == 1
+    assert {request.json["model"] for request in server.requests[sent:]} == {"model-b"}
+    assert main([*args, "-m", "model-a", "--force"]) == 0
+    assert len(files.lines()) == 6
+
+
+def test_rows_that_are_added_meanwhile_are_sent_or_counted(
+    server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(300)
+
+    def reply(request: RecordedRequest) -> Reply:
+        if len(server.requests) in (5, 300):
+            with files.source.open("ab") as source:
+                source.write(orjson.dumps({"custom_id": f"more-{len(server.requests)}", "prompt": "More"}) + b"\n")
+        return WHOLE
+
+    server.always(reply)
+    assert main([*files.args, "--quiet", "--concurrency", "1"]) in (0, 9)
+    err = capsys.readouterr().err
+    assert "rows were added" in err
+    assert main([*files.args, "--quiet", "--resume"]) == 0
+    assert len(files.lines()) == len(server.requests) == 302
+
+
+def test_a_batch_costs_what_it_may(server: SimulatedServer, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.rows(20)
+    args = [*files.args, "--concurrency", "1", "--price", "1000000, 10000000,0"]
+    assert main([*args, "--max-cost", "100"]) == 9  # 26 a row
+    assert len(files.lines()) == 4
+    assert "cost" in capsys.readouterr().err
+    assert main([*args, "--quiet", "--resume"]) == 0
+    assert main([*files.args, "--price", "3"]) == 2
+    assert "IN,OUT" in capsys.readouterr().err
 
 
 def test_an_output_that_is_deleted_meanwhile_ends_the_batch_with_its_own_code(
@@ -484,6 +613,17 @@ def test_the_token_limit_leaves_rows_for_another_run(
     assert main([*args, "--resume"]) == 0
     assert len(files.lines()) == 30
     assert len(server.requests) == 30
+
+
+def test_the_cost_of_a_batch_is_told_where_it_is_asked_for(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cometstream.cli.connection._DEMO_RATE", None)
+    assert main(["batch", "--demo", "-o", str(files.output)]) == 0
+    assert "│ cost " not in capsys.readouterr().err
+    files.output.unlink()
+    assert main(["batch", "--demo", "--cost", "-o", str(files.output)]) == 0
+    assert "│ cost " in capsys.readouterr().err
 
 
 def test_the_demo_has_rows_of_its_own(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -760,7 +900,7 @@ def test_a_row_that_waits_to_be_sent_again_when_all_ends_has_no_line_and_is_left
     server.always(refusing)
     assert main([*files.args, "--quiet", "--concurrency", "1"]) == 130
     assert set(files.lines()) == {"row-1"}
-    assert "1 rows are left" in capsys.readouterr().err
+    assert "1 row is left" in capsys.readouterr().err
 
 
 def test_a_torn_line_is_told_of_and_its_row_runs_again(
@@ -770,7 +910,7 @@ def test_a_torn_line_is_told_of_and_its_row_runs_again(
     assert main([*files.args, "--quiet"]) == 0
     files.output.write_bytes(files.output.read_bytes()[:-30])
     assert main([*files.args, "--quiet", "--resume"]) == 0
-    assert "the last line was cut off, and is taken out; its row runs again" in capsys.readouterr().err
+    assert "the last line was cut off; it is removed, and its row runs again" in capsys.readouterr().err
     assert len(files.lines()) == 3
     assert len(server.requests) == 4
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from support.cli_process import read_until, start
+from support.cli_process import environment, read_until, start
 from support.cli_server import ServerThread
 
 from cometstream.testing import Reply, chunk
@@ -149,10 +151,70 @@ def test_the_demo_streams_over_http_without_a_key() -> None:
     assert err == b"cometstream: the token limit cut the answer (finish_reason: length)\n"
 
 
+def in_a_shell(thread: ServerThread, script: str) -> subprocess.CompletedProcess[bytes]:
+    thread.server.requests.clear()
+    script = script.replace("cometstream", f"{shlex.quote(sys.executable)} -m cometstream")
+    return subprocess.run(["sh", "-c", script], env=environment(thread), capture_output=True, timeout=60, check=False)
+
+
+def prompts(thread: ServerThread) -> list[str]:
+    return [request.json["messages"][0]["content"] for request in thread.server.requests]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose stdin it is")
+def test_a_loop_of_the_shell_keeps_its_lines_and_a_pipe_of_its_own_is_read(
+    thread: ServerThread, tmp_path: Path
+) -> None:
+    (tmp_path / "fruit").write_text("apples\npears\n")
+    loop = 'while read -r line; do cometstream ask "Eat $line"; done'
+    for script in (f"printf 'apples\\npears\\n' | {loop}", f"{loop} < {tmp_path / 'fruit'}"):
+        ended = in_a_shell(thread, script)
+        assert (ended.returncode, prompts(thread)) == (0, ["Eat apples", "Eat pears"])
+        assert ended.stderr.count(b"stdin belongs to the shell that runs this") == 2
+    ended = in_a_shell(thread, f"printf '1\\n2\\n3\\n' | {loop.replace('ask', 'ask --stdin')}")
+    assert (ended.stderr, prompts(thread)) == (b"", ["Eat 1\n\n2\n3"])
+    for script in (
+        'printf text | cometstream ask "Explain:"',
+        f'cometstream ask "Explain:" < {tmp_path / "fruit"}',
+    ):
+        assert in_a_shell(thread, script).returncode == 0
+        assert prompts(thread)[0] in ("Explain:\n\ntext", "Explain:\n\napples\npears")
+
+
+def test_a_pipe_that_nobody_ends_is_waited_for_no_longer_than_the_clock(thread: ServerThread) -> None:
+    reader, writer = os.pipe()
+    with start(thread, "ask", "Hi", "--total-timeout=0.3", stdin=reader) as process:
+        _, err = process.communicate()
+    os.close(reader)
+    os.close(writer)
+    assert process.returncode == 6
+    assert err == b"cometstream: stdin did not end within 0.3 s (--total-timeout)\n"
+
+
+def test_a_terminal_is_told_what_is_waited_for_and_why(thread: ServerThread) -> None:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    event = asyncio.Event()
+    reasoning = Reply.sse(
+        chunk({"reasoning_content": "Hm."}), event, chunk({"content": "Hello"}), chunk(finish_reason="stop")
+    )
+    thread.server.script(Reply.error(429, "slow down", retry_after=1.2), reasoning)
+    with start(thread, "ask", "Hi", stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        assert b"waiting for" not in read_until(ours, b" s: 429: slow down")
+        shown = read_until(ours, b"gpt-5.4 is reasoning")
+        thread.set(event)
+        shown = read_until(ours, b"Hello\r\n")
+        assert process.wait() == 0
+    os.close(ours)
+    assert b"\x1b[2K" in shown  # the line is taken away before the answer
+
+
 def test_serve_answers_until_sigterm() -> None:
     with start(None, "serve", "--port=0") as process:
         assert process.stderr is not None
         introduction = read_until(process.stderr.fileno(), b"curl -N")
+        assert re.search(rb"\n  export COMETAPI_BASE_URL=http://\S+/v1 COMETAPI_KEY=sk-simulated\n", introduction)
         base_url, key = (introduction.split(label)[1].split()[0].decode() for label in (b"base URL:", b"API key:"))
         request = urllib.request.Request(f"{base_url}/models", headers={"Authorization": f"Bearer {key}"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:

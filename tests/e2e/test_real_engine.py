@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from cometstream import CometSession
+from cometstream import CometSession, Tool, run_tools
 from cometstream.openai import AsyncOpenAI
 
 MODEL = "smollm2"
@@ -131,6 +131,55 @@ async def test_max_tokens_ends_with_length(engine: Engine) -> None:
             completion = await stream.until_done()
     assert stream.outcome == "complete"
     assert completion.finish_reason == "length"
+
+
+async def test_a_tool_round_runs_the_call_that_the_model_made(engine: Engine) -> None:
+    asked = []
+
+    async def get_weather(city: str) -> str:
+        asked.append(city)
+        return f"It is raining in {city}."
+
+    city = {"type": "string", "enum": ["Rome", "Oslo"]}  # a choice, as a small model's free text may have no end
+    tool = Tool(
+        "get_weather", get_weather, parameters={"type": "object", "properties": {"city": city}, "required": ["city"]}
+    )
+    async with engine.session() as session:
+        run = run_tools(
+            session,
+            model=MODEL,
+            messages=[{"role": "user", "content": "What is the weather in Rome?"}],
+            tools=[tool],
+            # This engine calls a tool only where it must.
+            tool_choice={"type": "function", "function": {"name": "get_weather"}},
+            max_rounds=1,
+            max_tokens=100,
+            temperature=0,
+        )
+        async with run:
+            events = [event.type async for event in run]
+    assert events.count("tool.started") == events.count("tool.result") == 1
+    assert run.outcome == "max_rounds"
+    assert asked in (["Rome"], ["Oslo"])
+    assert run.messages[-1]["content"] == f"It is raining in {asked[0]}."
+
+
+async def test_a_structured_answer_grows_and_is_whole(engine: Engine) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 20}, "year": {"type": "integer"}},
+        "required": ["name", "year"],
+    }
+    # The engine's own form of a schema; it knows no `json_schema`.
+    form = {"type": "json_object", "schema": schema}
+    messages = [{"role": "user", "content": "Name a comet and the year of its discovery, as JSON."}]
+    async with engine.session() as session:
+        async with session.stream(model=MODEL, messages=messages, max_tokens=120, response_format=form) as stream:
+            sizes = [len(value.get("name", "")) async for value in stream.partials()]
+        parsed = stream.completion.choices[0].message.parsed
+    assert stream.outcome == "complete"
+    assert sizes == sorted(sizes)
+    assert (type(parsed["name"]), type(parsed["year"])) == (str, int)
 
 
 async def test_program_written_for_openai_runs_on_it(engine: Engine) -> None:

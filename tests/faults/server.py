@@ -68,6 +68,8 @@ class Connection:
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes below TLS."""
+        if self._writer.is_closing():  # uvloop raises RuntimeError where asyncio's transport says nothing
+            raise ConnectionResetError("the connection is closed")
         self._writer.write(data)
         await self._writer.drain()
         self.sent += len(data)

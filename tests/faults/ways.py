@@ -233,7 +233,7 @@ async def scene(
         elif kind.scene == "nobody":
             url = f"http://127.0.0.1:{_free_port()}/v1"
         elif kind.scene == "no name":
-            asyncio.get_running_loop().getaddrinfo = _no_such_name  # type: ignore[method-assign]
+            asyncio.get_running_loop().getaddrinfo = _no_such_name  # type: ignore[method-assign] # this loop alone finds no name
             url = "https://gateway.invalid/v1"
         elif kind.scene in ("proxy", "no proxy"):
             url = "https://gateway.invalid/v1"

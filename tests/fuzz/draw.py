@@ -109,9 +109,11 @@ def _fragment(draw: Draw) -> dict[str, Any]:
 
 
 def _part(draw: Draw) -> dict[str, Any]:
-    inner_parts = lambda inner: inner.many(lambda part: _object(part, text=_text))  # noqa: E731
     return _object(
-        draw, type=lambda inner: inner.pick(("text", "thinking", "image_url")), text=_text, thinking=inner_parts
+        draw,
+        type=lambda inner: inner.pick(("text", "thinking", "image_url")),
+        text=_text,
+        thinking=lambda inner: inner.many(lambda part: _object(part, text=_text)),
     )
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from cometstream.request.providers import PARAMETER_SUPPORT, WARNED, ParameterWarning, model_family, warn_parameters
+from cometstream.request.providers import (
+    PARAMETER_SUPPORT,
+    WARNED,
+    ParameterWarning,
+    model_family,
+    wants_developer,
+    warn_parameters,
+)
 
 
 def warnings_of(body: dict[str, Any], seen: set[tuple[str, str]] | None = None) -> list[str]:
@@ -178,3 +185,23 @@ def test_the_warning_blames_the_line_that_the_stacklevel_says() -> None:
 def test_a_version_of_any_length_is_read(version: str) -> None:
     assert model_family(f"gpt-{version}") == "gpt"
     assert warnings_of({"model": f"gpt-{version}", "n": 200})
+
+
+@pytest.mark.parametrize(
+    ("model_id", "wanted"),
+    [
+        ("gpt-5.4", True),
+        ("openai/gpt-4.1-mini", True),
+        ("gpt-5", True),
+        ("o3-mini", True),
+        ("gpt-5-codex", True),
+        ("gpt-4o", False),
+        ("chatgpt-4o-latest", False),
+        ("claude-sonnet-4-6", False),
+        ("gemini-2.5-flash", False),
+        ("deepseek-r1", False),
+        ("", False),
+    ],
+)
+def test_the_models_for_which_the_page_prefers_developer_over_system(model_id: str, wanted: bool) -> None:
+    assert wants_developer(model_id) is wanted

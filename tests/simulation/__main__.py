@@ -6,16 +6,23 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import Pool
+from typing import TypeAlias
 
-from .world import Broken, run
+from .world import Broken, Told, run
+
+Run: TypeAlias = Callable[[int], Told]
 
 # Seeds that a worker takes at a time.
 _SHARD = 500
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+def main(run: Run, program: str = "tests.simulation") -> int:
+    """Do what the command line says, with a world of one kind."""
+    description = f"{program} SEED replays one run; --runs N runs N seeds from SEED on, --workers W at a time."
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("seed", type=int, nargs="?", default=0, help="the seed, or the first of them (default 0)")
     parser.add_argument(
         "--runs", type=int, help="how many seeds; without it the one is replayed, and each step printed"
@@ -25,11 +32,11 @@ def main() -> int:
     )
     options = parser.parse_args()
     if options.runs is None:
-        return _replay(options.seed)
-    return _search(options.seed, options.runs, options.workers)
+        return _replay(run, options.seed)
+    return _search(run, options.seed, options.runs, options.workers)
 
 
-def _replay(seed: int) -> int:
+def _replay(run: Run, seed: int) -> int:
     try:
         world = run(seed)
     except Broken as broken:
@@ -40,12 +47,12 @@ def _replay(seed: int) -> int:
     return 0
 
 
-def _search(first: int, runs: int, workers: int) -> int:
+def _search(run: Run, first: int, runs: int, workers: int) -> int:
     began = time.monotonic()
     shards = [range(start, min(start + _SHARD, first + runs)) for start in range(first, first + runs, _SHARD)]
     done, broken = 0, 0
     with Pool(workers) as pool:
-        for count, found in pool.imap_unordered(_run_all, shards):
+        for count, found in pool.imap_unordered(partial(_run_all, run), shards):
             done += count
             broken += len(found)
             for message in found:
@@ -55,7 +62,7 @@ def _search(first: int, runs: int, workers: int) -> int:
     return 1 if broken else 0
 
 
-def _run_all(seeds: range) -> tuple[int, list[str]]:
+def _run_all(run: Run, seeds: range) -> tuple[int, list[str]]:
     found = []
     for seed in seeds:
         try:
@@ -66,4 +73,4 @@ def _run_all(seeds: range) -> tuple[int, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run))

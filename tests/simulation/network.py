@@ -134,6 +134,10 @@ class Network:
         for incoming in list(self.open):
             incoming.feed_end("reset")
 
+    def script(self, attempt: Attempt, params: dict[str, Any], rng: Random) -> Script:
+        """Draw what the server answers to an attempt."""
+        return draw_script(rng, repr(attempt), attempt.n, streamed=params.get("stream") is True)
+
     def attempt(self, body: bytes) -> tuple[Attempt, dict[str, Any], Random]:
         """Note a request; what becomes of it depends on its name and number alone, not on when it is sent."""
         params = orjson.loads(body)
@@ -155,6 +159,11 @@ class SimulatedEndpoint:
         self._network = network
 
     async def send(self, method: str, body: bytes, clock: OpeningClock, client_request_id: str) -> Incoming:
+        with clock:
+            return await self._send(body, clock)
+        raise clock.error("simulated")
+
+    async def _send(self, body: bytes, clock: OpeningClock) -> Incoming:
         network = self._network
         if network.closed:
             raise UsageError("the session is closed")
@@ -173,7 +182,7 @@ class SimulatedEndpoint:
             await self._head(attempt, rng)
             if network.closed:
                 raise UsageError("the session was closed while a request was on its way")
-            attempt.script = draw_script(rng, repr(attempt), attempt.n, streamed=params.get("stream") is True)
+            attempt.script = network.script(attempt, params, rng)
             attempt.incoming = SimulatedIncoming(network, attempt, rng, clock.waited)
             network.log("head", attempt, "document" if attempt.script.document else "stream", len(attempt.script.body))
             opened = True

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-__all__ = ["Frame", "Script", "Stop", "draw_script"]
+__all__ = ["Frame", "Script", "Stop", "Writer", "draw_script"]
 
 Stop = Literal["done", "error", "garbage"]
 
@@ -95,7 +95,7 @@ class Script:
                 self.stops_at = at
 
 
-class _Writer:
+class Writer:
     """Writes the frames of one answer."""
 
     def __init__(self, rng: Random, name: str, eol: str, space: str) -> None:
@@ -219,7 +219,7 @@ def _document(rng: Random, name: str, n: int) -> Frame:
 
 def _stream(rng: Random, name: str, n: int) -> list[Frame]:
     draw = rng.random
-    writer = _Writer(rng, name, "\r\n" if draw() < 0.1 else "\n", "" if draw() < 0.1 else " ")
+    writer = Writer(rng, name, "\r\n" if draw() < 0.1 else "\n", "" if draw() < 0.1 else " ")
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
         writer.comment()
     for choice in range(n):
@@ -272,7 +272,7 @@ def _stream(rng: Random, name: str, n: int) -> list[Frame]:
     return writer.frames
 
 
-def _fail(writer: _Writer, rng: Random) -> None:
+def _fail(writer: Writer, rng: Random) -> None:
     kind = rng.random()
     if kind < 0.5:
         writer.error()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cometstream.answer.machine import TABLE, Answer
+from cometstream.answer.machine import Answer
+from cometstream.answer.states import TABLE
 from cometstream.batch.rows import Rows
 from cometstream.stream import ChatStream
 from cometstream.transport.timer import ReadTimer
@@ -40,6 +41,7 @@ def test_some_runs_break_no_promise() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("shard", range(4))
 def test_twenty_thousand_runs_break_no_promise(shard: int) -> None:
     run_all(range(shard * SHARD, (shard + 1) * SHARD))

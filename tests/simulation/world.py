@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import cometstream.session
 from cometstream import CometSession, RetryPolicy
@@ -18,13 +18,13 @@ from .client import Call
 from .loop import SimulatedLoop
 from .network import Network
 
-__all__ = ["Broken", "World", "run"]
+__all__ = ["Broken", "Session", "Told", "World", "run", "simulated"]
 
 _ENDPOINT = cometstream.session.Endpoint
 _ACTS = ("cancel", "cancel", "aclose", "aclose", "aclose", "jump", "jump", "jump", "close session")
 
 
-class _Session(CometSession):
+class Session(CometSession):
     """A session that keeps its callbacks in order: a set's order changes from process to process."""
 
     def __init__(self, **options: Any) -> None:
@@ -46,14 +46,22 @@ class _Session(CometSession):
             self.callbacks.pop(next(iter(self.callbacks)))()
 
 
+class Told(Protocol):
+    """A world that tells its steps."""
+
+    seed: int
+
+    def told(self) -> str:
+        """Return every step, one on each line."""
+        ...
+
+
 class Broken(AssertionError):
     """A promise was broken; `world` has the steps."""
 
-    def __init__(self, world: World, error: Exception) -> None:
+    def __init__(self, world: Told, error: Exception, program: str = "tests.simulation") -> None:
         seed = world.seed
-        super().__init__(
-            f"seed {seed}: {type(error).__name__}: {error}\nreplay it with: python -m tests.simulation {seed}"
-        )
+        super().__init__(f"seed {seed}: {type(error).__name__}: {error}\nreplay it with: python -m {program} {seed}")
         self.world = world
 
 
@@ -93,7 +101,7 @@ class World:
             AssertionError: A promise was broken.
         """
         loop, rng = self.loop, self._rng
-        session = self._session = _Session(
+        session = self._session = Session(
             api_key="sk-simulated",
             base_url="https://simulated.test/v1",
             retry=RetryPolicy(budget=rng.choice((50, 2))),
@@ -176,13 +184,13 @@ async def _some_turns() -> None:
 
 
 @contextmanager
-def _simulated(network: Network) -> Iterator[None]:
+def simulated(network: Network) -> Iterator[None]:
     """Give sessions the simulated endpoint."""
     setattr(cometstream.session, "Endpoint", network.endpoint)  # noqa: B010 - the checkers know it as a class
     try:
         yield
     finally:
-        setattr(cometstream.session, "Endpoint", _ENDPOINT)  # noqa: B010
+        setattr(cometstream.session, "Endpoint", _ENDPOINT)  # noqa: B010 - as above
 
 
 def run(seed: int) -> World:
@@ -196,7 +204,7 @@ def run(seed: int) -> World:
     state = random.getstate()
     random.seed(seed)
     try:
-        with _simulated(world.network):
+        with simulated(world.network):
             world.run()
     except Exception as error:
         world.log("broken", error)

@@ -39,10 +39,16 @@ ids = st.sampled_from(["", "call_a", "call_b", "call_c"])
 functions = objects(name=st.sampled_from(["", "f", "g"]), arguments=st.sampled_from(["", "{}", '{"a":', "1}", '"}{']))
 fragments = objects(index=st.integers(0, 2), id=ids, type=st.just("function"), function=functions, custom=functions)
 parts = objects(
-    type=st.just("text"), text=texts, thinking=st.lists(objects(type=st.just("text"), text=texts), max_size=2)
+    type=st.sampled_from(["text", "text", "refusal", "image_url", "input_audio", "file"]),
+    text=texts,
+    thinking=st.lists(objects(type=st.just("text"), text=texts), max_size=2),
+    image_url=objects(url=texts, detail=texts),
+    input_audio=objects(data=texts, format=texts),
+    file=objects(file_id=texts, filename=texts),
 )
 messages = objects(
     role=st.just("assistant"),
+    name=texts,
     content=st.one_of(texts, st.lists(sloppy(parts), max_size=3)),
     reasoning_content=texts,
     reasoning=texts,

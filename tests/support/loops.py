@@ -11,7 +11,7 @@ import pytest
 try:
     import uvloop
 except ImportError:  # it is an extra, and there is none for Windows
-    uvloop = None  # type: ignore[assignment]
+    uvloop = None  # type: ignore[assignment] # a module, or None
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
 

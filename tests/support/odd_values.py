@@ -17,7 +17,7 @@ from cometstream.policy import NOT_GIVEN
 class Awkward:
     """An object that cannot be printed, compared or asked for its truth, as arrays cannot."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment] # Python's way to say that it has none
 
     def _refuse(self, *_: object) -> Any:
         raise ValueError("ambiguous")

@@ -37,9 +37,9 @@ def test_missing_messages_are_the_documented_500(messages: Any) -> None:
     )
 
 
-def test_an_unknown_model_is_a_404_before_anything_else_is_read() -> None:
+def test_an_unknown_model_is_a_503_before_anything_else_is_read() -> None:
     status, error = refused({"model": "gpt-9"})
-    assert (status, error["code"]) == (404, "model_not_found")
+    assert (status, error["code"]) == (503, "model_not_found")
     assert "gpt-9" in error["message"]
 
 

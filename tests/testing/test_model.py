@@ -159,6 +159,71 @@ def test_a_forced_tool_is_the_one_called() -> None:
     assert choice["finish_reason"] == "tool_calls"
 
 
+def called(**params: Any) -> list[str]:
+    """The tools that a whole completion calls; a stream of the same request must call the same."""
+    message = completion(**params)["choices"][0]["message"]
+    fragments = [
+        fragment
+        for chunk in chunks(**params)
+        for choice in chunk["choices"]
+        for fragment in choice["delta"].get("tool_calls", ())
+    ]
+    calls: dict[int, dict[str, Any]] = {}
+    for fragment in fragments:
+        call = calls.setdefault(fragment["index"], {"text": ""})
+        call |= {key: fragment[key] for key in ("id", "type") if key in fragment}
+        named = fragment[call["type"]]
+        call["name"] = named.get("name", call.get("name"))
+        call["text"] += named.get("arguments", named.get("input", ""))
+    whole = message.get("tool_calls", [])
+    assert [{"id": call["id"], "type": call["type"], **call[call["type"]]} for call in whole] == [
+        {
+            "id": call["id"],
+            "type": call["type"],
+            "name": call["name"],
+            "arguments" if call["type"] == "function" else "input": call["text"],
+        }
+        for call in calls.values()
+    ]
+    assert len({call["id"] for call in whole}) == len(whole)
+    return [call[call["type"]]["name"] for call in whole]
+
+
+GREP: dict[str, Any] = {"type": "custom", "custom": {"name": "grep", "description": "Search a text"}}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "params", "names"),
+    [
+        ("What is the weather, and what time is it?", {}, ["get_weather", "get_time"]),
+        ("What time is it?", {}, ["get_time"]),
+        ("Call get_time and grep.", {}, ["get_time", "grep"]),
+        ("Weather and time?", {"parallel_tool_calls": False}, ["get_weather"]),
+        ("Get me something.", {}, ["get_weather"]),
+        ("What time is it?", {"tool_choice": {"type": "custom", "custom": {"name": "grep"}}}, ["grep"]),
+        ("What time is it?", {"tool_choice": "none"}, []),
+    ],
+)
+def test_the_tools_that_the_prompt_names_are_called_at_once(prompt: str, params: Any, names: list[str]) -> None:
+    assert called(prompt=prompt, tools=[WEATHER, CLOCK, GREP], **params) == names
+
+
+def test_all_results_are_answered_in_one_text() -> None:
+    results = [
+        {"role": "tool", "tool_call_id": call_id, "content": text} for call_id, text in (("a", "20"), ("b", "7"))
+    ]
+    messages = [{"role": "user", "content": "Weather and time?"}, {"role": "assistant"}, *results]
+    assert completion(tools=[WEATHER], messages=messages)["choices"][0]["message"]["content"] == "The tools say: 20; 7"
+
+
+def test_content_is_padded_as_the_gateway_does_unless_asked_otherwise() -> None:
+    padded = chunks()[1:-1]
+    assert all(set(chunk["obfuscation"]) <= set("kQ3vT9xB2mZ7pLs4") for chunk in padded)
+    assert len({len(chunk["obfuscation"]) for chunk in padded}) > 1
+    plain = chunks(stream_options={"include_obfuscation": False})
+    assert not any("obfuscation" in chunk for chunk in plain)
+
+
 def test_after_a_tool_message_or_without_leave_to_call_comes_text() -> None:
     messages = [{"role": "user", "content": "Weather?"}, {"role": "tool", "tool_call_id": "c", "content": "20 °C"}]
     after = completion(tools=[WEATHER], messages=messages)["choices"][0]

@@ -72,6 +72,7 @@ async def test_openai_completes_lists_models_and_calls_tools_with_it(client: ope
     completion = await client.chat.completions.create(**BODY)
     assert "comet" in (completion.choices[0].message.content or "")
     assert [model.id async for model in client.models.list()] == list(MODELS)
+    assert (await client.models.retrieve("gpt-4.1")).id == "gpt-4.1"
     tool: Any = {
         "type": "function",
         "function": {"name": "f", "strict": True, "parameters": {"properties": {"x": {"type": "integer"}}}},
@@ -85,8 +86,12 @@ async def test_openai_completes_lists_models_and_calls_tools_with_it(client: ope
 
 
 async def test_openai_gets_typed_errors_from_it(server: SimulatedServer, client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="gpt-9"):
+    with pytest.raises(openai.InternalServerError, match=r"gpt-9 \(request id: sim000000001\)") as unknown:
         await client.chat.completions.create(model="gpt-9", messages=BODY["messages"])
+    assert (unknown.value.status_code, unknown.value.code) == (503, "model_not_found")
+    assert unknown.value.response.headers["X-Cometapi-Request-Id"] == "sim000000001"
+    with pytest.raises(openai.NotFoundError, match="no such model: gpt-9"):
+        await client.models.retrieve("gpt-9")
     server.script(Reply.error(429, retry_after=2))
     with pytest.raises(openai.RateLimitError) as caught:
         await client.chat.completions.create(**BODY)

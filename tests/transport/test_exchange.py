@@ -25,10 +25,14 @@ from support.raw_server import (
 )
 from support.serving import CHAT, KEY, ask
 from support.tls import CERTIFICATE
+from support.ways import way
 
 from cometstream import CometError, CometSession, StreamTruncatedError
 
 over_plain_tcp_and_tls = pytest.mark.parametrize("tls", [pytest.param(False, id="tcp"), pytest.param(True, id="tls")])
+
+
+pytestmark = pytest.mark.usefixtures(way.__name__)
 
 
 @pytest.fixture(autouse=True)

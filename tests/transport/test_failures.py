@@ -8,6 +8,8 @@ import ssl
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from cometstream.answer.error_body import ErrorContext
 from cometstream.errors import APIConnectionError, APITimeoutError, CometError, ConfigurationError, ProtocolError
@@ -15,6 +17,7 @@ from cometstream.transport.failures import cut_answer, request_failure
 
 KEY = "sk-never-to-be-shown-0123456789"
 CONTEXT = ErrorContext("https://api.cometapi.com/v1", "COMETAPI_KEY", (KEY,))
+REQUEST = aiohttp.RequestInfo(URL("http://x"), "GET", CIMultiDictProxy(CIMultiDict()), URL("http://x"))
 
 
 def failure(error: Exception, proxy: str | None = None, connect: float | None = 10) -> CometError:
@@ -52,8 +55,7 @@ def test_neither_the_key_nor_the_password_of_the_proxy_is_shown() -> None:
     key = aiohttp.ClientConnectionError(f"Authorization: Bearer {KEY}")
     assert KEY not in str(failure(key))
     assert KEY not in str(cut_answer(key, "https://api.cometapi.com/v1/models", CONTEXT))
-    info = aiohttp.RequestInfo(None, "GET", None, None)  # type: ignore[arg-type]
-    refused = aiohttp.ClientHttpProxyError(info, (), status=407, message="no")
+    refused = aiohttp.ClientHttpProxyError(REQUEST, (), status=407, message="no")
     named = failure(refused, proxy="http://me:hunter2@proxy:8080")
     assert "http://proxy:8080 refused the connection: 407" in str(named)
     assert "hunter2" not in str(named)
@@ -67,8 +69,7 @@ def test_neither_the_key_nor_the_password_of_the_proxy_is_shown() -> None:
     ],
 )
 def test_an_answer_that_is_none_is_a_protocol_error(message: str, told: str) -> None:
-    info = aiohttp.RequestInfo(None, "GET", None, None)  # type: ignore[arg-type]
-    named = failure(aiohttp.ClientResponseError(info, (), status=400, message=message))
+    named = failure(aiohttp.ClientResponseError(REQUEST, (), status=400, message=message))
     assert type(named) is ProtocolError
     assert told in str(named)
 

@@ -14,6 +14,7 @@ import anyio
 import pytest
 from aioresponses import aioresponses
 from support import virtual_clock
+from support.bodies import Read, wrap_reads
 from support.loops import Run, on_each_loop
 from support.serving import CHAT, KEY, serving
 from support.tls import serving_tls
@@ -39,14 +40,16 @@ def text(content: Any) -> dict[str, Any]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The size of each read of a body."""
     sizes: list[int] = []
-    readany = aiohttp.StreamReader.readany
 
-    async def counted(self: aiohttp.StreamReader) -> bytes:
-        data = await readany(self)
-        sizes.append(len(data))
-        return data
+    def counting(readany: Read) -> Read:
+        async def counted(self: aiohttp.StreamReader) -> bytes:
+            data = await readany(self)
+            sizes.append(len(data))
+            return data
 
-    monkeypatch.setattr(aiohttp.StreamReader, "readany", counted)
+        return counted
+
+    wrap_reads(monkeypatch, counting)
     return sizes
 
 

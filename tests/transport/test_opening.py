@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 
+import pytest
+
+from cometstream import APITimeoutError, UsageError
 from cometstream.policy import Clocks
 from cometstream.transport.opening import OpeningClock
 
@@ -12,8 +16,52 @@ async def test_a_clock_that_has_fired_is_the_one_that_is_named_whatever_comes_in
     clock = OpeningClock(Clocks(connect=1.0, first_content=None), math.inf, traced=True)
     with clock:
         clock.connecting()
-        clock.scope.cancel()  # as its timer does
+        assert clock._scope is not None
+        clock._scope.cancel()  # as its timer does
         clock.connected()
         clock.sending()
         await asyncio.sleep(0)
-    assert clock.error("https://api.cometapi.com/v1").clock == "connect"
+    error = clock.error("https://api.cometapi.com/v1")
+    assert isinstance(error, APITimeoutError)
+    assert error.clock == "connect"
+
+
+def clock() -> OpeningClock:
+    return OpeningClock(Clocks(first_content=None), math.inf, traced=False)
+
+
+async def test_what_was_ended_before_it_waits_ends_at_its_first_wait() -> None:
+    """A kept connection is lost in the very turn in which the stream is closed: the fresh one is not waited for."""
+    opening = clock()
+    opening.cancel()
+    with opening:
+        await asyncio.sleep(60)
+    assert isinstance(opening.error("https://api.cometapi.com/v1"), UsageError)
+
+
+@pytest.mark.parametrize("cancelled", ["before", "in the same turn"])
+async def test_a_failure_that_nobody_hears_of_is_not_logged(cancelled: str) -> None:
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    coming: asyncio.Future[None] = loop.create_future()
+    task = asyncio.ensure_future(clock().head(coming))
+    await asyncio.sleep(0)
+    if cancelled == "in the same turn":
+        coming.set_exception(ConnectionResetError())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del coming, task
+    gc.collect()
+    assert told == []
+
+
+async def test_the_head_that_came_in_the_turn_of_the_clock_counts() -> None:
+    opening = clock()
+    coming: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(opening.head(coming))
+    await asyncio.sleep(0)
+    coming.set_result("head")
+    opening._end()
+    assert await task == "head"

@@ -14,13 +14,13 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
-from support.loops import Run, on_each_loop
-from support.raw_server import CHUNKED, HEAD, answer, http_chunk, raw_server, reset, text
+from support.loops import Run, on_each_loop, turns_until
+from support.raw_server import CHUNKED, DONE, END, HEAD, STOP, answer, http_chunk, raw_server, reset, text
 from support.serving import CHAT, KEY, ask, serving
-from support.tls import client_context
+from support.tls import CERTIFICATE, client_context
 
 from cometstream import CometSession
-from cometstream.testing import DONE, Reply, chunk, frame
+from cometstream.testing import Reply, chunk, frame
 from cometstream.transport.quirks import (
     Connector,
     _Handler,
@@ -31,6 +31,7 @@ from cometstream.transport.quirks import (
 )
 
 ROOM = 64 * 1024
+RECORD = 16 * 1024
 
 
 class Room:
@@ -144,6 +145,82 @@ def test_a_transport_that_makes_less_room_or_does_not_tell_is_left_alone() -> No
     receive_less(None)
 
 
+needs_a_large_buffer = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="CPython 3.10's TLS layer has no buffer of its own"
+)
+
+
+@needs_a_large_buffer
+async def test_tls_connections_of_a_loop_share_one_buffer_and_make_room_for_a_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+
+    async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        await turns_until(lambda: len(server.requests) == 3)
+        writer.write(answer("Hello"))
+        return True
+
+    async with (
+        raw_server(answering, tls=True) as server,
+        CometSession(api_key=KEY, base_url=server.base_url) as session,
+    ):
+        await asyncio.gather(*(ask(session) for _ in range(3)))
+        connector: Any = session._pool.client().connector
+        layers = [handler.transport._ssl_protocol for handler in connector._connected]
+        assert len(layers) == 3
+        assert {id(layer._ssl_buffer) for layer in layers} == {id(connector._room.obj)}
+        assert {len(layer._ssl_buffer) for layer in layers} == {ROOM}
+        assert {layer.max_size for layer in layers} == {RECORD}
+
+
+@needs_a_large_buffer
+async def test_so_do_connections_of_the_callers_own_client_but_share_nothing() -> None:
+    async def answering(_: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(CHUNKED + http_chunk(text("Hello")))
+        await reader.read()
+        return False
+
+    async with (
+        raw_server(answering, tls=True) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context())) as client,
+        CometSession(api_key=KEY, base_url=server.base_url, client=client) as session,
+    ):
+        buffers = []
+        for _ in range(2):
+            async with session.stream(**CHAT) as stream:
+                layer: Any = stream._incoming._transport
+                assert len(layer._ssl_protocol._ssl_buffer) == RECORD
+                buffers.append(layer._ssl_protocol._ssl_buffer)
+        assert buffers[0] is not buffers[1]
+
+
+@on_each_loop
+def test_large_answers_over_tls_at_the_same_time_are_not_mixed_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+
+    async def main() -> None:
+        async def answering(number: int, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+            writer.write(CHUNKED)
+            for place in range(40):
+                writer.write(http_chunk(text(f"{number}:{place};" + "abcdefghij"[number % 10] * 9_000)))
+                await asyncio.sleep(0)
+            writer.write(http_chunk(STOP + DONE) + END)
+            return True
+
+        async with (
+            raw_server(answering, tls=True) as server,
+            CometSession(api_key=KEY, base_url=server.base_url) as session,
+        ):
+            for content in [answer.content for answer in await asyncio.gather(*(ask(session) for _ in range(9)))]:
+                assert content is not None
+                number = int(content.partition(":")[0])
+                letters = "abcdefghij"[number] * 9_000
+                assert content == "".join(f"{number}:{place};{letters}" for place in range(40))
+
+    run(main())
+
+
 # What follows asks the plain library, without us. A test that fails tells that a workaround may go.
 
 
@@ -159,6 +236,19 @@ async def test_still_needed_asyncio_makes_room_for_256_kib() -> None:
         _, writer = await asyncio.open_connection(host, int(port))
         assert getattr(writer.transport, "max_size", 0) == 256 * 1024
         writer.close()
+
+
+@needs_a_large_buffer
+async def test_still_needed_a_tls_layer_has_a_large_buffer_of_its_own() -> None:
+    async def answering(_: int, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> bool:
+        return False
+
+    async with raw_server(answering, tls=True) as server:
+        host, port = server.base_url.split("/")[2].split(":")
+        _, writer = await asyncio.open_connection(host, int(port), ssl=client_context())
+        layer: Any = writer.transport
+        assert layer._ssl_protocol.max_size == len(layer._ssl_protocol._ssl_buffer) == 256 * 1024
+        writer.transport.abort()
 
 
 async def test_still_needed_aiohttp_does_not_keep_connections_alive() -> None:

@@ -338,7 +338,7 @@ def test_one_timer_a_stream_not_one_a_token(clocks: Timeouts, most: int) -> None
             made.append(getattr(callback, "__qualname__", ""))
             return call_at(when, callback, *args, **kwargs)
 
-        loop.call_at = counted  # type: ignore[method-assign]
+        loop.call_at = counted  # type: ignore[method-assign] # to see what sets a timer
         tokens = [step for _ in range(50) for step in (TEXT, 0.1)]  # each comes in a read of its own
         async with serving(Reply.sse(*tokens, STOP, DONE), retry=None) as (_, session):
             stream, error, _ = await timed(session, timeouts=clocks)

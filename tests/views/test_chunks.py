@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cometstream.views.chunks import ChatCompletionChunk, Choice, ChoiceDelta, ChoiceDeltaToolCall
+from cometstream.views.chunks import ChatCompletionChunk, Choice, ChoiceDelta, ChoiceDeltaToolCall, is_error_reason
 
 
 def delta(**fields: Any) -> ChoiceDelta:
@@ -293,3 +293,28 @@ def test_a_chunk_without_choices_has_no_content() -> None:
 def test_the_type_of_a_part_decides_what_it_is(part: Any, text: str, reasoning: str) -> None:
     read = delta(content=[part])
     assert (read.content, read.reasoning or "") == (text, reasoning)
+
+
+@pytest.mark.parametrize(
+    ("reason", "failed"),
+    [
+        *(
+            (word, True)
+            for word in ("error", "Error", " ERROR ", "network_error", "ERROR_TOXIC", "model-error", "abort", "aborted")
+        ),
+        ("insufficient_system_resource", True),
+        *(
+            (word, False)
+            for word in (None, "stop", "Stop", "length", "errors_none", "terror", "MAX_TOKENS", "end_turn")
+        ),
+    ],
+)
+def test_a_finish_reason_may_say_that_the_answer_failed(reason: str | None, failed: bool) -> None:
+    assert is_error_reason(reason) is failed
+
+
+def test_a_fragment_of_a_custom_tools_call_reads_name_and_text() -> None:
+    call = ChoiceDeltaToolCall({"index": 0, "custom": {"name": "sql", "input": "sel"}})
+    assert call.custom is not None
+    assert (call.custom.name, call.custom.input) == ("sql", "sel")
+    assert ChoiceDeltaToolCall({"index": 0}).custom is None

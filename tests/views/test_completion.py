@@ -39,6 +39,19 @@ WHOLE: dict[str, Any] = {
 }
 
 
+def test_a_call_of_a_custom_tool_has_a_text_in_place_of_arguments() -> None:
+    raw = {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    call = ToolCall(raw)
+    assert call.custom is not None
+    assert (call.type, call.custom.name, call.custom.input) == ("custom", "sql", "select 1")
+    assert call.executable
+    assert not ToolCall(raw, complete=False).executable
+    assert not ToolCall({"type": "custom", "custom": None}).executable
+    with pytest.raises(ProtocolError, match=r"its text is in call\.custom\.input"):
+        call.parse()
+    assert ToolCall({"id": "c", "function": {"name": "f"}}).custom is None
+
+
 def test_a_completion_reads_by_openais_names_and_by_short_ones() -> None:
     whole = ChatCompletion(WHOLE)
     assert (whole.id, whole.object, whole.created, whole.model) == (
@@ -244,6 +257,19 @@ ASSISTANT = {"role": "assistant"}
             },
         ),
         ({"content": [5, {"type": "text"}, {"type": "image_url", "image_url": "u"}, {"text": 5}]}, {"content": ""}),
+        ({"content": [{"type": "input_audio", "input_audio": {"data": "A"}}]}, {"content": ""}),
+        (
+            {
+                "content": [
+                    {"type": "image_url", "image_url": {"url": "u", "detail": 1}},
+                    {"type": "file", "file": {"x": 1}},
+                ]
+            },
+            {"content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "file", "file": {"x": 1}}]},
+        ),
+        ({"content": "a", "name": 1.5}, {"content": "a"}),
+        ({"content": "a", "name": ""}, {"content": "a"}),
+        ({"content": "a", "name": "n"}, {"content": "a", "name": "n"}),
     ],
 )
 def test_a_message_goes_back_as_providers_take_it(message: dict[str, Any], goes_back: dict[str, Any]) -> None:

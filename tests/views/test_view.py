@@ -87,9 +87,9 @@ def test_unknown_fields_read_as_attributes_and_absent_ones_do_not() -> None:
     usage = CompletionUsage({"cost": 0.5, "prompt_tokens": 3})
     assert usage.cost == 0.5
     with pytest.raises(AttributeError, match="CompletionUsage has no field 'costs'"):
-        usage.costs  # noqa: B018
+        _ = usage.costs
     with pytest.raises(AttributeError):
-        CompletionUsage({"__wrapped__": 1}).__wrapped__  # noqa: B018
+        _ = CompletionUsage({"__wrapped__": 1}).__wrapped__
 
 
 def test_a_view_is_read_only_and_keeps_what_came() -> None:
@@ -97,9 +97,9 @@ def test_a_view_is_read_only_and_keeps_what_came() -> None:
     chunk = ChatCompletionChunk(raw)
     assert chunk.raw is raw
     with pytest.raises(AttributeError):
-        chunk.id = "2"  # type: ignore[misc]
+        chunk.id = "2"  # type: ignore[misc] # that it is refused is the test
     with pytest.raises(AttributeError):
-        chunk.other = 1  # type: ignore[attr-defined]
+        chunk.other = 1  # type: ignore[attr-defined] # as above
     chunk.to_dict()["id"] = "2"
     assert chunk.id == "1"
 

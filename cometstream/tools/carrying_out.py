@@ -1,0 +1,178 @@
+"""Carries out the calls of a run: ask who must be asked, write it down, run it, tell of its end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from cometstream.errors import ToolError
+from cometstream.policy import NotGiven
+from cometstream.request.describe import shown
+from cometstream.tools.events import (
+    ToolApprovalEvent,
+    ToolCancelledEvent,
+    ToolFailedEvent,
+    ToolResultEvent,
+    ToolStartedEvent,
+)
+from cometstream.tools.execution import as_content, run_tool, told_of
+from cometstream.tools.invocation import Answered, Denied
+from cometstream.tools.round import CANCELLED, CHANGED, INCOMPLETE, MOST_CALLS, NOT_RUN
+from cometstream.tools.workers import Workers
+
+if TYPE_CHECKING:
+    from cometstream.tools.events import RunEvent
+    from cometstream.tools.ledger import Ledger
+    from cometstream.tools.round import CallState
+
+__all__ = ["CarryingOut"]
+
+
+class CarryingOut:
+    """What runs, and what is told of it.
+
+    Args:
+        ledger: Where executions are written down; None for nowhere.
+        timeout: Seconds for each call whose tool does not say; None for no limit.
+
+    Attributes:
+        told: Events that the caller has not read yet: a few for each call.
+        workers: The tasks.
+        failure: What the ledger raised: no call may be run without it.
+    """
+
+    def __init__(self, ledger: Ledger | None, timeout: float | None) -> None:
+        self._ledger = ledger
+        self._timeout = timeout
+        self._threads: anyio.CapacityLimiter | None = None
+        self.told: deque[RunEvent] = deque()
+        self.workers = Workers()
+        self.failure: BaseException | None = None
+
+    def start(self, call: CallState) -> None:
+        """Have a call carried out."""
+        call.scope = anyio.CancelScope()
+        self.told.append(ToolStartedEvent(call.invocation, call.early))
+        self.workers.spawn(self._carry_out, call)
+
+    async def _carry_out(self, call: CallState) -> None:
+        scope = call.scope
+        assert scope is not None  # made when it was started
+        began = asyncio.get_running_loop().time()
+        try:
+            with scope:
+                await self._run(call, began)
+        finally:
+            if call.status == "running":
+                self._cancelled(call)
+
+    def _cancelled(self, call: CallState) -> None:
+        call.status = "cancelled"
+        if call.taken_back is None:
+            call.content = CANCELLED
+            return
+        call.content = CHANGED if call.taken_back == "changed" else INCOMPLETE
+        self.tell(ToolCancelledEvent(call.invocation, call.taken_back, call.content))
+
+    async def _run(self, call: CallState, began: float) -> None:
+        made, tool = call.invocation, call.tool
+        assert tool is not None  # a call without a tool is not started
+        now = asyncio.get_running_loop().time
+        try:
+            decision: Any = call.decision
+            if decision is None and callable(tool.approve):
+                asked: Any = tool.approve(made)
+                decision = await asked if inspect.isawaitable(asked) else asked
+                if not isinstance(decision, (bool, Denied, Answered)):
+                    raise TypeError(
+                        f"approve must return True, False, Denied or Answered; it returned {shown(decision)}"
+                    )
+        except Exception as error:
+            self._failed(call, error, now() - began)
+            return
+        if not await self._may_run(call):
+            return
+        try:
+            if decision is False or isinstance(decision, Denied):
+                raise ToolError((Denied() if decision is False else decision).message)
+            if isinstance(decision, Answered):
+                value = decision.value
+            else:
+                assert tool.function is not None  # its calls wait for an answer otherwise
+                value = await run_tool(
+                    tool.function,
+                    *call.bound,
+                    timeout=self._timeout if isinstance(tool.timeout, NotGiven) else tool.timeout,
+                    threads=self._limiter(),
+                    is_cancelled=lambda: self._is_cancelled(call),
+                )
+            content = as_content(value)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._is_cancelled(call):
+                raise
+            self._failed(call, error, now() - began)
+        else:
+            call.settle(content)
+            self.tell(ToolResultEvent(made, value, content, now() - began))
+        await self._write_down(call)
+
+    def _limiter(self) -> anyio.CapacityLimiter:
+        # One of our own: in the one that all share a call could wait for other calls until its time is over.
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(MOST_CALLS)
+        return self._threads
+
+    def tell(self, event: RunEvent) -> None:
+        """Have the caller read an event."""
+        self.told.append(event)
+        self.workers.wake()
+
+    def _is_cancelled(self, call: CallState) -> bool:
+        return self.workers.stopping or call.taken_back is not None
+
+    def _failed(self, call: CallState, error: BaseException, duration: float) -> None:
+        content = told_of(error)
+        call.settle(content)
+        self.tell(ToolFailedEvent(call.invocation, error, content, correctable=False, duration=duration))
+
+    async def _may_run(self, call: CallState) -> bool:
+        """Write down that a call is about to run; return False where the ledger knows it already."""
+        if self._ledger is None:
+            return True
+        made = call.invocation
+        try:
+            known = await self._ledger.start(
+                made.execution_id, {"id": made.id, "name": made.name, "arguments": made.text}
+            )
+        except Exception as error:
+            self.failure = error
+            call.settle(NOT_RUN)
+            return False
+        if known is None:
+            return True
+        if known.content is None:
+            call.invocation = replace(made, unknown=True)
+            call.decision = None
+            call.status = "pending"
+            self.tell(ToolApprovalEvent(call.invocation))
+        else:
+            call.settle(known.content)
+            self.tell(ToolResultEvent(made, known.content, known.content, 0.0))
+        return False
+
+    async def _write_down(self, call: CallState) -> None:
+        """Write the result down: it was had, whatever is cancelled now."""
+        if self._ledger is None or call.content is None:
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._ledger.finish(call.invocation.execution_id, call.content)
+        except Exception as error:
+            self.failure = error
