@@ -15,8 +15,9 @@ from cometstream.views.output import Parsed, ParsedT_co
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cometstream.answer.machine import Answer, Outcome
+    from cometstream.answer.machine import Answer
     from cometstream.answer.sse import Comment, Event
+    from cometstream.answer.states import Outcome
     from cometstream.partials import GrowingOutput, Part, PartialReader
     from cometstream.views.chunks import ChatCompletionChunk
     from cometstream.views.completion import ChatCompletion

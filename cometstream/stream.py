@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from cometstream.answer.machine import Answer, Outcome
+    from cometstream.answer.machine import Answer
     from cometstream.answer.sse import Comment
+    from cometstream.answer.states import Outcome
     from cometstream.partials import GrowingOutput
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Connector, Incoming

@@ -33,6 +33,9 @@ GRACE: Final = 0.25
 # A caller who takes longer than this for what was handed over is slow, and that time is the caller's own.
 _SLOW: Final = 0.05
 
+# What the handing over of each item may take on a busy machine: a flood of keep-alives must not pass for a slow caller.
+_SLOW_FOR_EACH: Final = 0.001
+
 _MISSED: Final = {
     "first_content": "no content came",
     "content_idle": "no further content came (keep-alives do not count)",
@@ -52,7 +55,7 @@ class Budget:
         progress: Content came: the next wait begins with a full ``content_idle``.
         read_at: When the last read ended: set by whoever reads. Minus infinity before, and where a read was given up.
         is_untimed: ``total`` is off, so that no clock has run out where there was `progress`.
-        handed_over: The caller was given something since the last read: the time until the next wait is the caller's.
+        handed_over: How many items the caller was given since the last read: where that took long, the time is the caller's own.
     """
 
     __slots__ = (
@@ -78,7 +81,7 @@ class Budget:
         self.is_untimed = total_due == math.inf
         self.read_at = -math.inf
         self.progress = False
-        self.handed_over = True
+        self.handed_over = 1
 
     def wait_begins(self, now: float) -> float:
         """A read begins to wait; return when the first clock runs out."""
@@ -88,9 +91,10 @@ class Budget:
             self._left = self._idle
         elif self.read_at >= self._began:
             # To read and hand over what says nothing took time, too; but a slow caller's time is the caller's own.
-            is_slow = self.handed_over and now - self.read_at >= _SLOW
+            given = self.handed_over
+            is_slow = given > 0 and now - self.read_at >= max(_SLOW, given * _SLOW_FOR_EACH)
             self._left -= (self.read_at if is_slow else now) - self._began
-        self.handed_over = False
+        self.handed_over = 0
         self._began = now
         due = now + self._left
         return due if due < self._total_due else self._total_due

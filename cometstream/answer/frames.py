@@ -26,7 +26,7 @@ from cometstream.views.view import int_or_none, list_of_dicts, text_or_none
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DONE", "Done", "MessageChunk", "chunk_beside", "is_error", "read_frame"]
+__all__ = ["DONE", "Done", "MessageChunk", "chunk_beside", "is_error", "read_frame", "without_error"]
 
 # Every level takes an opening and a closing bracket, so that shorter data cannot be too deep.
 _SHALLOW: Final = 2 * MAX_DEPTH
@@ -169,6 +169,18 @@ def chunk_beside(error: ErrorBody) -> ChatCompletionChunk | None:
         for choice in choices
     ]
     return ChatCompletionChunk({**error.raw, "choices": going})
+
+
+def without_error(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a chunk without the words of the error that it came with."""
+    choices = [
+        {name: value for name, value in choice.items() if name != "error"}
+        for choice in list_of_dicts(raw.get("choices"))
+    ]
+    kept = {name: value for name, value in raw.items() if name != "error"}
+    if isinstance(groqs := kept.get("x_groq"), dict):
+        kept["x_groq"] = {name: value for name, value in groqs.items() if name != "error"}
+    return {**kept, "choices": choices} if choices else kept
 
 
 def _is_ended(choice: dict[str, Any]) -> bool:

@@ -1,35 +1,12 @@
 """One answer as a machine: bytes and endings in, chunks and comments out, and the truth about how it ended. No I/O, no clock.
 
-The answer is always in one of the states below. The three columns on the left are what is handed
-over, the others are what ends it. A dot: it cannot happen there. `TABLE` is this table, and nothing else changes the state.
-
-::
-
-    state       content   finish      goes_on   done          end        cut        bad_frame  error_frame  clock     close
-    waiting     flowing   finished    reopened  unterminated  truncated  truncated  error      error        error     cancelled
-    flowing     flowing   finished    reopened  unterminated  truncated  truncated  error      failed       error     cancelled
-    finished    flowing   .           reopened  complete      complete   complete   complete   failed       complete  complete
-    reopened    reopened  refinished  reopened  unterminated  truncated  truncated  error      failed       error     cancelled
-    refinished  reopened  .           reopened  complete      complete   truncated  error      failed       error     cancelled
-    failed      .         .           .         error         error      error      error      .            error     error
-
-- ``waiting``: nobody has seen content. What has come is held, and another attempt may take its place.
-- ``flowing``: content was handed over; not every choice that was asked for has its finish_reason.
-- ``finished``: every choice has one. That is the evidence: whatever ends the answer now, except an error frame, it is complete.
-- ``reopened``: a choice brought content after its finish_reason. A server that does so is believed less from then on.
-- ``refinished``: every choice has a finish_reason again; only [DONE] or a clean end of the body completes the answer.
-- ``failed``: an error frame came after content. For a moment the usage of the tokens that were billed may follow.
-
-``content`` and ``finish`` are told of once they are handed over; ``goes_on`` is content of a choice that had its finish_reason;
-``done`` is [DONE], ``end`` a clean end of the body, ``cut`` a reset, or an end in the middle of an event; a ``clock`` is one of
-``Timeouts``; ``close`` is the caller who leaves. The five outcomes have no way out.
+Which states it goes through, and what each ending makes of it, is one table: ``states.py``.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
@@ -37,10 +14,11 @@ from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import Backlog, BodyReader
 from cometstream.answer.error_body import ErrorBody, excerpt, read_error
 from cometstream.answer.fast_lane import FastLane
-from cometstream.answer.frames import Done, MessageChunk, chunk_beside, is_error, read_frame
+from cometstream.answer.frames import Done, MessageChunk, chunk_beside, is_error, read_frame, without_error
 from cometstream.answer.json_text import Halves
 from cometstream.answer.restated import without_said
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
+from cometstream.answer.states import OUTCOMES, TABLE
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
     CometError,
@@ -58,45 +36,9 @@ if TYPE_CHECKING:
 
     from cometstream.answer.budget import Budget
     from cometstream.answer.error_body import ErrorContext
+    from cometstream.answer.states import Happening, Outcome, State
 
-__all__ = ["HAPPENINGS", "OUTCOMES", "TABLE", "Answer", "Happening", "Outcome", "State"]
-
-Outcome = Literal["complete", "unterminated", "truncated", "error", "cancelled"]
-State = Literal["waiting", "flowing", "finished", "reopened", "refinished", "failed", Outcome]
-Happening = Literal[
-    "content", "finish", "goes_on", "done", "end", "cut", "bad_frame", "error_frame", "clock", "close"
-]  # fmt: skip
-
-OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
-HAPPENINGS: Final[tuple[Happening, ...]] = get_args(Happening)
-
-
-def _row(*states: State | None) -> dict[Happening, State]:
-    return {happening: state for happening, state in zip(HAPPENINGS, states, strict=True) if state is not None}
-
-
-# fmt: off
-TABLE: Final[Mapping[State, Mapping[Happening, State]]] = {
-    "waiting": _row(
-        "flowing", "finished", "reopened",
-        "unterminated", "truncated", "truncated", "error", "error", "error", "cancelled"),
-    "flowing": _row(
-        "flowing", "finished", "reopened",
-        "unterminated", "truncated", "truncated", "error", "failed", "error", "cancelled"),
-    "finished": _row(
-        "flowing", None, "reopened",
-        "complete", "complete", "complete", "complete", "failed", "complete", "complete"),
-    "reopened": _row(
-        "reopened", "refinished", "reopened",
-        "unterminated", "truncated", "truncated", "error", "failed", "error", "cancelled"),
-    "refinished": _row(
-        "reopened", None, "reopened",
-        "complete", "complete", "truncated", "error", "failed", "error", "cancelled"),
-    "failed": _row(
-        None, None, None,
-        "error", "error", "error", "error", None, "error", "error"),
-}
-# fmt: on
+__all__ = ["Answer"]
 
 # States in which no chunk is handed over as it comes.
 _STILL: Final = frozenset({"waiting", "failed", *OUTCOMES})
@@ -314,7 +256,7 @@ class Answer:
                 item = self._arrived.pop()
                 if isinstance(item, Comment):
                     if comments:
-                        self.budget.handed_over = True
+                        self.budget.handed_over += 1
                         return item
                     continue
                 # An event with a name may be an error, whatever its data looks like.
@@ -366,7 +308,7 @@ class Answer:
                 if not isinstance(item, Comment):
                     self._take(item)
                 elif comments:
-                    self.budget.handed_over = True
+                    self.budget.handed_over += 1
                     return item
             elif self._unread:
                 self._read()
@@ -477,7 +419,7 @@ class Answer:
         beside = chunk_beside(body)
         if beside is not None and (self.started or beside.has_content()):
             # The error is told by the failure alone: whoever passes events on must not pass on the server's words about it.
-            self._hold(Event(orjson.dumps(_without_error(beside.raw))), beside)
+            self._hold(Event(orjson.dumps(without_error(beside.raw))), beside)
         self._then("error_frame", self._context.frame_error(body, started=self.started))
 
     def _take_behind_error(self, event: Event, frame: ChatCompletionChunk | ErrorBody | None) -> None:
@@ -526,7 +468,7 @@ class Answer:
         self._event = event
         self.chunks += 1
         has_content = self._lane.add(event.data, chunk.raw)
-        self.budget.handed_over = True
+        self.budget.handed_over += 1
         if has_content:
             self.budget.progress = True
         if self.state in OUTCOMES:
@@ -641,14 +583,3 @@ class Answer:
 
     def _raw_head(self) -> bytes:
         return self._context.redact_error(ProtocolError("", raw=self._body.head)).raw
-
-
-def _without_error(raw: dict[str, Any]) -> dict[str, Any]:
-    choices = [
-        {name: value for name, value in choice.items() if name != "error"}
-        for choice in list_of_dicts(raw.get("choices"))
-    ]
-    kept = {name: value for name, value in raw.items() if name != "error"}
-    if isinstance(groqs := kept.get("x_groq"), dict):
-        kept["x_groq"] = {name: value for name, value in groqs.items() if name != "error"}
-    return {**kept, "choices": choices} if choices else kept

@@ -1,4 +1,4 @@
-"""One limit as the server's headers tell it, followed between the headers, and tested where they let nothing through."""
+"""One limit as the server's headers tell it. It is updated between headers, and tested if it allows nothing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AnnouncedLimit"]
 
-# A reset further away than this belongs to a limit of hours or a day: the header may tell only when it is full again
-# (Groq's requests): one request a minute asks whether there is more already.
+# A reset that is further away belongs to a limit of hours or a day. Its header may tell only when it is full again (as Groq's for
+# requests), so one request a minute asks whether there is room already.
 _LONGEST: Final = 60.0
 _SHORTEST: Final = 0.001
 
-# Seconds without a request after which one goes against the headers, and how many such requests must be taken in a row until
-# the headers are proved wrong. A refusal proves them right: the next test waits for two blocks of a minute, then four, ...
+# After this many seconds without a request, one is sent although the headers do not allow it. If this many such requests are taken
+# in a row, the headers are wrong. A refusal proves them right: the next test waits two minutes, then four, ...
 _PATIENCE: Final = 2.0
 _PROOF: Final = 12
 _TRUSTED: Final = 120.0
@@ -26,11 +26,11 @@ _TRUSTED: Final = 120.0
 class AnnouncedLimit:
     """What is left by the newest header, less what was started since.
 
-    Amounts are running totals of the model: requests, or estimated tokens. Headers may be wrong (a gateway passes on those of one
-    of its many keys), so that they are tested: first by one request that they do not allow, then by twice as many each time.
+    Amounts are running totals of the model: requests, or estimated tokens. Headers may be wrong: a gateway may pass on those of one
+    of its many keys. So they are tested, first by one request that they do not allow, then by twice as many each time.
 
     Attributes:
-        refuted: What the headers do not allow was taken: they are wrong.
+        refuted: The headers are wrong: requests that they do not allow were taken.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class AnnouncedLimit:
         self.refuted = False
 
     def told(self, allowance: Allowance, total: float, now: float) -> None:
-        """Take a header of the request up to which `total` were started; one of an older request changes nothing."""
+        """Read a header that answers the request at the running total `total`; a header of an older request changes nothing."""
         if total >= self._at:
             self._at = total
             limit, self._left, reset = allowance
@@ -71,7 +71,7 @@ class AnnouncedLimit:
             if reset > _LONGEST:
                 limit = None if self._left >= 1 else 1.0
             elif limit is not None and self._left < limit:
-                # A bucket tells when it will be full, so that a nearly full one tells a moment: what the whole of it takes.
+                # A bucket tells when it will be full: scale that up to the time that the whole bucket takes.
                 reset *= limit / (limit - self._left)
             self._limit = limit
             self._period = min(max(reset, _SHORTEST), _LONGEST)
@@ -81,7 +81,7 @@ class AnnouncedLimit:
         if now >= self._reset_at - TICK:
             if self._limit is None or self._at < 0:
                 return 0.0
-            # Full again, until a header says otherwise.
+            # It is full again, as long as no header says otherwise.
             self._at = total
             self._left = self._limit
             self._reset_at = now + self._period

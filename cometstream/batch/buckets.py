@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import Final
+from weakref import WeakValueDictionary
 
-__all__ = ["TICK", "Pace", "TokenBucket", "TrailingMinute"]
+__all__ = ["TICK", "Caps", "Pace", "TokenBucket", "TrailingMinute"]
 
-# Seconds that count as none: a wait that was slept through may end this much early, as floating point has it.
+# Shorter waits count as 0: rounding may end a sleep this many seconds too early.
 TICK: Final = 1e-6
 
 _MINUTE: Final = 60.0
-# Seconds of lateness that a pace catches up with: an event loop full of streams wakes some 10 ms late, and without this every
-# such moment would be lost. It is also the burst that a server can see, so it stays small.
+# A busy event loop wakes some 10 ms late. A pace makes up for this many seconds of lateness, or that time would be lost. It is also
+# the burst that a server sees, so it is small.
 _LATENESS: Final = 0.05
 
 
@@ -26,7 +27,7 @@ class Pace:
         The generic cell rate algorithm, ITU-T I.371.
     """
 
-    __slots__ = ("_due", "lateness", "rate")
+    __slots__ = ("__weakref__", "_due", "lateness", "rate")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
@@ -56,16 +57,16 @@ class Pace:
 class TokenBucket:
     """Tokens a minute, refilled evenly and one second's worth deep.
 
-    A bucket of a minute's worth would let two minutes' worth through in the first one, which the server's own window refuses.
-    What it holds is taken off the refill, so that any 60 s bring the cap at most, and one request beyond: a request of more than
-    the bucket holds starts when it is full and leaves a debt.
+    A bucket of a minute's worth would allow two minutes' worth in the first minute, which the server's own window refuses.
+    What the bucket holds is taken off the refill, so that no 60 s exceed the cap by more than one request. A larger request
+    than the bucket starts when that is full, and leaves a debt.
 
     Args:
         tpm: Tokens a minute.
         now: Seconds on the caller's clock.
     """
 
-    __slots__ = ("_capacity", "_level", "_rate", "_seen")
+    __slots__ = ("__weakref__", "_capacity", "_level", "_rate", "_seen")
 
     def __init__(self, tpm: float, now: float) -> None:
         self._capacity = tpm / _MINUTE
@@ -80,7 +81,7 @@ class TokenBucket:
         return wait if wait > TICK else 0.0
 
     def take(self, tokens: float, now: float) -> None:
-        """Take so many tokens, there or not; fewer than none gives back."""
+        """Take so many tokens, even if there are fewer; a negative number gives tokens back."""
         self._refill(now)
         self._level = min(self._level - tokens, self._capacity)
 
@@ -88,6 +89,28 @@ class TokenBucket:
         if now > self._seen:
             self._level = min(self._level + (now - self._seen) * self._rate, self._capacity)
             self._seen = now
+
+
+class Caps:
+    """The caller's caps, shared by all batches that have equal ones for a model; they live as long as one of these batches."""
+
+    def __init__(self) -> None:
+        self._paces: WeakValueDictionary[tuple[str, float], Pace] = WeakValueDictionary()
+        self._buckets: WeakValueDictionary[tuple[str, float], TokenBucket] = WeakValueDictionary()
+
+    def pace(self, model: str, rpm: float, now: float) -> Pace:
+        """Return the pace of a model's requests."""
+        pace = self._paces.get((model, rpm))
+        if pace is None:
+            pace = self._paces[model, rpm] = Pace.of_cap(rpm, now)
+        return pace
+
+    def bucket(self, model: str, tpm: float, now: float) -> TokenBucket:
+        """Return the bucket of a model's tokens."""
+        bucket = self._buckets.get((model, tpm))
+        if bucket is None:
+            bucket = self._buckets[model, tpm] = TokenBucket(tpm, now)
+        return bucket
 
 
 class TrailingMinute:
@@ -100,7 +123,7 @@ class TrailingMinute:
         self._second = -(1 << 62)
 
     def add(self, time: float, count: int) -> None:
-        """Count some at `time`; fewer than none takes back, unless it is forgotten already."""
+        """Count some at `time`; a negative number takes back what is not forgotten yet."""
         second = int(time)
         if second > self._second:
             counts = self._counts
@@ -116,7 +139,7 @@ class TrailingMinute:
         return self.count(seconds, until) / seconds
 
     def count(self, seconds: float, until: float) -> float:
-        """Return how many there were in the `seconds` (at most 60) before `until`; the first second is taken in proportion."""
+        """Return how many there were in the `seconds` (at most 60) before `until`; a part of the first second counts as such."""
         since = until - seconds
         first, last = int(since), int(until)
         counted = self._at(first) * (1.0 - (since - first))

@@ -1,4 +1,4 @@
-"""How many requests may be on their way at a time: grows while all is well, backs off at the first sign of congestion."""
+"""How many requests may run at a time: more while all goes well, fewer at the first sign of congestion."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AdaptiveConcurrency", "ConcurrencyChange"]
 
-# Where "auto" begins: enough to see something in the first second, few enough for any key.
+# "auto" begins with so many: enough to learn something in the first second, few enough for any key.
 _START: Final = 16
-# The share of failures from which they are congestion and no accident, as an average over about 16 outcomes: three in a row, or one
-# in seven for long. Where it stands after a step down: one more failure steps down again, a success does not.
+# From this share of failures on there is congestion (an average over about 16 outcomes: three in a row, or one in seven for long).
+# After a step down the average is set to the second value: one more failure steps down again, a success does not.
 _CONGESTED: Final = 0.15
 _AFTER_STEP: Final = 0.12
 _WEIGHT: Final = 1 / 16
@@ -28,7 +28,7 @@ class ConcurrencyChange(NamedTuple):
 
     Attributes:
         time: Seconds on the clock that was passed in.
-        concurrency: Requests that may be on their way at a time from then on.
+        concurrency: Requests that may run at a time from then on.
         reason: Why, as one short phrase.
     """
 
@@ -40,8 +40,8 @@ class ConcurrencyChange(NamedTuple):
 class AdaptiveConcurrency:
     """Additive increase, multiplicative decrease, with a doubling start.
 
-    A step down counts only requests that were sent after the one before, so that there is one a round trip. Growth needs use: an
-    answer counts only where nearly all places were taken meanwhile.
+    A step down counts only requests that were sent after the last step, so that there is at most one a round trip. An answer makes
+    the number grow only if nearly all places were in use meanwhile.
 
     Args:
         fixed: A number that never changes; None to adapt.
@@ -49,7 +49,7 @@ class AdaptiveConcurrency:
         now: Seconds on the caller's clock.
 
     Source:
-        RFC 5681 (slow start, congestion avoidance), with shares of failures in the place of single losses.
+        RFC 5681 (slow start, congestion avoidance), with shares of failures instead of single losses.
     """
 
     __slots__ = (
@@ -90,7 +90,7 @@ class AdaptiveConcurrency:
         return self._changes
 
     def started(self, now: float) -> None:
-        """A request is on its way."""
+        """A request was started."""
         self.in_flight += 1
         if self.in_flight >= self.limit - (self.limit >> 3):
             self._used = now
@@ -119,12 +119,12 @@ class AdaptiveConcurrency:
             return
         self._errors += (1.0 - self._errors) * _WEIGHT
         if self._errors >= _CONGESTED and sent > self._stepped:
-            # With nothing but failures since the last step the server is down: there is no use in halving ten times.
+            # Nothing but failures since the last step: the server is down, and halving would be too slow.
             self._back_off(0.5 if self._succeeded else 0.25, now, reason)
             self._errors = _AFTER_STEP
 
     def slower(self, now: float) -> None:
-        """Answers began later than they used to: a queue has grown at the server."""
+        """Answers begin later than before: the server has a queue."""
         if self._adapts:
             self._back_off(0.8, now, "answers became slower")
 
@@ -139,17 +139,17 @@ class AdaptiveConcurrency:
                 self._set(self._ceiling, "out of file descriptors", now)
 
     def ended(self) -> None:
-        """A request that was on its way has ended in a way that says nothing of the load."""
+        """A request has ended in a way that says nothing about the load."""
         self.in_flight -= 1
 
     def is_newer(self, sent: float) -> bool:
-        """Whether a request that was sent at `sent` has seen the latest decrease."""
+        """Whether a request was sent after the latest step down."""
         return sent > self._stepped
 
     def _back_off(self, factor: float, now: float, reason: str) -> None:
         self._window = max(1.0, self._window * factor)
         if self._succeeded:
-            # Only the first step of a series says where it went well; from below it, growth doubles again.
+            # Only the first step of a series tells what went well; below that, growth doubles again.
             self._settle()
         self._succeeded = False
         self._stepped = now

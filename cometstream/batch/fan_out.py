@@ -7,8 +7,10 @@ import inspect
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from cometstream.answer.json_output import JSON_OUTPUT
+from cometstream.batch.buckets import Caps
 from cometstream.batch.limits import Limits
 from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
@@ -41,6 +43,9 @@ _PACE: Final = 0.5
 
 # A batch runs for hours and may lose no row: it waits longer than a user would, and up to an hour if the server asks for it.
 _RETRY: Final = RetryPolicy(max_retries=5, initial_delay=1.0, max_delay=60.0, max_retry_after=3600.0)
+
+
+_CAPS: Final[WeakKeyDictionary[CometSession, WeakKeyDictionary[asyncio.AbstractEventLoop, Caps]]] = WeakKeyDictionary()
 
 
 class FanOut(Parsed[ParsedT_co]):
@@ -155,8 +160,8 @@ def fan_out(
             the event loop's thread. Do not change a request before you have its result.
         concurrency: Requests at a time. ``"auto"`` grows up to 1,000 while answers come well, and shrinks after refusals, errors
             and slow answers.
-        rpm: The most requests a minute for each model, 0.001 or more; None for no cap. Limits that the server announces or
-            enforces are obeyed as well.
+        rpm: The most requests a minute for each model, 0.001 or more; None for no cap. Batches of one session that run at the
+            same time with the same cap share it. Limits that the server announces or enforces are obeyed as well.
         tpm: The most tokens a minute for each model, 0.001 or more; None for no cap. Tokens are estimated first, and corrected
             by the reported usage.
         pace: Seconds that arrivals of a stream may gather between two reads. The end of a row may be noticed that much later.
@@ -244,7 +249,7 @@ def fan_out(
         return Rows(
             session,
             requests,
-            limits=limits(now=now),
+            limits=limits(now=now, caps=_shared_caps(session)),
             retry=policy,
             patient=isinstance(retry, NotGiven),
             options=options,
@@ -258,6 +263,12 @@ def fan_out(
         )
 
     return FanOut(make_rows)
+
+
+def _shared_caps(session: CometSession) -> Caps:
+    """Return the caps that all batches of a session share in this event loop, whose clock they follow."""
+    by_loop = _CAPS.setdefault(session, WeakKeyDictionary())
+    return by_loop.setdefault(asyncio.get_running_loop(), Caps())
 
 
 def _takes_one(function: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Rows in: JSON lines become requests, each checked; what is wrong with one is told with its line."""
+"""The input: turns JSON lines into checked requests, and says what is wrong with a line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARRAY", "InputFailed", "InputRow", "RowReader", "open_input", "read_lines", "unpacked"]
 
-# A line holds a conversation and its images. OpenAI takes batch files of 200 MB; a single line as long is a mistake, not a row.
+# A line holds a conversation and its images. OpenAI takes batch files of 200 MB, so a longer line is a mistake.
 _LINE_LIMIT: Final = 128 * 2**20
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -52,10 +52,10 @@ class InputRow(NamedTuple):
 
     Attributes:
         line: Its number, from 1.
-        custom_id: Its name; made of the line and a hash of its body where it has none.
+        custom_id: Its name; if it has no name, one is made of its line and a hash of its body.
         id: The ``id`` of its output line, see `row_id`.
-        request: Wire parameters for ``fan_out``, with ``custom_id``; empty where the line is bad.
-        problems: Why the line is bad; empty where it is good.
+        request: Wire parameters for ``fan_out``, with ``custom_id``; empty if the line is bad.
+        problems: Why the line is bad; empty if it is good.
         names_model: Whether it says which model to ask.
     """
 
@@ -83,7 +83,7 @@ def open_input(path: str) -> Iterator[io.BufferedIOBase]:
 
 
 def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedIOBase:
-    """Return what `raw` holds: itself, or what is compressed in it; its first bytes tell, not its name.
+    """Return `raw`, or what is compressed in it. The first bytes tell, and not the name.
 
     Raises:
         InputFailed: It cannot be read, or is not UTF-8 text.
@@ -101,7 +101,7 @@ def unpacked(raw: io.BufferedReader, name: str) -> io.BufferedIOBase:
 
 
 def read_lines(file: io.BufferedIOBase, name: str) -> Iterator[bytes]:
-    """Yield the lines; of one that is too long to be a row, the beginning.
+    """Yield the lines; of a line that is too long to be a row, only the beginning.
 
     Raises:
         InputFailed: The file cannot be read on, or its compressed data is damaged.
@@ -121,10 +121,10 @@ def read_lines(file: io.BufferedIOBase, name: str) -> Iterator[bytes]:
 
 
 class RowReader:
-    """Makes rows of lines, one after the other, and knows the names that were there already.
+    """Turns lines into rows, and remembers the names that were used.
 
     Args:
-        model: The model of rows that have none; None where each must have its own.
+        model: The model of rows that name none; None if each row must name one.
 
     Attributes:
         line: How many lines were read.
@@ -134,15 +134,15 @@ class RowReader:
         self.line = 0
         self._model = model
         self._is_first = True
-        self._lines: dict[int, int] = {}  # of each custom_id a digest, and its line: a million rows must fit
+        self._lines: dict[int, int] = {}  # the line of each custom_id, by its digest: a million rows must fit
 
     @property
     def digests(self) -> Container[int]:
-        """A digest of each ``custom_id`` so far."""
+        """The digests of all ``custom_id``s so far."""
         return self._lines
 
     def read(self, line: bytes) -> InputRow | None:
-        """Return the next line's row, a good or a bad one; None where the line is blank."""
+        """Return the row of the next line, good or bad; None if the line is blank."""
         self.line += 1
         if self.line == 1:
             line = line.removeprefix(_BOM)
@@ -160,7 +160,7 @@ class RowReader:
         if custom_id is None:
             custom_id = made_custom_id(self.line, canonical)
         if (first := self._lines.setdefault(short_digest(custom_id), self.line)) != self.line:
-            problems.append(f"custom_id: is that of line {first} already; each row needs one of its own")
+            problems.append(f"custom_id: line {first} has the same one; each row needs one of its own")
             custom_id = made_custom_id(self.line, canonical)
             self._lines[short_digest(custom_id)] = self.line
         request = {} if problems else _request(body, self._model, problems)
@@ -219,13 +219,13 @@ def _canonical(body: dict[str, Any], problems: list[str]) -> bytes:
     """Return the body in a form that does not depend on how its JSON was written."""
     try:
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # JSON that was read can be written, but for its depth
+    except TypeError:  # only the depth can keep JSON that was read from being written
         problems.append("is nested too deep; at most 254 levels are allowed")
         return b""
 
 
 def _request(body: dict[str, Any], model: str | None, problems: list[str]) -> dict[str, Any]:
-    """Return the wire parameters that a body stands for, checked."""
+    """Return the checked wire parameters of a body."""
     request = dict(body)
     if "prompt" in request:
         prompt = request.pop("prompt")
@@ -238,7 +238,7 @@ def _request(body: dict[str, Any], model: str | None, problems: list[str]) -> di
         request["model"] = model
         if model is None:
             problems.append("model: is missing; give the row one, or all such rows with --model")
-            request["model"] = "none"  # told already
+            request["model"] = "none"  # the problem is told already
     # Every answer is streamed, whatever the row says; but it must say true or false.
     streamed = request.pop("stream", None)
     extra = request.pop("extra_body", None)

@@ -1,4 +1,4 @@
-"""Whether answers of one model begin later than they used to."""
+"""Whether the answers of one model begin later than before."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Final
 
 __all__ = ["LatencyWatch"]
 
-# Answers whose median is compared. Single rows differ by a factor of ten by nature, medians of so many hardly by two.
+# The median of this many answers is compared. Single answers differ by a factor of ten, such medians hardly by two.
 _BATCH: Final = 31
-# Slower than this many times the best median, and by so many seconds, is a queue at the server and not its mood.
+# If a median is slower than the best one by this factor and this many seconds, the server has a queue.
 _FACTOR: Final = 2.0
 _GRACE: Final = 0.25
-# A step down that brings less than this did not help: the rows are longer, not the queue.
+# If a step down brings less than this, it did not help: the answers are longer, and there is no queue.
 _HELPED: Final = 0.9
 
 
 class LatencyWatch:
-    """Compares the median time to first content of the latest answers with the best one there was."""
+    """Compares the median time to first content of the latest answers with the best median so far."""
 
     __slots__ = ("_before", "_best", "_times")
 
@@ -27,7 +27,7 @@ class LatencyWatch:
         self._before: float | None = None
 
     def add(self, seconds: float) -> bool:
-        """Take one answer's time; return whether a batch is full and shows a queue."""
+        """Count one answer's time. Return whether the median of a full set of answers shows a queue."""
         self._times.append(seconds)
         if len(self._times) < _BATCH:
             return False
@@ -35,7 +35,7 @@ class LatencyWatch:
         self._times.clear()
         before, self._before = self._before, None
         if self._best is None or now < self._best:
-            # Half-way: one lucky batch proves little.
+            # Half-way, since one good median proves little.
             self._best = now if self._best is None else (self._best + now) / 2
             return False
         if now <= self._best * _FACTOR + _GRACE:

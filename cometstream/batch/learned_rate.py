@@ -1,13 +1,12 @@
-"""What refusals teach: how long a model's queue must rest, and at which rate its server takes requests.
+"""What refusals teach: how long a model's requests must rest, and at which rate its server takes them.
 
-A server that hides a limit behind 429s is one of three kinds: a fixed window (all or nothing until it ends), a sliding window, or a
-bucket that leaks. A refusal alone does not say which. What can be counted is how many requests were taken in the minute before
-it, and how long nothing was taken after it: a long block means a window, and the minute's count is its limit; after a short one
-the rate just before the refusal is what the server takes. Requests then go out evenly a little below that, so that no kind refuses
-them.
+A server with a hidden limit has a fixed window, a sliding window or a leaking bucket. A refusal does not say which. Two things can
+be counted: the requests that were taken in the minute before the refusal, and the time after it in which none was taken. A long
+block means a window, and the minute's count is its limit. After a short block, the limit is the rate just before the refusal.
+From then on, requests are sent evenly at a little less than that, so that no kind of server refuses them.
 
-Whether the limit has risen can only be seen by meeting it again, and each meeting costs refusals. They are paid from a budget that
-taken requests earn; until it is there the rate rests, then it grows slowly, and ever faster where nothing objects.
+A higher limit can only be found by exceeding the old one, which costs refusals. Requests that are taken earn a budget for them.
+While the budget is empty, the rate stays. Then it grows, slowly at first, and faster the longer nothing is refused.
 """
 
 from __future__ import annotations
@@ -25,60 +24,63 @@ __all__ = ["LearnedRate"]
 
 _MINUTE: Final = 60.0
 
-# Seconds of rest where the server names none, doubled while each newly sent request is refused.
+# Seconds of rest if the server names no time; doubled each time the next request is refused, too.
 _FIRST_REST: Final = 0.5
 _LONGEST_REST: Final = 15.0
-# A block of more seconds than this (or two requests' time) is a window's.
+# A longer block than this many seconds (or the time of two requests) means a window.
 _SHORT_BLOCK: Final = 5.0
-# Where the rate settles below what was found, and what it may fall to for one short block: a few seconds' count is rough.
-_BELOW: Final = 0.95
+# The rate settles this many requests a minute below what was found, within these shares of it: a small count is less exact.
+_BELOW: Final = 5.0
+_LEAST_BELOW: Final = 0.03
+_MOST_BELOW: Final = 0.05
+# What the rate may fall to after one short block: a count of a few seconds is rough.
 _DEEPEST: Final = 0.5
 _MEASURED: Final = 0.25
 _ROUGHLY: Final = 0.9
-# And where the rate was not used: a burst was refused, not the rate.
+# The same if the rate was not used: then a burst was refused, and not the rate.
 _UNUSED: Final = 0.8
-# A rate of less than one a minute could not be told from none.
+# One request a minute: a lower rate looks like no rate at all.
 _SLOWEST: Final = 1 / _MINUTE
 
-# Refusals that a taken request pays for: half of the 3 % that a user should ever see. A debt is forgiven after four minutes: a
-# limit of 30 a minute could pay for nothing otherwise.
+# The share of a refusal that one taken request pays for. Four minutes clear any debt: a limit of 30 a minute earns too little to
+# pay it.
 _EARNED: Final = 0.015
 _FORGIVEN: Final = 240.0
-# Seconds at rest after an episode, and the growth after it: 3 % in the first minute, since a window may object only at its end,
-# then twice as fast after every 30 s, at most doubling in 15 s.
+# Seconds without growth after an episode. Then the rate grows by 3 % in the first minute, since a window refuses only at its end.
+# After that, growth doubles every 30 s, until the rate doubles in 15 s.
 _REST: Final = 20.0
 _GROWTH: Final = 0.03 / _MINUTE
 _GROWTH_DOUBLES: Final = 30.0
 _FASTEST: Final = math.log(2) / 15
-# Seconds between two looks at it. It grows only while so much of it is used: what nobody asks for teaches nothing.
+# Seconds between two steps of growth. The rate grows only while this share of it is used: an unused rate teaches nothing.
 _LOOK: Final = 1.0
 _USED: Final = 0.7
-# Seconds in which the rate returns to what the minute before an episode had, where less was taken just before it: a sliding
-# window gives back what an uneven minute took of it, unevenly.
+# If less was taken just before an episode than in the minute before it, the rate returns to the minute's in this many seconds: a
+# sliding window gives room back as unevenly as it was taken.
 _RETURN: Final = 15.0
-# Requests that a stretch must be long enough for, to be counted.
+# A count needs time for at least this many requests.
 _COUNTABLE: Final = 4.0
-# Below this share of it, the rate is still on its way there, and a refusal says nothing of it.
+# Below this share of its goal, the rate is still returning, and a refusal says nothing about the goal.
 _ON_ITS_WAY: Final = 0.9
-# In the first minute after the first refusal the limit is searched for: two episodes in a row that agree end the search.
+# For a minute after the first refusal, the limit is searched for. Two episodes in a row with about the same result end that.
 _SEARCH: Final = 60.0
 _SEARCH_REST: Final = 3.0
 _SEARCH_GROWTH: Final = math.log(2) / 6
 _AGREE: Final = 0.15
 
-# The rate is doubted when it was lowered so many times in a row, and to such a share, and requests are refused all the same. A
-# refusal above so many times the rate is expected.
+# The rate is doubted if it was lowered this many times in a row, to this share, and requests are still refused. If the rate has
+# grown by this factor, a refusal is expected.
 _STRIKES: Final = 3
-_IN_VAIN: Final = 0.7
+_IN_VAIN: Final = 0.8
 _GROWN: Final = 1.02
 _MANY: Final = 12
 _FAR_TOO_HIGH: Final = 0.2
-# A block that chance explains in fewer cases than this is a limit's.
+# If chance is less likely than this to make such a block, a limit made it.
 _UNLIKELY: Final = 0.01
-# How likely chance is where the rate was confirmed: one more refusal tells.
+# How likely chance is if the rate was confirmed: one more refusal then decides.
 _EXPECTED: Final = 0.15
 
-# Seconds that a refusal takes to come, before one is known; a request that was not refused after three times as long was taken.
+# Seconds that a refusal takes, before one was measured. A request that was not refused after three times as long was taken.
 _REFUSAL_TAKES: Final = 0.25
 _TAKEN_AFTER: Final = 3.0
 _LONGEST_PROBE: Final = 2.0
@@ -87,9 +89,9 @@ _LONGEST_PROBE: Final = 2.0
 class LearnedRate:
     """The rests and the rate of one model, from its first refusal on.
 
-    Requests come as their running number and the time at which they were sent. An *episode* begins with the refusal of a request
-    that was sent after the last rest; those that were on their way by then belong to it. After a rest one request goes ahead, and
-    the others follow when it was not refused.
+    A request is named by its running number and the time at which it was sent. An *episode* begins when a request is refused that
+    was sent after the last rest. Requests that are under way then belong to the episode. After a rest one request goes ahead; if
+    it is not refused, the others follow.
 
     Args:
         first: When the model's first request was sent.
@@ -100,13 +102,15 @@ class LearnedRate:
         "_aim",
         "_blocked",
         "_budget",
+        "_by_chance",
+        "_by_limit",
+        "_chance",
         "_counted",
         "_doubted",
         "_earlier",
         "_found",
         "_grown",
         "_is_window",
-        "_latest",
         "_looked",
         "_none_taken",
         "_pace",
@@ -114,6 +118,7 @@ class LearnedRate:
         "_probe",
         "_probe_until",
         "_refusal_takes",
+        "_refused",
         "_refused_at",
         "_rest",
         "_rest_began",
@@ -133,10 +138,10 @@ class LearnedRate:
         self.confirmed = False
         self.strikes = 0
         self._blocked = 1.0
-        self._doubted: tuple[float, float] | None = (
-            None  # the rate, and what was taken of it, when it was lowered first
-        )
-        self._latest = 0.0
+        # What was taken, and the share that was refused, when the rate was lowered first. Since then: what was refused, and what
+        # should have been if chance refuses that share, or if there is a limit of what was taken.
+        self._doubted = math.inf
+        self._chance = self._by_chance = self._by_limit = self._refused = 0.0
         self._none_taken = False
         self._is_window = False
         self._passed: float | None = None
@@ -164,15 +169,18 @@ class LearnedRate:
 
     @property
     def is_in_vain(self) -> bool:
-        """Whether the rate was lowered several times and by much, and what was taken fell with it.
+        """Whether the rate was lowered several times and by much, and the share that is refused stayed the same.
 
-        A limit takes as much as before where its excess is lowered; chance takes its share of what is sent.
+        Under a limit, only the excess is refused; chance refuses the same share of whatever is sent.
         """
-        if self.strikes < _STRIKES or self._doubted is None:
+        if self.strikes < _STRIKES or self._earlier > self._doubted * _IN_VAIN:
             return False
-        rate, taken = self._doubted
-        lowered = self._earlier / rate
-        return lowered <= _IN_VAIN and self._latest <= taken * math.sqrt(lowered)
+        return self._refused > (self._by_chance + self._by_limit) / 2.0
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether the rate is above the one that it was lowered to."""
+        return self._pace is None or self._pace.rate > max(self._settled_rate, self._aim) * _GROWN
 
     @property
     def settled(self) -> float:
@@ -186,12 +194,12 @@ class LearnedRate:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a rate, or will be when the rest is over."""
+        """Whether there is a rate, or will be after the rest."""
         return self._pace is not None or self._found is not None
 
     @property
     def rate(self) -> float | None:
-        """Requests a second that the server seems to take; None while nothing was learned."""
+        """Requests a second that the server seems to take; None if nothing was learned yet."""
         return None if self._pace is None else self._pace.rate
 
     def wait(self, now: float) -> float:
@@ -207,7 +215,7 @@ class LearnedRate:
         return 0.0 if self._pace is None else self._pace.wait(now)
 
     def start(self, number: int, now: float, sent: TrailingMinute) -> None:
-        """A request starts, whether or not it waited."""
+        """A request starts."""
         pace = self._pace
         if self._resting:
             if now >= self._until - TICK:
@@ -240,15 +248,15 @@ class LearnedRate:
         Args:
             number: The request's running number.
             sent_at: When it was sent.
-            retry_after: Seconds that the server asks to wait; None for no wish.
+            retry_after: Seconds that the server asks to wait; None if it asks for nothing.
             now: Seconds on the caller's clock.
-            sent: The requests that were sent and not refused, this one no more among them.
+            sent: The requests that were sent and not refused, without this one.
             chance: The share of requests that is refused whatever the rate.
             test: What was taken and refused at this rate.
         """
         self._budget -= 1.0
         if sent_at < self._rest_began or (self._resting and sent_at <= self._rest_began):
-            # It was on its way when the rest began.
+            # It was under way when the rest began.
             if self._resting:
                 if retry_after is not None and self._is_blocked:
                     self._until = max(self._until, now + retry_after)
@@ -287,7 +295,7 @@ class LearnedRate:
         self._end_episode(now)
 
     def confirm(self) -> None:
-        """So many were taken in a row that the rate is right, or below what is right."""
+        """So many requests were taken in a row that the rate is not too high."""
         self.confirmed = True
         self.strikes = 0
 
@@ -295,21 +303,29 @@ class LearnedRate:
         self._earlier = math.inf if self._pace is None else self._pace.rate
         self._refused_at = sent_at
         self._blocked = _EXPECTED if self.confirmed else 1.0
-        grown = self._pace is None or self._pace.rate > max(self._settled_rate, self._aim) * _GROWN
-        # Chance refuses no such share: the rate is far too high, and it must be lowered more often.
+        # Chance does not refuse such a share: the rate is far too high, and must be lowered further.
         too_high = test.refused >= _MANY and test.accepted < _FAR_TOO_HIGH
-        # After a window was met, the minute before may have had more than there is room for now.
-        window = self._is_window and minute >= _MINUTE * self._earlier * _BELOW
-        self.strikes = 1 if (grown and test.began_clean) or too_high or window else self.strikes + 1
+        # In a window, the minute before may have taken more than there is room for now.
+        window = self._is_window and minute >= _MINUTE * self._earlier * (1.0 - _MOST_BELOW)
+        self.strikes = 1 if (self.has_grown and test.began_clean) or too_high or window else self.strikes + 1
         if self.strikes == 1:
-            self._doubted = None
+            self._doubted = self._earlier * test.accepted
+            self._chance = test.refused_share
+            self._by_chance = self._by_limit = self._refused = 0.0
+        else:
+            if self._doubted == math.inf:
+                self._doubted = self._earlier  # found by counting
+            sent = test.taken + test.refused
+            self._refused += test.refused
+            self._by_chance += sent * self._chance
+            self._by_limit += sent * max(0.0, 1.0 - self._doubted / self._earlier)
         self._passed = None if window else test.passed
         self._none_taken = not test.taken and not self.confirmed
         if self.strikes > _STRIKES:
             self.confirmed = False
 
     def pause(self, seconds: float, now: float) -> None:
-        """Rest for so long, without learning from it."""
+        """Rest for so many seconds, without learning from it."""
         if not self._resting:
             self._found = None
         until = max(now + seconds, self._until)
@@ -318,39 +334,36 @@ class LearnedRate:
 
     @property
     def _is_blocked(self) -> bool:
-        """Whether chance does not explain that those that went ahead were refused, too."""
+        """Whether so many requests that went ahead were refused that chance does not explain it."""
         return self._blocked < _UNLIKELY
 
     def _begin_rest(self, retry_after: float | None, now: float) -> None:
         self._resting = True
         self._probe_until = None
         self._rest_began = now
-        # To ask for no wait, or for a time that has passed, asks for nothing.
+        # A wait of 0, or until a time that has passed, asks for nothing.
         obeyed = retry_after is not None and retry_after >= _FIRST_REST and self._is_blocked
         self._until = now + (retry_after if retry_after is not None and obeyed else self._rest)
 
     def _count(self, sent: TrailingMinute) -> None:
-        """Find what the server took before the episode: in the whole minute, and in the seconds just before."""
+        """Count what the server took before the episode: in the whole minute, and in the last seconds."""
         at = self._refused_at
         minute = sent.count(_MINUTE, at)
         if minute < 1.0:
             self._found = None
             return
-        # Enough requests to be no accident, but none from before the last episode, when the server was in another state.
+        # Enough requests for a good count, but none from before the last episode, when the server was in another state.
         seconds = max(20.0 / self._earlier, 3.0) if self._searching else max(40.0 / self._earlier, 10.0)
         seconds = min(seconds, _MINUTE, max(at - self._taken_since, 1.0))
         latest = sent.rate(seconds, at)
         self._counted = seconds * self._earlier >= _COUNTABLE
         if not self._counted and self._was_counted:
-            # Too short for a count: all that is known is that the rate was too high. Once; it may be far too high.
+            # Too short for a count: all that is known is that the rate was too high. Only once, since it may be far too high.
             latest = self._earlier
         self._found = (minute / _MINUTE, latest)
-        self._latest = latest
-        if self._doubted is None and self._earlier < math.inf:
-            self._doubted = (self._earlier, latest)
 
     def _end_episode(self, now: float) -> None:
-        """The request that went ahead was taken: what was found becomes the rate."""
+        """The request that went ahead was taken: what was counted becomes the rate."""
         taken_at, self._probe_until = self._taken_since, None
         self._settled = taken_at
         self._grown = 0.0
@@ -365,10 +378,10 @@ class LearnedRate:
             found = minute
             self._is_window = self._is_window or self._is_blocked
         elif earlier < math.inf and self._passed is not None:
-            # Both are rough: few were counted, and what a bucket held at first is among what was taken latest.
+            # Both are rough: few were counted, and the latest count includes what a bucket held at first.
             found = max(earlier * self._passed, latest * _ROUGHLY)
         elif earlier < math.inf and used:
-            # The latest seconds lag behind a rate that grew; while it was searched for, by too much to count.
+            # The latest count lags behind a rate that grew; during the search, by too much to be of use.
             found = earlier if self._searching else (latest + earlier) / 2
         else:
             found = latest
@@ -378,7 +391,8 @@ class LearnedRate:
             measured = earlier < math.inf and self._passed is not None
             self._searching = short and not agrees and not measured and taken_at < self._search_ends
         self._budget = max(self._budget, -_EARNED * found * _FORGIVEN)
-        rate = max(min(found, earlier) * _BELOW, _SLOWEST)
+        found = min(found, earlier)
+        rate = max(_below(found) if self._passed is None else found * (1.0 - _MOST_BELOW), _SLOWEST)
         if self._pace is None:
             self._pace = Pace(rate, taken_at)
         elif short:
@@ -389,9 +403,9 @@ class LearnedRate:
             rate = max(rate, earlier * deepest)
             if not used:
                 self._pace.lateness /= 2
-        level = self._aim if earlier < self._aim * _ON_ITS_WAY else earlier * _BELOW
+        level = self._aim if earlier < self._aim * _ON_ITS_WAY else _below(earlier)
         self._settled_rate = rate
-        self._aim = max(min(level, minute * _BELOW), rate) if short and self._passed is None else rate
+        self._aim = max(min(level, _below(minute)), rate) if short and self._passed is None else rate
         self._pace.settle(rate, max(taken_at + 1.0 / rate, now))
 
     def _grow(self, pace: Pace, seconds: float, now: float, sent: TrailingMinute) -> None:
@@ -411,3 +425,10 @@ class LearnedRate:
             growth = min(_GROWTH * 2.0**doubled, _FASTEST)
             self._grown += seconds
         pace.rate *= 1.0 + growth * seconds
+
+
+def _below(rate: float) -> float:
+    """Return the rate to settle at where `rate` requests a second were found."""
+    if rate == math.inf:
+        return rate
+    return rate * (1.0 - min(max(_BELOW / (rate * _MINUTE), _LEAST_BELOW), _MOST_BELOW))

@@ -11,6 +11,7 @@ import errno
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from cometstream.batch.buckets import Caps
 from cometstream.batch.concurrency import AdaptiveConcurrency, ConcurrencyChange
 from cometstream.batch.model_limits import ModelLimits, Ticket
 from cometstream.batch.tokens import estimate_input, estimate_output
@@ -59,6 +60,7 @@ class Limits:
         now: Seconds on the caller's clock.
         max_retry_after: The longest ``Retry-After`` in seconds that is obeyed. If the server asks for more, one request tries again
             after this time.
+        caps: Where the caps are kept that several batches share; None for caps of its own.
 
     Raises:
         ConfigurationError: One of these options cannot be used.
@@ -72,6 +74,7 @@ class Limits:
         tpm: float | None = None,
         now: float,
         max_retry_after: float = 3600.0,
+        caps: Caps | None = None,
     ) -> None:
         if not _is_count(concurrency) and not (isinstance(concurrency, str) and concurrency == "auto"):
             raise ConfigurationError(
@@ -88,6 +91,7 @@ class Limits:
             fixed=concurrency if isinstance(concurrency, int) else None, ceiling=MAX_CONCURRENCY, now=now
         )
         self._longest = max_retry_after
+        self._caps = Caps() if caps is None else caps
         self._models: dict[str, ModelLimits] = {}
 
     @property
@@ -208,7 +212,7 @@ class Limits:
         if known is None:
             if len(self._models) >= _MODELS:
                 self._forget_one()
-            known = self._models[name] = ModelLimits(name, self._rpm, self._tpm, now)
+            known = self._models[name] = ModelLimits(name, self._rpm, self._tpm, now, self._caps)
         return known
 
     def _forget_one(self) -> None:

@@ -1,4 +1,4 @@
-"""A file of lines that is only added to: locked, mended after a crash, and never left with half a line."""
+"""A file to which lines are only appended. It is locked, repaired after a crash, and never left with half a line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["LineFile", "LineFileClosed", "LineFileError", "LineFileLost"]
 
 _BLOCK: Final = 2**16
 
-# What the system says where a file cannot be locked at all: some network and FUSE file systems.
+# The errors of file systems that cannot lock files, as some network and FUSE file systems.
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 
 
@@ -38,20 +38,20 @@ class LineFileClosed(LineFileError):
 
 
 class LineFile:
-    """A file to append lines to; opening it makes and locks it.
+    """A file to append lines to. Opening it makes it if it does not exist, and locks it.
 
-    The lock is the file's own and dies with the process. A device or a pipe is only written to: it is neither locked nor read.
+    The lock ends with the process. A device, a pipe or stdout is only written to, and neither locked nor read.
 
     Args:
         path: Where it is; ``-`` is stdout.
-        mode: Its permissions where it is made.
+        mode: Its permissions if it is made.
 
     Attributes:
         path: As it was given; ``stdout`` for ``-``.
         is_stdout: Whether it is stdout.
-        regular: Whether it is a file, and no device or pipe.
+        regular: Whether it is a file, and not a device, a pipe or stdout.
         size: Bytes in it.
-        lines: Whole lines in it, as far as they were read or written here.
+        lines: Whole lines that were read or written so far.
 
     Raises:
         LineFileError: It cannot be opened, or another process holds it.
@@ -67,7 +67,7 @@ class LineFile:
         self._fd = _stdout() if self.is_stdout else self._open()
 
     def read(self) -> Iterator[bytes]:
-        """Yield the lines without their ends, and count them; what stands behind the last line end is left out.
+        """Yield the lines without their ends, and count them. What follows the last line end is left out.
 
         Raises:
             LineFileError: It cannot be read.
@@ -83,7 +83,7 @@ class LineFile:
             raise LineFileError(f"{self.path} cannot be read: {_reason(error)}") from None
 
     def torn(self) -> bytes:
-        """Return what stands behind the last line end.
+        """Return what follows the last line end.
 
         Raises:
             LineFileError: It cannot be read.
@@ -106,10 +106,10 @@ class LineFile:
         return b"".join(reversed(blocks))
 
     def mend(self, *, whole: bool) -> None:
-        """Mend a last line that has no end.
+        """Repair a last line that has no end.
 
         Args:
-            whole: End it; else it is taken out.
+            whole: Add the line end; otherwise the line is removed.
 
         Raises:
             LineFileError: The file cannot be written.
@@ -124,10 +124,10 @@ class LineFile:
                 self.size -= len(torn)
                 self._dirty = True
         except OSError as error:
-            raise LineFileError(f"{self.path} cannot be mended: {_reason(error)}") from None
+            raise LineFileError(f"{self.path} cannot be repaired: {_reason(error)}") from None
 
     def append(self, line: bytes) -> None:
-        """Write a line and its end in one go; where that fails, nothing of it stays.
+        """Write a line and its end at once. If that fails, nothing of it stays.
 
         Raises:
             LineFileError: The disk is full, or gone.
@@ -170,12 +170,12 @@ class LineFile:
             )
 
     def keep(self, wanted: Callable[[bytes], bool]) -> None:
-        """Keep only the lines that are wanted. The others are gone all at once, or, after a crash, not at all.
+        """Keep only the lines that are wanted. The others are removed all at once; after a crash, none is.
 
         Raises:
             LineFileError: It cannot be rewritten; it is as it was.
         """
-        path = os.path.realpath(self.path)  # a link stays one
+        path = os.path.realpath(self.path)  # a link stays a link
         kept = None
         try:
             with tempfile.NamedTemporaryFile(
@@ -190,11 +190,11 @@ class LineFile:
             shutil.copymode(path, kept)
             held = self._fd
             if sys.platform == "win32":
-                os.close(held)  # there, a file that is open cannot be replaced
+                os.close(held)  # Windows cannot replace an open file
             os.replace(kept, path)
             kept = None
             _sync_folder(path)
-            # Only now may the old file's lock go: until then nobody else gets hold of either.
+            # Only now the lock of the old file may end: until then no other process can get either file.
             self._fd = self._open()
             if sys.platform != "win32":
                 os.close(held)
@@ -205,7 +205,7 @@ class LineFile:
                 os.unlink(kept)
 
     def sync(self) -> None:
-        """Have the system put what was written on the disk.
+        """Make the system write everything to the disk.
 
         Raises:
             LineFileError: It could not.
@@ -217,14 +217,14 @@ class LineFile:
             os.fsync(self._fd)
         except OSError as error:
             raise LineFileError(
-                f"{self.path} cannot be put on the disk: {_reason(error)}. Lines of the last moments may be lost"
+                f"{self.path} cannot be written to the disk: {_reason(error)}. The last lines may be lost"
             ) from None
 
     def close(self) -> None:
-        """Put everything on the disk, and let the lock go.
+        """Write everything to the disk, and release the lock.
 
         Raises:
-            LineFileError: It could not be put there; the file is closed all the same.
+            LineFileError: It could not be written; the file is closed anyway.
             LineFileLost: The file was deleted, replaced or cut since the last line.
         """
         try:
@@ -251,7 +251,7 @@ class LineFile:
                 return fd
             try:
                 _lock(fd, self.path)
-                # Between opening and locking, the one who held it may have replaced the file.
+                # Between opening and locking, the process that held the file may have replaced it.
                 if os.path.samestat(os.stat(self.path), os.fstat(fd)):
                     self.size = os.fstat(fd).st_size
                     return fd
@@ -265,7 +265,7 @@ class LineFile:
     def _write(self, data: bytes) -> None:
         written = 0
         try:
-            while written < len(data):  # a disk that is nearly full takes a part, and refuses the rest
+            while written < len(data):  # a disk that is nearly full takes only a part
                 written += os.write(self._fd, data[written:] if written else data)
         except OSError:
             self._take_back(written)
@@ -275,11 +275,11 @@ class LineFile:
 
     def _take_back(self, written: int) -> None:
         try:
-            # Where files cannot be locked, another run may have written behind it; then it stays for `mend`.
+            # If files cannot be locked, another run may have written after it. Then `mend` removes it later.
             if written and self.regular and os.fstat(self._fd).st_size == self.size + written:
                 os.ftruncate(self._fd, self.size)
         except OSError:
-            pass  # the error that is on its way says enough; `mend` does it before the next run
+            pass  # the caller gets the first error; `mend` repairs the file before the next run
 
 
 def _stdout() -> int:
@@ -290,7 +290,7 @@ def _stdout() -> int:
 
 
 def _lock(fd: int, path: str) -> None:
-    """Take the file for this process alone.
+    """Lock the file for this process.
 
     Raises:
         LineFileError: Another process has it.
@@ -309,7 +309,7 @@ def _lock(fd: int, path: str) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """Put a file's new name on the disk, where the system lets a folder be opened."""
+    """Write a file's new name to the disk, if the system can open a folder."""
     try:
         fd = os.open(os.path.dirname(path), os.O_RDONLY)
     except OSError:

@@ -1,12 +1,13 @@
-"""What the answers and refusals of one model have taught: which limits hold, and which of them were proved wrong.
+"""What the answers and refusals of one model have taught: which limits it has.
 
-A refusal may come by chance, from a limit of the rate, or from a limit of how many run at a time. Each is a belief that is tested:
+A request may be refused by chance, by a limit of the rate, or by a limit of how many run at a time. Each explanation is tested:
 
 - At first every refusal counts as chance (`refusals`): its row waits, the others go on.
-- Once chance does not explain them, the limit of how many run at a time is believed where nearly the most run (`parallel`), else a
-  rate (`learned_rate`). A rate that refuses nothing for long is confirmed: from then on a single refusal counts.
-- A belief under which requests are still refused is dropped, and what was refused meanwhile is the new share of chance. A rate
-  is also tried where chance seems to refuse much: perhaps it is a rate that is exceeded a little.
+- If chance does not explain the refusals, a limit does: of how many run at a time, if nearly as many run as ever (`parallel`);
+  otherwise of the rate (`learned_rate`). A rate at which nothing is refused for long is confirmed: then one refusal is enough to
+  lower it.
+- A limit is dropped if requests are refused all the same. What was refused meanwhile is the new share of chance. If chance seems to
+  refuse many, a rate is tried as well: perhaps a limit is exceeded a little.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from cometstream.batch.announced import AnnouncedLimit
-from cometstream.batch.buckets import Pace, TokenBucket, TrailingMinute
+from cometstream.batch.buckets import Caps, TrailingMinute
 from cometstream.batch.latency import LatencyWatch
 from cometstream.batch.learned_rate import LearnedRate
 from cometstream.batch.parallel import ParallelLimit
@@ -30,47 +31,47 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelLimits", "Ticket"]
 
-# Seconds after which a request that was not refused was taken: before there is a refusal to measure, and the shortest and longest.
+# Seconds after which a request that was not refused was taken: before a refusal was measured, the least, and the most.
 _TAKEN_AFTER: Final = 0.75
 _SOONEST: Final = 0.1
 _LATEST: Final = 2.0
-# Times as long as a refusal takes.
+# The same, as a multiple of the time that a refusal takes.
 _LONGER: Final = 3.0
-# Refusals by chance after which a rate is lowered once more.
+# After this many refusals by chance, the rate is lowered once more.
 _A_STEP: Final = 3
-# Refusals at lowered rates that prove that the rate does not matter.
+# Refusals at lowered rates that are needed to prove that the rate does not matter.
 _PROOF: Final = 6
 _MOST_BY_CHANCE: Final = 4
 _MOST_CHANCE: Final = 0.6
-# A rate is tried where so many, and such a share, were refused by chance, from so many seconds on; again after twice as long.
+# A rate is tried if this many requests, and this share, were refused by chance: not before this time, then after twice as long.
 _TRY_AFTER: Final = 8
 _TRY_SHARE: Final = 0.015
 _TRY_SECONDS: Final = 10.0
 _TRY_AGAIN: Final = 120.0
-# Where chance is known so well: times as many as it takes between two refusals, in a row, prove that the rate matters.
+# If this many times the requests between two refusals by chance are taken in a row, the rate matters.
 _STREAK: Final = 6.0
 _LONGEST_STREAK: Final = 1000
-# How long to wait where only the end of a request makes room; each end asks again.
+# Seconds to wait if only the end of a request makes room. Each end asks again anyway.
 _A_WHILE: Final = 1.0
-# Seconds for which headers that were proved wrong are not read; twice as long each time.
+# Headers that were proved wrong are not read for this many seconds; twice as long each time.
 _IGNORED: Final = 600.0
 
 
 class Ticket:
-    """One request that is on its way; every ticket is given back once, by ``completed``, ``failed`` or ``cancelled``.
+    """One request under way. Each ticket is given back once, by ``completed``, ``failed`` or ``cancelled``.
 
     Attributes:
         model: What is known of its model.
-        tokens: What was taken for it.
+        tokens: The tokens that were counted for it.
         time: When it started.
         number: Its running number within its model, from 1.
         tokens_up_to: Tokens that were started within its model up to and with it.
-        tests: The announced limits that it goes against.
-        was_taken: Whether the server took it; None while that is not known.
-        in_flight: Requests of its model that were on their way, with it.
+        tests: The announced limits that it exceeds, as a test.
+        was_taken: Whether the server took it; None if that is not known yet.
+        in_flight: Requests of its model that were under way, itself included.
         is_over: It has ended.
         is_judged: It was counted as taken or refused.
-        wish: The seconds that its refusal asked for.
+        wish: Seconds that its refusal asked to wait.
     """
 
     __slots__ = (
@@ -109,14 +110,15 @@ class ModelLimits:
         rpm: The caller's cap of requests a minute; None for no cap.
         tpm: The caller's cap of tokens a minute; None for no cap.
         now: Seconds on the caller's clock.
+        caps: Where these caps are kept.
 
     Attributes:
         name: The model's.
-        free: Nothing is limited: a request need not wait.
-        in_flight: Requests on their way.
+        free: There is no limit: a request need not wait.
+        in_flight: Requests under way.
         started: Requests that were started.
         tokens_started: Tokens that were started.
-        latency: Watches when answers begin.
+        latency: Watches how long answers take to begin.
         input: Tokens that a request has on average; None before the first.
         total: Tokens that a request and its answer have on average; None before the first.
     """
@@ -155,7 +157,7 @@ class ModelLimits:
         "total",
     )
 
-    def __init__(self, name: str, rpm: float | None, tpm: float | None, now: float) -> None:
+    def __init__(self, name: str, rpm: float | None, tpm: float | None, now: float, caps: Caps) -> None:
         self.name = name
         self.free = rpm is None and tpm is None
         self.in_flight = 0
@@ -164,8 +166,8 @@ class ModelLimits:
         self.latency = LatencyWatch()
         self.input: float | None = None
         self.total: float | None = None
-        self._pace = None if rpm is None else Pace.of_cap(rpm, now)
-        self._token_bucket = None if tpm is None else TokenBucket(tpm, now)
+        self._pace = None if rpm is None else caps.pace(name, rpm, now)
+        self._token_bucket = None if tpm is None else caps.bucket(name, tpm, now)
         self._announced_requests: AnnouncedLimit | None = None
         self._announced_tokens: AnnouncedLimit | None = None
         self._ignored = _IGNORED
@@ -189,7 +191,7 @@ class ModelLimits:
 
     @property
     def was_refused(self) -> bool:
-        """Whether there is anything that refusals taught."""
+        """Whether refusals have taught anything."""
         return self._learned is not None or self._parallel.cap is not None
 
     def wait(self, tokens: int, now: float) -> float:
@@ -210,7 +212,7 @@ class ModelLimits:
         return wait
 
     def start(self, tokens: int, now: float) -> Ticket:
-        """Take what a request needs, whether or not it is there."""
+        """Count what a request needs, even if it is more than there is."""
         tests: tuple[AnnouncedLimit, ...] = ()
         if not self.free:
             tests = self._against(tokens, now)
@@ -245,7 +247,7 @@ class ModelLimits:
             self._token_bucket.take(-tokens, now)
 
     def taken(self, ticket: Ticket, now: float) -> None:
-        """The server took a request: an answer begins, or it failed in a way that no limit explains."""
+        """The server took a request: its answer begins, or it failed for a reason that is no limit."""
         if ticket.was_taken is not None:
             return
         ticket.was_taken = True
@@ -260,15 +262,15 @@ class ModelLimits:
             self._running -= 1
 
     def answered(self, now: float) -> None:
-        """A request was answered whole; it is still on its way."""
+        """A request was answered whole; it still counts as under way."""
         self._parallel.answered(self.in_flight, now)
 
     def refused(self, ticket: Ticket, wish: float | None, now: float) -> bool:
-        """The server refused a request with a 429; return whether that means too much load that no rate explains.
+        """The server refused a request with a 429. Return whether it is overloaded, and no rate is known that explains it.
 
         Args:
             ticket: The request's.
-            wish: Seconds that the server asks to wait; None for no wish.
+            wish: Seconds that the server asks to wait; None if it asks for nothing.
             now: Seconds on the caller's clock.
         """
         self._sent.add(ticket.time, -1)
@@ -276,6 +278,8 @@ class ModelLimits:
             self._end_tests(ticket, now, taken=False)
             return False
         self._refusal_takes += (now - ticket.time - self._refusal_takes) / 8
+        if ticket.is_judged:
+            self._parallel.recount(self._running)
         ticket.wish = wish
         learned = self._learned
         if self._parallel.cap is not None:
@@ -298,7 +302,7 @@ class ModelLimits:
         return self._learned is not None and not self._learned.is_known
 
     def busy(self, wish: float, now: float) -> None:
-        """The server answered with a 503 that asks to wait: all rest once chance does not explain it."""
+        """The server answered with a 503 that asks to wait. All requests rest if chance does not explain it."""
         if self._busy.refused():
             self._rate(now).pause(wish, now)
 
@@ -327,7 +331,7 @@ class ModelLimits:
         return announced
 
     def _judge(self, now: float) -> None:
-        """Count requests as taken or refused, in the order in which they were sent, as far as that is known."""
+        """Count requests as taken or refused in the order in which they were sent, up to the first whose fate is not known."""
         unjudged = self._unjudged
         long_ago = now - min(max(self._refusal_takes * _LONGER, _SOONEST), _LATEST)
         while unjudged and (unjudged[0].was_taken is not None or unjudged[0].is_over or unjudged[0].time <= long_ago):
@@ -349,7 +353,7 @@ class ModelLimits:
             self._learned.confirm()
 
     def _count_in_test(self, ticket: Ticket, *, taken: bool) -> bool:
-        """Count a request that was sent at the rate that is tested; return whether it was."""
+        """Count a request if it was sent at the rate that is tested; return whether it was."""
         learned = self._learned
         if learned is not None and (learned.is_resting or ticket.time < learned.settled):
             return False
@@ -357,7 +361,7 @@ class ModelLimits:
         return True
 
     def _absorb(self, ticket: Ticket, now: float) -> None:
-        """Count a refusal as chance, unless chance does not explain it."""
+        """Count a refusal as chance, or act on it if chance does not explain it."""
         learned = self._learned
         self._count_in_test(ticket, taken=False)
         limited = self._watch.refused()
@@ -391,13 +395,14 @@ class ModelLimits:
         if learned.refused(
             ticket.number,
             ticket.time,
-            ticket.wish,
+            # If the end of a request may make room, it is better to ask soon than when the server says.
+            None if self._parallel.is_suspected(now) else ticket.wish,
             now,
             self._sent,
             chance=self._chance,
             test=self._test,
         ):
-            # Before a limit is sure, what was refused so far may have been chance.
+            # As long as no limit is sure, chance may have refused what was refused so far.
             self._chance = max(self._watch.share, min(self._test.refused_share, _MOST_CHANCE))
             self._begin_test(learned)
 
@@ -411,10 +416,12 @@ class ModelLimits:
         self._test = RateTest()
 
     def _drop_rate(self, now: float) -> bool:
-        """Drop the rate where refusals do not depend on it; return whether they do not."""
+        """Drop the rate if refusals do not depend on it; return whether it was dropped."""
         learned = self._learned
         if learned is None or learned.confirmed or not learned.is_in_vain:
             return False
+        if learned.has_grown and self._test.began_clean:
+            return False  # the higher rate is tested first
         if self._tested_refused < _PROOF or self._tested_refused > self._tested_taken * _MOST_BY_CHANCE:
             return False
         self._learned = None

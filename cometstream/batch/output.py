@@ -1,4 +1,4 @@
-"""Results out: one line a row, kept from run to run, so that the next one knows what is left."""
+"""The output: one line for each row. The next run reads it to know which rows are left."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchOutput", "OutputRefused", "same_file"]
 
-# Seconds between two syncs. A process that dies loses nothing that it wrote; a machine that does, at most so much.
+# Seconds between two syncs. If the process dies, nothing is lost; if the machine dies, at most the lines of so many seconds.
 _SYNC_EVERY: Final = 1.0
 
-# How each line begins. A file with less than one line that begins otherwise is somebody's, and not for us to cut.
+# How each line begins. A file with less than one line that begins otherwise is not ours, and must not be cut.
 _BEGINNING: Final = b'{"id":"'
 
 
 class OutputRefused(Exception):
-    """The output does not belong to this run: it is in use for something else; the message says what to do."""
+    """The output cannot be used by this run; the message says why, and what to do."""
 
 
 class BatchOutput:
-    """The output of a batch, for ``with``: a line for each row, failures in a file of their own where one is given.
+    """The output of a batch, for ``with``: a line for each row. Failures may go to a file of their own.
 
-    Opening it reads what is there and changes nothing; `begin` does, once it is known that this run is to go on.
+    Opening it reads what is there and changes nothing. `begin` changes it, when it is certain that this run goes on.
 
     Args:
         path: Where the lines go; ``-`` is stdout.
-        errors: Where the lines of failed rows go; None is the same file.
-        resume: Go on with what is there; else the files must be empty.
-        mode: The permissions of a file that is made: it holds prompts and answers, so that only its owner may read it.
-        retry_failed: Take the lines of failed rows out, and go on with what is left.
+        errors: Where the lines of failed rows go; None for the same file.
+        resume: Go on with what is there; otherwise the files must be empty.
+        mode: The permissions of a new file. It holds prompts and answers, so by default only its owner may read it.
+        retry_failed: Remove the lines of failed rows, and go on.
         force: Go on even if the rows that are there were answered by another model.
         clock: Seconds, on a clock that only goes forward.
 
     Attributes:
         path: Where the lines go.
-        answered: Rows that had a good line when it was opened.
-        failed: Rows that had a line of a failure then, and keep it.
+        answered: Rows that had a good line at first.
+        failed: Rows that had the line of a failure at first, and keep it.
 
     Raises:
         LineFileError: A file cannot be opened or written, or another run has it.
-        OutputRefused: A file is not empty, and this is no resumption; or it is no output of a batch.
+        OutputRefused: A file is not empty and shall not be resumed, or it is not the output of a batch.
     """
 
     def __init__(
@@ -118,17 +118,17 @@ class BatchOutput:
         return digest in self._answered or digest in self._failed
 
     def check_same(self, row: InputRow) -> None:
-        """Check that the line of a row, where there is one, answers this row and not another of the same name, by the same model.
+        """Check that the line of a row, if there is one, answers this row and comes from the same model.
 
         Raises:
-            OutputRefused: It answers another, or another model answered it.
+            OutputRefused: It answers another row of this name, or another model answered it.
         """
         known, own = self._answered.get(short_digest(row.custom_id)), fingerprint(row.id)
         if known is None or own is None or known == own:
             return
         if known.row != own.row:
             raise OutputRefused(
-                f"{self.path} is an output of another input: it answers custom_id {row.custom_id!r} with another body "
+                f"{self.path} is the output of another input: it answers custom_id {row.custom_id!r} with another body "
                 f"than line {row.line} has; choose another output"
             )
         told = f"{self.path} has answers of another model: custom_id {row.custom_id!r} was not sent to {row.request['model']!r}"
@@ -141,7 +141,7 @@ class BatchOutput:
             warnings.warn(f"{told}; they are mixed now (--force)", stacklevel=2)
 
     def check_known(self, digests: Container[int], source: str) -> None:
-        """Check that every row that has a good line is among the input's.
+        """Check that every row with a good line is in the input.
 
         Args:
             digests: Of the ``custom_id`` of each row of the input.
@@ -160,13 +160,13 @@ class BatchOutput:
                 if short_digest(custom_id) in unknown:
                     where = f"line {number} of {file.path} answers {custom_id!r}, which is not a row"
                     unknown.clear()
-        raise OutputRefused(f"{self.path} is an output of another input: {where} of {source}; choose another output")
+        raise OutputRefused(f"{self.path} is the output of another input: {where} of {source}; choose another output")
 
     def begin(self) -> list[str]:
-        """Mend what a crash left, and take out what is to be run again.
+        """Repair what a crash left, and remove the lines of rows that are to run again.
 
         Returns:
-            What was mended, a line each.
+            What was repaired, a line each.
         Raises:
             LineFileError: A file cannot be written; what is in it is safe.
         """
@@ -179,7 +179,7 @@ class BatchOutput:
                 told.append(
                     f"{file.path}: the last line had no end, and got one"
                     if whole
-                    else f"{file.path}: the last line was cut off, and is taken out; its row runs again"
+                    else f"{file.path}: the last line was cut off; it is removed, and its row runs again"
                 )
             if self._retry_failed and file.regular and any(read_output_line(text).failed for text in file.read()):
                 file.keep(lambda text: not read_output_line(text).failed)
@@ -203,7 +203,7 @@ class BatchOutput:
         self._append(self._files[-1], bad_row_line(row.problems, id=row.id, custom_id=row.custom_id))
 
     def sync_if_due(self) -> None:
-        """Put what was written on the disk, where that was not done for a second.
+        """Write everything to the disk, unless that was done in the last second.
 
         Raises:
             LineFileError: It cannot be put there.
@@ -217,7 +217,7 @@ class BatchOutput:
                 file.check()
 
     def close(self) -> None:
-        """Put everything on the disk, and let other runs have the files; a second call does nothing.
+        """Write everything to the disk, and release the files. A second call does nothing.
 
         Raises:
             LineFileError: It cannot be put there.

@@ -1,4 +1,4 @@
-"""One line of the output: a row's result in the shape of OpenAI's Batch output, and that shape read back."""
+"""One line of the output: writes a row's result in the shape of OpenAI's Batch output, and reads such a line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class OutputLine(NamedTuple):
     Attributes:
         custom_id: The row's name.
         id: The line's own id.
-        failed: Whether it tells of a failure.
+        failed: Whether the row failed.
     """
 
     custom_id: str
@@ -41,8 +41,8 @@ class OutputLine(NamedTuple):
 def result_line(result: BatchResult, *, id: str, custom_id: str) -> bytes:  # noqa: A002 - the wire's own name
     """Return a result as one line, without its end.
 
-    A row that failed has an ``error``, and a ``response`` besides where a server answered: its status and its body, or what had
-    come of the completion when it broke off.
+    A row that failed has an ``error``. If a server answered, it also has a ``response``: the status and the body, or what came of
+    the completion before it broke off.
 
     Args:
         result: How the row ended; not cancelled.
@@ -67,7 +67,7 @@ def bad_row_line(problems: Sequence[str], *, id: str, custom_id: str) -> bytes: 
 
 
 def error_code(result: BatchResult) -> str:
-    """Return a word for why a row failed: the server's own code where it gave one."""
+    """Return a word for why a row failed: the server's own code, if it gave one."""
     error = result.error
     if result.outcome in ("truncated", "unterminated"):
         return result.outcome

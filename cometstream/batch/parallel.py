@@ -6,18 +6,18 @@ from typing import Final
 
 __all__ = ["ParallelLimit"]
 
-# A limit of this kind refuses only while about as many run as ever did, and after its first refusal no more ever do. It is
-# believed after so many such refusals in a row, each so many seconds after the one before.
+# Such a limit refuses only while about as many run as ever, and after the first refusal there are never more. It is believed after
+# this many such refusals in a row, this many seconds apart.
 _NEARLY: Final = 0.95
 _MORE: Final = 1.03
 _HITS: Final = 4
 _APART: Final = 0.5
-# Seconds for which the most that ran at a time is remembered: once, and at most twice.
+# The most that ran at a time is remembered for this many seconds, at most for twice as many.
 _MEMORY: Final = 30.0
-# Refusals below the cap that prove it wrong, and seconds until it may be believed again, doubled each time.
+# Refusals below the cap that prove it wrong. It is not believed again for this many seconds, doubled each time.
 _STRIKES: Final = 3
 _HOLD: Final = 60.0
-# Answers in a row that clear the strikes. Above the known limit, one more request is tried for each such row: 1 % refused.
+# This many answers in a row clear the strikes, and allow one request more as a test: 1 % are refused.
 _CLEAN: Final = 100
 
 
@@ -25,7 +25,7 @@ class ParallelLimit:
     """The belief that a server runs so many requests at a time; it is dropped when requests below it are refused.
 
     Attributes:
-        cap: Requests that may be on their way; None while nothing is believed.
+        cap: Requests that may be under way; None if no limit is believed.
     """
 
     __slots__ = (
@@ -60,14 +60,18 @@ class ParallelLimit:
         self._hold_until = float("-inf")
 
     def runs(self, running: int, now: float) -> None:
-        """So many run at a time now, for all that is known."""
+        """So many run now, as far as that is known."""
         if now - self._since > _MEMORY:
             self._was = self._most if now - self._since <= 2 * _MEMORY else 0
             self._most, self._since = 0, now
         self._most = max(self._most, running)
 
+    def recount(self, running: int) -> None:
+        """A request that counted as running was refused after all: so many run, and perhaps there were never more."""
+        self._most, self._was = running, 0
+
     def explains(self, running: int, now: float) -> bool:
-        """Take a refusal that came while so many ran; return whether the latest ones look like a limit of this kind."""
+        """Count a refusal that came while so many ran. Return whether the latest refusals look like such a limit."""
         most = max(self._most, self._was, 1)
         if running < most * _NEARLY:
             self._hits = 0
@@ -77,6 +81,10 @@ class ParallelLimit:
                 self._hits, self._hit_most = 0, most
             self._hits += 1
         return self._hits >= _HITS and now >= self._hold_until
+
+    def is_suspected(self, now: float) -> bool:
+        """Whether the latest refusal looked like such a limit."""
+        return self._hits > 0 and now >= self._hold_until
 
     def believe(self, now: float) -> None:
         """Allow as many as ran at a time at most."""
@@ -90,7 +98,7 @@ class ParallelLimit:
 
         Args:
             sent: When it was sent.
-            in_flight: How many were on their way then, with it.
+            in_flight: How many were under way then, itself included.
             now: Seconds on the caller's clock.
         """
         assert self.cap is not None
@@ -110,7 +118,7 @@ class ParallelLimit:
         return True
 
     def answered(self, in_flight: int, now: float) -> None:
-        """A request was answered whole; with it, so many were on their way."""
+        """A request was answered whole; so many were under way, itself included."""
         if self.cap is None:
             return
         self._clean += 1

@@ -6,11 +6,11 @@ from typing import Final
 
 __all__ = ["RateTest"]
 
-# Times as many as chance takes between two refusals: so many in a row were not by chance. At least, and at most.
+# A streak of this many times the requests between two refusals is no chance. The shortest and the longest streak.
 _STREAK: Final = 6.0
 _SHORTEST_STREAK: Final = 30
 _LONGEST_STREAK: Final = 400
-# Times as many as chance takes before it refuses one: from so many on, it was not chance.
+# If the first refusal came after this many times the requests between two refusals, chance does not explain it.
 _CLEAN: Final = 3.0
 
 
@@ -32,28 +32,28 @@ class RateTest:
 
     @property
     def accepted(self) -> float:
-        """The share that was taken; 1 where nothing was sent."""
+        """The share that was taken; 1 if nothing was sent."""
         return self.taken / (self.taken + self.refused) if self.taken or self.refused else 1.0
 
     @property
     def streak(self) -> int:
-        """How many must be taken in a row after it, so that chance does not explain that."""
+        """How many must be taken in a row afterwards, so that chance does not explain it."""
         if not self.refused:
             return _LONGEST_STREAK
         return min(max(round(_STREAK * (self.taken + self.refused) / self.refused), _SHORTEST_STREAK), _LONGEST_STREAK)
 
     @property
     def refused_share(self) -> float:
-        """The share that was refused; 0 where nothing was sent."""
+        """The share that was refused; 0 if nothing was sent."""
         return self.refused / max(self.taken + self.refused, 1)
 
     @property
     def passed(self) -> float | None:
-        """The share that was taken from the first refusal on; None where that is too few to tell."""
+        """The share that was taken from the first refusal on; None after fewer than two refusals."""
         after = self.taken - self.clean
         return after / (after + self.refused) if self.refused > 1 else None
 
     @property
     def began_clean(self) -> bool:
-        """Whether more were taken before the first refusal than chance explains."""
+        """Whether so many were taken before the first refusal that chance does not explain it."""
         return self.refused <= 1 or self.clean * self.refused >= _CLEAN * (self.taken + self.refused)

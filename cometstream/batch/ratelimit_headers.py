@@ -18,7 +18,7 @@ _NUMBER: Final = r"(\d+(?:\.\d*)?)"
 _DURATION = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
-# Numbers above these are Unix times, in seconds and in milliseconds (OpenRouter): no reset is 30 years away.
+# Larger numbers are Unix times in seconds or milliseconds (OpenRouter), since no reset is 30 years away.
 _UNIX_SECONDS: Final = 1e9
 _UNIX_MILLISECONDS: Final = 1e12
 
@@ -27,7 +27,7 @@ class Allowance(NamedTuple):
     """What is left of one limit.
 
     Attributes:
-        limit: What there is when nothing was used; None where it is not told.
+        limit: How many there are if none is used; None if that is not told.
         remaining: What may still be used before the reset.
         reset: Seconds until it is full again.
     """
@@ -38,7 +38,7 @@ class Allowance(NamedTuple):
 
 
 def read_requests(headers: Mapping[str, str]) -> Allowance | None:
-    """Return what is left of the requests; None where the headers say nothing, or nothing that makes sense.
+    """Return how many requests are left; None if the headers do not say, or make no sense.
 
     Source:
         OpenAI and Groq write the names with ``-requests``, OpenRouter those without, Azure often ``-1``, or no reset at all.
@@ -55,7 +55,7 @@ def read_requests(headers: Mapping[str, str]) -> Allowance | None:
 
 
 def read_tokens(headers: Mapping[str, str]) -> Allowance | None:
-    """Return what is left of the tokens; None where the headers say nothing, or nothing that makes sense."""
+    """Return how many tokens are left; None if the headers do not say, or make no sense."""
     remaining = headers.get("x-ratelimit-remaining-tokens")
     if remaining is None:
         return None
@@ -74,7 +74,7 @@ def _read(headers: Mapping[str, str], remaining: str, limit: str | None, reset: 
 
 
 def seconds_until(reset: str, date: str | None) -> float | None:
-    """Return the seconds that a reset is away; None if it is not a time.
+    """Return the seconds until a reset; None if it is not a time.
 
     Args:
         reset: A duration (``"6m0s"``), seconds, a Unix time in seconds or milliseconds, an ISO or an HTTP date.

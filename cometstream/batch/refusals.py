@@ -1,4 +1,4 @@
-"""Whether refusals come by chance or from a limit: a running test against the share that is refused anyway."""
+"""Whether refusals come by chance or from a limit: a running test against the share that chance refuses."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Final
 
 __all__ = ["RefusalWatch"]
 
-# What is assumed before anything was counted: one refusal among so many requests.
+# What is assumed at first: one refusal in nine requests.
 _PRIOR_REFUSED: Final = 1.0
 _PRIOR_TAKEN: Final = 8.0
-# A share below this is not believed: a server that never refused may still refuse one by chance.
+# The lowest share that is assumed: a server that never refused may still refuse one request by chance.
 _LOWEST: Final = 0.05
 _HIGHEST: Final = 0.9
 # Requests that the share is averaged over.
 _MEMORY: Final = 1000.0
-# The log of how much likelier a limit must be than chance. Chance alone gets there once in e^9, about 8,000 requests.
+# A limit must be e^9 times as likely as chance. Chance alone looks like that once in about 8,000 requests.
 _SURE: Final = 9.0
 
 
 class RefusalWatch:
     """Counts what was taken and what was refused, in the order in which it was sent.
 
-    A gateway with many channels refuses a few requests at random, whatever the rate. A limit refuses most of what comes once it is
-    met. The sum below grows with every refusal and falls with every request that was taken; only close refusals make it large.
+    A gateway with many channels refuses a few requests at random, whatever the rate. A limit refuses most requests once it is
+    reached. The sum grows with each refusal and falls with each request that was taken, so only close refusals make it large.
 
     Attributes:
         streak: How many were taken since the last refusal.
-        absorbed: Refusals that chance explained; whoever acts on them sets it to 0.
+        absorbed: Refusals that chance explained. The caller sets it to 0 when it has acted on them.
 
     Source:
         Page, "Continuous Inspection Schemes" (1954): the cumulative sum test.
@@ -51,7 +51,7 @@ class RefusalWatch:
 
     @property
     def share(self) -> float:
-        """The share of requests that is taken to be refused by chance."""
+        """The share of requests that chance is assumed to refuse."""
         return min(max(self.counted_share, _LOWEST), _HIGHEST)
 
     def taken(self) -> None:
@@ -75,7 +75,7 @@ class RefusalWatch:
         return True
 
     def forget_latest(self) -> None:
-        """Leave the latest refusals out of the share: a limit explains them."""
+        """Leave the latest refusals out of the share, since a limit explains them."""
         self._sum = 0.0
         self._new_refused = self._new_taken = 0
 

@@ -9,7 +9,7 @@ from cometstream.views.cost import output_tokens
 from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
-    from cometstream.answer.machine import Outcome
+    from cometstream.answer.states import Outcome
     from cometstream.batch.price import Cost
     from cometstream.errors import CometError
     from cometstream.metrics import StreamMetrics

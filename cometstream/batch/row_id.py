@@ -1,4 +1,4 @@
-"""Names for rows: how a line of the output tells which row it answers, and whether it is still the same row."""
+"""Names for rows: how a line of the output tells which row it answers, and by which model."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def row_id(custom_id: str, body: bytes, model: str) -> str:
 
 
 def made_custom_id(line: int, body: bytes) -> str:
-    """Return the name of a row that has none: its line and a hash of its body, so that another run finds it again."""
+    """Return the name of a row that has no name: its line and a hash of its body, so that a later run finds it."""
     return f"line-{line}-{blake2b(body, digest_size=8).hexdigest()}"
 
 
 def short_digest(text: str) -> int:
-    """Return 64 bits that stand for a text: of 1,000,000 rows any two share theirs once in 37 million batches."""
+    """Return a hash of 64 bits. In a batch of a million rows, two rows share it once in 37 million batches."""
     return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 

@@ -24,7 +24,7 @@ from cometstream.request.describe import shown
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
-    from cometstream.answer.machine import Outcome
+    from cometstream.answer.states import Outcome
     from cometstream.batch.limits import Limits, Ticket
     from cometstream.batch.price import Cost
     from cometstream.metrics import StreamMetrics

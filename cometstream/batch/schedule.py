@@ -1,4 +1,4 @@
-"""Which row of a batch starts next: first attempts and retries, model by model. No I/O, the time is passed in."""
+"""Which row of a batch starts next: first attempts and retries, model by model. No I/O; the time is passed in."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Row:
         custom_id: The caller's own name for it.
         request: The request as the caller gave it.
         params: What is sent: the request over the batch's defaults.
-        model: Whose limits apply.
+        model: The model whose limits apply.
         tokens: How many tokens it is expected to take.
         attempts: Attempts made.
         charged: The attempts that count against the retries.

@@ -1,4 +1,4 @@
-"""How many tokens a request will take, before it is sent: rough, and corrected by what the server reports."""
+"""A rough estimate of the tokens that a request will take; what the server reports corrects it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from cometstream.views.view import View
 
 __all__ = ["estimate_input", "estimate_output"]
 
-# UTF-8 bytes of a token: English has 4 to 5 in the common vocabularies, code and Chinese 3.
+# UTF-8 bytes of a token: 4 to 5 in English, 3 in code and Chinese.
 _BYTES: Final = 4
 # Tokens around each message, and around the whole.
 _MESSAGE: Final = 4
-# An image of common size in full detail, and in low.
+# An image of common size, in full and in low detail.
 _IMAGE: Final = 800
 _LOW_DETAIL: Final = 85
-# Base64 characters of a token: audio has about 10 tokens a second (wav of 24 kHz has 64,000 characters then), a PDF page some 600.
+# Base64 characters of a token. Audio has about 10 tokens a second (64,000 characters of 24 kHz wav), a PDF page about 600.
 _AUDIO: Final = 6400
 _FILE: Final = 100
-# Output where neither the request nor an earlier answer tells.
+# Output tokens if neither the request nor an earlier answer tells.
 _OUTPUT: Final = 500
-# Values that are looked at in one body: a hundred thousand parts are more than any context holds.
+# The most values that are read in one body; no context holds more.
 _MOST: Final = 100_000
 _LARGEST: Final = 10**9
 
@@ -52,7 +52,7 @@ def estimate_input(body: Mapping[str, Any]) -> int:
 
 
 def estimate_output(body: Mapping[str, Any], typical: float | None) -> int:
-    """Return about how many tokens the answer takes: what is typical, within what the request allows, for each of its choices."""
+    """Return about how many tokens the answer takes: for each choice the typical number, or what is allowed."""
     output = _OUTPUT if typical is None else int(min(max(typical, 1.0), _LARGEST))
     for name in ("max_completion_tokens", "max_tokens"):
         allowed = _count(body.get(name))

@@ -1,4 +1,4 @@
-"""The command group, and how every ending becomes an exit code and at most one line on stderr."""
+"""The command group. It turns every ending into an exit code and at most one line on stderr."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(args: Sequence[str] | None) -> int:
         args: The arguments after the program's name; None takes the process's own.
     """
     with warnings.catch_warnings():
-        # Those meant for users, each on one line; others keep to the interpreter's settings.
+        # Warnings for users, each on one line. Others follow the settings of the interpreter.
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
         try:

@@ -57,13 +57,13 @@ class _Refused(click.ClickException):
 @click.argument("source", required=False, metavar="[IN.jsonl|-]")
 @click.option("-o", "--output", metavar="OUT.jsonl", help="Where the answers go, a line each; - is stdout.")
 @click.option("--errors", metavar="FILE", help="Where the lines of failed rows go.  [default: the output]")
-@click.option("--resume", is_flag=True, help="Go on with an output: run the rows that have no line in it.")
-@click.option(
-    "--retry-failed", is_flag=True, help="Take the lines of failed rows out of the output first, then resume."
-)
+@click.option("--resume", is_flag=True, help="Go on with an output: run the rows that have no line there.")
+@click.option("--retry-failed", is_flag=True, help="Remove the lines of failed rows from the output, then resume.")
 @click.option("--force", is_flag=True, help="Resume an output even if another model answered the rows in it.")
-@click.option("--dry-run", is_flag=True, help="Send nothing: check every line, list the bad ones, count and estimate.")
-@click.option("--strict", is_flag=True, help="Send nothing where a line is bad.")
+@click.option(
+    "--dry-run", is_flag=True, help="Send nothing: check every line, list bad ones, count rows, estimate tokens."
+)
+@click.option("--strict", is_flag=True, help="Send nothing if a line is bad.")
 @model_option("The model of rows that name none.")
 @click.option(
     "--concurrency",
@@ -71,15 +71,15 @@ class _Refused(click.ClickException):
     metavar="N|auto",
     default="auto",
     show_default=True,
-    help="Requests at a time; auto grows while answers come well, and backs off.",
+    help="Requests at a time; auto adapts to how well the answers come.",
 )
-@click.option("--rpm", type=click.FloatRange(min=0.001), metavar="N", help="Requests a minute, at the most.")
-@click.option("--tpm", type=click.FloatRange(min=0.001), metavar="N", help="Tokens a minute, at the most.")
+@click.option("--rpm", type=click.FloatRange(min=0.001), metavar="N", help="The most requests a minute.")
+@click.option("--tpm", type=click.FloatRange(min=0.001), metavar="N", help="The most tokens a minute.")
 @click.option(
     "--max-tokens-total",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Start no more rows once so many tokens are used.",
+    help="Start no more rows after so many tokens.",
 )
 @click.option(
     "--price",
@@ -91,7 +91,7 @@ class _Refused(click.ClickException):
     "--max-cost",
     type=click.FloatRange(min=0, min_open=True),
     metavar="AMOUNT",
-    help="Start no more rows once so much is spent; needs --price, unless the server reports costs.",
+    help="Start no more rows after so much is spent; the cost must be known, for example by --price.",
 )
 @clock_options(total="for each attempt")
 @retries_option(

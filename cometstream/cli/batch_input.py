@@ -1,4 +1,4 @@
-"""A batch's input: a file that is checked whole before anything is sent, or a stream whose rows come as they come."""
+"""The input of a batch: a file, which is checked before anything is sent, or a stream, whose rows are sent as they come."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _DEMO_PROMPTS: Final = (
     "Which comet did a probe land on?",
 )
 
-# Rows that may be read on in one go: those that have their line already cost little, and the event loop waits meanwhile.
+# Rows that are read in one turn of the event loop. Rows that have their line already are not sent, so nothing else waits.
 _AT_ONCE: Final = 50
 
-# Lines that a stream may be ahead of those who take them.
+# Lines that are read ahead of a stream.
 _AHEAD: Final = 64
 
 
@@ -43,9 +43,9 @@ class FileInput:
     """Rows that can be read again and again.
 
     Args:
-        name: What to call it.
-        open_: Opens it, from the beginning.
-        model: The model of rows that have none.
+        name: Its name in messages.
+        open_: Opens it at its beginning.
+        model: The model of rows that name none.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class FileInput:
         """Yield the rows, from the first on.
 
         Args:
-            reader: Makes rows of lines; None takes a new one.
+            reader: Turns lines into rows; None for a new one.
 
         Raises:
             InputFailed: It cannot be read.
@@ -74,7 +74,7 @@ class FileInput:
                     yield row
 
     def reader(self) -> RowReader:
-        """Return what makes rows of its lines, to be given to `read`."""
+        """Return a new reader for `read`."""
         return RowReader(model=self._model)
 
     async def rows(self) -> AsyncGenerator[InputRow, None]:
@@ -86,7 +86,7 @@ class FileInput:
                 await asyncio.sleep(0)
 
     def added(self) -> int:
-        """Return how many lines stand behind the last one that `rows` has read to its end."""
+        """Return how many lines follow the last line that `rows` has read."""
         read = 0 if self._reader is None else self._reader.line
         try:
             with self._open() as file:
@@ -94,22 +94,22 @@ class FileInput:
                     number > read and bool(line.strip()) for number, line in enumerate(read_lines(file, self.name), 1)
                 )
         except InputFailed:
-            return 0  # it was deleted meanwhile; every row that was in it has been read
+            return 0  # it was deleted meanwhile, after every row was read
 
 
 class StreamInput:
     """Rows from stdin or a pipe, each as soon as it is there.
 
-    A thread reads the lines: no event loop can wait for a file of any kind, and a read that waits shall not keep the program
-    from ending.
+    A thread reads the lines: no event loop can wait for every kind of file, and a read that waits must not keep the program from
+    ending.
 
     Args:
         raw: The stream.
-        name: What to call it.
-        model: The model of rows that have none.
+        name: Its name in messages.
+        model: The model of rows that name none.
 
     Attributes:
-        digests: A digest of each row's ``custom_id`` so far.
+        digests: The digests of all ``custom_id``s so far.
     """
 
     def __init__(self, raw: io.BufferedReader, name: str, *, model: str | None) -> None:
@@ -166,8 +166,8 @@ def find_rows(source: str | None, *, model: str | None) -> FileInput | StreamInp
     """Return the rows of an input.
 
     Args:
-        source: A file, or a pipe, which cannot be read twice; ``-`` is stdin, None are the demo's own.
-        model: The model of rows that have none.
+        source: A file or a pipe; ``-`` is stdin, None the rows of the demo.
+        model: The model of rows that name none.
 
     Raises:
         InputFailed: It cannot be opened.
@@ -189,10 +189,10 @@ def _stdin() -> io.BufferedReader:
     if sys.stdin is None:
         raise InputFailed("stdin is closed: name a file, or send the rows through a pipe")
     try:
-        # Not Python's own: at the end of the program it would wait for a thread that is reading from it.
+        # Not sys.stdin: at the end of the program, Python would wait for the thread that reads it.
         return open(sys.stdin.fileno(), "rb", closefd=False)
     except io.UnsupportedOperation:
-        return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))  # no file of the system's
+        return io.BufferedReader(io.BytesIO(sys.stdin.buffer.read()))  # not a file of the system
 
 
 def _demo_lines() -> bytes:

@@ -1,4 +1,4 @@
-"""How a batch comes on, on stderr: live on a terminal, else a line now and then; at the end a table."""
+"""Shows the progress of a batch on stderr: live on a terminal, otherwise a line every 30 s; at the end a table."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchView", "Ending"]
 
-# Seconds between two lines where no terminal can be written over.
+# Seconds between two lines if stderr is not a terminal.
 _LINE_EVERY: Final = 30.0
 
-# Seconds that the rates are taken over: long enough to be calm, short enough to show that something has changed.
+# Rates are taken over this many seconds: long enough to be steady, short enough to show a change.
 _WINDOW: Final = 30.0
 
 # Kinds of failure that the table names.
@@ -40,14 +40,14 @@ _CODES: Final = 5
 
 @dataclass
 class Ending:
-    """What the table tells besides the progress.
+    """What the table shows besides the progress.
 
     Attributes:
         output: Where the lines are.
         earlier: Rows that had a line before.
-        bad: Rows that could not be sent.
+        bad: Rows that were not sent because their lines are bad.
         left: Rows that have no line; None if their number is not known.
-        failures: How often a row failed of what.
+        failures: How many rows failed with each code.
     """
 
     output: str
@@ -61,10 +61,10 @@ class BatchView:
     """Shows a batch, for ``with``.
 
     Args:
-        rows: How many rows are to be run; None if that is not known.
+        rows: How many rows are to run; None if that is not known.
         quiet: Show nothing.
         clock: Seconds, on a clock that only goes forward.
-        console: Where to show it; None is stderr.
+        console: Where to show it; None for stderr.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class BatchView:
             self._try(self._live.stop)
 
     def show(self, progress: BatchProgress) -> None:
-        """Show how far it has come; to be called every now and then."""
+        """Show the progress. To be called again and again."""
         if self._quiet:
             return
         now = self._clock()
@@ -115,7 +115,7 @@ class BatchView:
             say(", ".join(parts) + ("" if progress.trouble is None else f"; {_trouble(progress.trouble)}"))
 
     def table(self, progress: BatchProgress, ending: Ending) -> None:
-        """Show what has become of the rows."""
+        """Show how the rows ended."""
         if self._quiet:
             return
         table = Table(show_header=False)
@@ -134,7 +134,7 @@ class BatchView:
             self._quiet = True
 
     def _rates(self, progress: BatchProgress, now: float) -> tuple[float, float] | None:
-        """Return rows and output tokens a second over the last while; None before there is anything to tell."""
+        """Return the latest rows and output tokens a second; None as long as there is nothing to tell."""
         samples = self._samples
         samples.append((now, progress.done + progress.failed, progress.completion_tokens))
         while len(samples) > 2 and now - samples[1][0] >= _WINDOW:

@@ -1,4 +1,4 @@
-"""One run of a batch: gives rows to the engine as it asks for them, writes results as they come, and says how it ended."""
+"""One run of a batch: gives rows to ``fan_out``, writes the results as they come, and says how it ended."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 
 __all__ = ["BadLines", "BatchRun"]
 
-# Bad lines that are shown; all are counted, and have their line in the output.
+# Bad lines that are shown. All are counted, and have a line in the output.
 _SHOWN: Final = 20
 
-# Kinds of failure that are counted one by one. The codes are the server's, which may invent new ones without end.
+# Codes of failures that are counted one by one. They are the server's, which may invent any number of them.
 _CODES_KEPT: Final = 100
 
-# Refusals in a row that are not the rows' fault, with no answer between them, that end a batch which had answers before.
+# This many refusals in a row that are not the fault of their rows end a batch that had answers before.
 _REFUSED: Final = 10
 
-# Words of a 403 that refuses what one row says.
+# Words of a 403 that refuses the content of one row.
 _MODERATED: Final = ("moderat", "flagged", "content", "safety", "policy")
 
-# Bad lines at the beginning of an input without one good row that show that it is something else.
+# If a stream begins with more bad lines than this, it is not a file of rows.
 _NO_ROWS: Final = 100
 
-# Parts of the codes that say that the account has no money left.
+# Parts of codes which say that the account has no money left.
 _NO_CREDIT: Final = ("quota", "balance", "credit", "billing")
 
 # Seconds between two looks at the progress.
@@ -108,10 +108,10 @@ class BatchRun:
     Args:
         rows: The input.
         output: Where the results go.
-        strict: End where a line is bad: before anything is sent, where the input is a file.
+        strict: End if a line is bad; for a file, before anything is sent.
         quiet: Show no progress and no table.
         cost: Read the catalogue's prices first, for the costs that the server does not report.
-        told_model: The user knows which model rows without one go to.
+        told_model: The user knows which model answers rows that name none.
         options: Of ``fan_out``.
     """
 
@@ -134,11 +134,11 @@ class BatchRun:
         self._options = options
         self._told_model = told_model
         self._bad = BadLines(rows.name)
-        self._due: int | None = None  # rows to be run; None where that is not known
+        self._due: int | None = None  # rows to run; None if that is not known
         self._checked = 0  # lines of a file that were there before anything was sent
         self._handed_out = 0
         self._added = 0  # rows that were added to a file after its end was read
-        self._pending: dict[str, InputRow] = {}  # handed out, and without their line yet
+        self._pending: dict[str, InputRow] = {}  # rows that were handed out and have no line yet
         self._written = 0
         self._bad_written = 0
         self._failures: Counter[str] = Counter()
@@ -146,17 +146,17 @@ class BatchRun:
         self._draining = False
         self._all_read = False
         self._answered = False
-        self._refused: list[BatchResult] = []  # since the last answer, and not the rows' fault
+        self._refused: list[BatchResult] = []  # since the last answer; not the fault of their rows
         self._failure: Exception | None = None  # ends everything at once
-        self._reason: InputFailed | CometError | None = None  # told when what is under way has ended
+        self._reason: InputFailed | CometError | None = None  # told after the requests under way have ended
 
     def check(self) -> None:
-        """Check a file as a whole and list its bad lines; then make the output ready. Nothing is sent, or changed before that.
+        """Check a file as a whole and list its bad lines. Only then is the output changed.
 
         Raises:
             LineFileError: The output cannot be written.
             InputFailed: It cannot be read, or has bad lines and the run is strict.
-            OutputRefused: The output is one of another input.
+            OutputRefused: It is the output of another input, or another model answered it.
         """
         if isinstance(self._rows, FileInput):
             self._check_file(self._rows)
@@ -171,9 +171,9 @@ class BatchRun:
 
         Raises:
             LineFileError: The output cannot be written.
-            OutputRefused: It turned out to be one of another input.
+            OutputRefused: It is the output of another input.
         Cancellation:
-            Requests under way are ended; their rows are left.
+            Requests under way are ended, and their rows are left.
         """
         requests = self._requests()
         async with opening as session:
@@ -196,7 +196,7 @@ class BatchRun:
             raise self._failure
 
     def drain(self) -> None:
-        """Start no more rows; those under way come to their end."""
+        """Start no more rows. Requests under way come to their end."""
         self._draining = True
         if self._batch is not None:
             running = self._batch.progress.running
@@ -209,7 +209,7 @@ class BatchRun:
         """Return how the run ended, and say what is left to do.
 
         Raises:
-            Interrupted: A signal ended it before its end.
+            Interrupted: A signal ended it early.
             CometError: The key was refused, the account has no credit left, or the model is unknown.
         """
         failed = sum(self._failures.values()) + self._bad_written + self._output.failed
@@ -275,7 +275,7 @@ class BatchRun:
             try:
                 self._output.check_known(rows.digests, rows.name)
             except OutputRefused as other:
-                say(f"warning: {other}")  # too late to refuse it: the new lines stand in it
+                say(f"warning: {other}")  # too late to refuse it: the new lines are in it
 
     async def _read(self, batch: FanOut, view: BatchView) -> None:
         watch = asyncio.create_task(self._watch(batch, view))
@@ -298,7 +298,7 @@ class BatchRun:
             await asyncio.wait([watch])
 
     async def _watch(self, batch: FanOut, view: BatchView) -> None:
-        """Show the progress, and end the batch where it cannot go on."""
+        """Show the progress, and end the batch if it cannot go on."""
         while self._failure is None:
             view.show(batch.progress)
             await asyncio.sleep(_TICK)
@@ -318,19 +318,19 @@ class BatchRun:
             self._refused.append(result)
             first = not self._answered and for_all
             if self._reason is None and (first or len(self._refused) >= _REFUSED):
-                # It is not the rows' fault, and every further row would meet the same.
+                # It is not the fault of the row: every other row would be refused, too.
                 self._reason = error
                 self._start_no_more()
             return
         if result.outcome == "complete":
-            # One channel of a gateway may have a bad key of its own: those rows failed, the others go on.
+            # A single channel of a gateway may have a bad key: its rows have failed, the others go on.
             self._answered = True
             if self._reason is None:
                 self._write_refused()
         self._write(result)
 
     def _write_refused(self) -> None:
-        """Write the rows that were refused while others were answered."""
+        """Write the rows that were refused, since others were answered."""
         while self._refused:
             self._write(self._refused.pop(0))
 
@@ -343,7 +343,7 @@ class BatchRun:
         self._output.write(row, result)
 
     async def _requests(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield what is to be sent, and account for what is not."""
+        """Yield the rows that are to be sent, and write a line for bad ones."""
         early: list[InputRow] | None = [] if self._due is None else None  # as in `_check_file`
         try:
             async with aclosing(self._rows.rows()) as rows:
@@ -399,7 +399,7 @@ class BatchRun:
             self._batch.drain()
 
     def _left(self) -> int | None:
-        """Return how many rows have no line; None if there are some, but their number is not known."""
+        """Return how many rows have no line; None if some have none, but their number is not known."""
         if self._all_read:
             return len(self._pending) + self._added
         return None if self._due is None else max(self._due, self._handed_out) - self._written
@@ -410,7 +410,7 @@ class BatchRun:
 
 
 def _refuses_all(error: CometError) -> bool:
-    """Whether a refusal is the key's or the account's fault, so that every row would meet it."""
+    """Whether a refusal is the fault of the key or the account, so that every row would be refused."""
     if isinstance(error, AuthenticationError):
         return True
     if not isinstance(error, APIStatusError) or error.retryable:
@@ -419,7 +419,7 @@ def _refuses_all(error: CometError) -> bool:
 
 
 def _may_refuse_all(error: CometError) -> bool:
-    """Whether a refusal may be the model's or the key's fault: many of them in a row are."""
+    """Whether a refusal may be the fault of the model or the key; many in a row are."""
     return is_unknown_model(error) or (
         isinstance(error, PermissionDeniedError) and not any(word in str(error).lower() for word in _MODERATED)
     )

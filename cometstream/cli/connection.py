@@ -68,7 +68,7 @@ def clock_options(*, total: str) -> Callable[[_Command], _Command]:
 
 
 def given_timeouts(clocks: Mapping[str, float | None]) -> Timeouts:
-    """Return the clocks that the flags give; the others are left to the session."""
+    """Return the clocks that the flags set; the session sets the others."""
     return Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
 
 
@@ -91,7 +91,7 @@ def model_option(purpose: str) -> Callable[[_Command], _Command]:
 
 
 def chosen_model(context: click.Context, model: str, *, demo: bool) -> str:
-    """Return the model to ask: the demo's server ignores the environment's."""
+    """Return the model to ask. The demo ignores the model of the environment."""
     from_environment = context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT
     return _DEFAULT_MODEL if demo and from_environment else model
 
@@ -100,8 +100,8 @@ def retries_option(purpose: str, *, default: int | None) -> Callable[[_Command],
     """Add ``--retries``.
 
     Args:
-        purpose: What they are for.
-        default: How many there are unless the flag says otherwise.
+        purpose: What the retries are for.
+        default: How many there are without the flag.
     """
     return click.option(
         "--retries", type=click.IntRange(min=0), metavar="N", default=default, show_default=True, help=purpose
@@ -136,7 +136,7 @@ def connection_options(command: _Command) -> _Command:
 
 
 def check_connection(*, base_url: str | None, demo: bool) -> None:
-    """Check the flags, and that there is a key, before anything is done.
+    """Check the flags, and that there is a key.
 
     Raises:
         click.UsageError: There is no key, or the flags contradict each other.
@@ -152,7 +152,7 @@ def check_connection(*, base_url: str | None, demo: bool) -> None:
 
 @asynccontextmanager
 async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> AsyncIterator[CometSession]:
-    """Open the session that the flags ask for.
+    """Open the session that the flags describe.
 
     Args:
         base_url: The flag's value; None takes the environment's.
@@ -164,7 +164,7 @@ async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> A
         ConfigurationError: A value cannot be used.
     """
     check_connection(base_url=base_url, demo=demo)
-    # Here, so that --help does not wait for them.
+    # Imported here, so that --help is fast.
     from cometstream.session import CometSession
 
     if not demo:
@@ -177,7 +177,7 @@ async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> A
 
     async with (
         SimulatedServer(token_rate=_DEMO_RATE) as server,
-        direct_client() as client,  # since the session's own would send loopback traffic to HTTP_PROXY
+        direct_client() as client,  # the session's own client would send loopback traffic to HTTP_PROXY
         CometSession(base_url=server.base_url, api_key=server.api_key, client=client, **options) as session,
     ):
         yield session

@@ -1,4 +1,4 @@
-"""How an answer is shown: as plain text or as JSON lines on stdout, and everything else on stderr."""
+"""Shows an answer as plain text or as JSON lines on stdout, and everything else on stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Printer(Protocol):
         ...
 
     def ending(self, stream: ChatStream, error: CometError | None) -> None:
-        """Write what belongs at the end, whichever way it ended."""
+        """Write what belongs at the end, however the answer ended."""
         ...
 
 
@@ -77,7 +77,7 @@ class JSONPrinter:
 
 
 class Stderr(Console):
-    """A console that goes on where the reader of stderr has left: the answer is not the poorer for it."""
+    """A console that goes on if nobody reads stderr any more: the answer matters more."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
@@ -88,7 +88,7 @@ class Stderr(Console):
 
 
 class Notes:
-    """Tells on stderr what is not the answer's text.
+    """Shows on stderr what is not the text of the answer.
 
     Args:
         reasoning: Whether to show the model's reasoning as it arrives, dim on a terminal.
@@ -140,7 +140,7 @@ class Notes:
             shown = printable(text) if self._console.is_terminal else text
             self._console.out(shown, style="dim", highlight=False, end="")
         except OSError:
-            pass  # a full disk, say; the answer is not the poorer for it either
+            pass  # a full disk, for example; the answer matters more
 
 
 def _error(error: CometError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The program as a process: what signals do, how stdout is written, how stderr is."""
+"""The program as a process: signals, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Interrupted", "OutputFailed", "Stdout", "one_line", "printable", "ru
 
 _T = TypeVar("_T")
 
-# C0 but for tab and line feed, DEL, C1; what turns the direction of text around.
+# C0 without tab and line feed; DEL; C1; what changes the direction of text.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -74,13 +74,13 @@ class Stdout:
             raise OutputFailed(error) from None
 
     def _abandon(self) -> None:
-        # What is still buffered is flushed once more when the interpreter exits: let that one succeed.
+        # Python flushes the rest of the buffer when it exits: let that succeed.
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._file.fileno())
             os.close(nowhere)
         except OSError:
-            pass  # not a file of the system's
+            pass  # not a file of the system
 
 
 def say(message: str) -> None:
@@ -88,14 +88,14 @@ def say(message: str) -> None:
     try:
         print(f"cometstream: {one_line(message)}", file=sys.stderr, flush=True)
     except OSError:
-        pass  # nobody reads it, and there is no other place to say so
+        pass  # nobody reads stderr
 
 
 def printable(text: str) -> str:
-    """Return `text` without what could command a terminal; line ends and tabs stay.
+    """Return `text` without what could control a terminal; line ends and tabs stay.
 
-    A model or a server could otherwise set the clipboard, rename the window or hide text. Each such character is shown as U+FFFD,
-    and carriage returns, which could overwrite the line, are left out.
+    Otherwise a model or a server could set the clipboard, rename the window or hide text. Each such character becomes U+FFFD.
+    Carriage returns could overwrite the line, and are left out.
 
     Source:
         ECMA-48 (C0 and C1 controls); Unicode TR 36, 3.4 (bidirectional overrides).
@@ -104,19 +104,19 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` on one line, without control characters: some of it was written by servers."""
+    """Return `text` on one line, without control characters, since some of it comes from servers."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def run_until_signal(
     main: Coroutine[Any, Any, _T], *signals: signal.Signals, drain: Callable[[], object] | None = None
 ) -> _T:
-    """Run a coroutine on an event loop of its own. A signal cancels it, a further one ends the process on the spot.
+    """Run a coroutine on an event loop of its own. The first signal cancels it, the next one ends the process at once.
 
     Args:
         main: What to run.
-        signals: The signals to listen to. Python's own way with SIGINT differs between its versions.
-        drain: Called in the loop at the first signal, to let `main` come to its end by itself; the second one cancels it then.
+        signals: The signals to handle. What Python does at SIGINT differs between its versions.
+        drain: Called in the loop at the first signal, so that `main` ends by itself. Then the second signal cancels it.
 
     Raises:
         Interrupted: A signal came, and `main` let itself be cancelled.
@@ -147,5 +147,5 @@ def run_until_signal(
 
 
 def leave(code: int) -> NoReturn:
-    """End the process now. Every write was flushed, so nothing is lost; a write that blocks would let nothing else end it."""
+    """End the process now, since a write that blocks could keep it alive. Every write was flushed, so nothing is lost."""
     os._exit(code)

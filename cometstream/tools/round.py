@@ -144,7 +144,7 @@ class Round:
             left: Nothing more is run: calls without a result are answered with that, so that the conversation can go on.
         """
         message = self.message
-        told = [call for call in self.in_order() if call.content is not None or (left and message is not None)]
+        told = [call for call in self.in_order() if left or call.content is not None]
         if message is None:
             message = self._as_far_as_it_ran(completion, told)
             if message is None:

@@ -7,7 +7,8 @@ the caller, and the run may be left from any task.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 __all__ = ["Workers", "without_group"]
+
+# Seconds that tools may take to tidy up when they are cancelled.
+_PATIENCE: Final = 10.0
 
 
 def without_group(error: BaseException) -> BaseException:
@@ -94,7 +98,7 @@ class Workers:
             supervisor.result()
 
     async def stop(self) -> None:
-        """Cancel all tasks, and wait until they have ended.
+        """Cancel all tasks, and wait until they have ended, for some seconds at most.
 
         Cancellation:
             The tasks are cancelled all the same.
@@ -108,7 +112,14 @@ class Workers:
         else:
             supervisor.cancel()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait({supervisor})
+            await asyncio.wait({supervisor}, timeout=_PATIENCE)
         self.wake()
-        if not supervisor.cancelled():
+        if not supervisor.done():
+            warnings.warn(
+                f"{self.running} tools go on, though they were cancelled {_PATIENCE:g} s ago: "
+                "a tool must not swallow CancelledError",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        elif not supervisor.cancelled():
             supervisor.exception()  # what it died of was told by `wait`, or is of no use any more

@@ -27,6 +27,7 @@ from cometstream.transport.quirks import (
     client_timeout,
     plain_connection,
     request_body,
+    request_head,
     take_fresh_connection,
     watch_connection,
 )
@@ -151,8 +152,7 @@ class Endpoint:
         if connection is None:
             return None
         if self._head is None:
-            own = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
-            self._head = f"POST {URL(self.url).raw_path_qs} HTTP/1.1\r\n{connector.added}{own}".encode()
+            self._head = request_head(connector.host, URL(self.url).raw_path_qs, self.headers)
         own_id = b"" if self._names_itself else f"{CLIENT_REQUEST_ID}: {client_request_id}\r\n".encode()
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, own_id, len(body), body)
         return await ask(connection, request, clock)
@@ -194,7 +194,7 @@ class Endpoint:
             watch_connection(response)
             return response
         if self.proxy is None and isinstance(client.connector, Connector):
-            client.connector.learn(response, headers)
+            client.connector.learn_host(response)
         connection = plain_connection(response)
         if connection is None:
             return response

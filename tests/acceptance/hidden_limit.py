@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import heapq
 import itertools
 import math
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -25,8 +26,16 @@ from cometstream.testing import RecordedRequest, Reply, SimulatedServer
 from tests.acceptance import RESULTS
 
 # After the first minute: the share of the limit that must be used, and the share of requests that may be refused.
-_USED = 0.9
-_REFUSED = 0.03
+_USED = 0.95
+_REFUSED = 0.01
+
+# Where refusals do not depend on the rate: the share that must be used of what the best semaphore reaches, and how many run.
+_OF_BEST = 0.8
+_AT_A_TIME = 100
+_SLOTS = 50
+# Seconds that an answer takes on average, and a refusal.
+_ANSWER_TAKES = 4.5
+_REFUSAL_TAKES = 0.05
 
 # Real seconds before the clock jumps. Hours of this clock pass here; with the tests' own value they would take minutes more.
 _SETTLE = 0.0005
@@ -95,6 +104,53 @@ class Bucket:
 
 
 @dataclass
+class Chance:
+    """No limit, but a share of the requests is refused at random."""
+
+    share: float
+    _random: Random = field(default_factory=lambda: Random(2))
+
+    def room_in(self, now: float) -> float:
+        return 12.0 if self._random.random() < self.share else 0.0
+
+
+@dataclass
+class Channels:
+    """No limit, but so many channels take turns, and one of them is full."""
+
+    count: int
+    _turn: int = 0
+
+    def room_in(self, now: float) -> float:
+        self._turn += 1
+        return 12.0 if self._turn % self.count == 0 else 0.0
+
+
+@dataclass
+class Parallel:
+    """So many requests at a time."""
+
+    slots: int
+    _ends: list[float] = field(default_factory=list)
+
+    def room_in(self, now: float) -> float:
+        while self._ends and self._ends[0] <= now:
+            heapq.heappop(self._ends)
+        return 12.0 if len(self._ends) >= self.slots else 0.0
+
+    def ends_at(self, time: float) -> None:
+        heapq.heappush(self._ends, time)
+
+
+@dataclass
+class Unlimited:
+    """No limit."""
+
+    def room_in(self, now: float) -> float:
+        return 0.0
+
+
+@dataclass
 class Case:
     """One server, and what it saw.
 
@@ -102,12 +158,19 @@ class Case:
         title: The kind of its limit.
         limit: The limit, which it does not tell.
         tells: Whether its refusals have a Retry-After.
+        rpm: The limit, or what the best semaphore reaches.
+        by_rate: Whether refusals depend on the rate, so that there may be few.
+        at_a_time: Requests that the batch may have under way; ``"auto"`` as a rule.
+        headers: What every answer tells.
     """
 
     title: str
     limit: Limit
     tells: bool
     rpm: float
+    by_rate: bool = True
+    at_a_time: int | Literal["auto"] = "auto"
+    headers: dict[str, str] = field(default_factory=dict)
     taken: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     concurrency: list[tuple[float, int]] = field(default_factory=list)
@@ -119,8 +182,10 @@ class Case:
             self.refused.append(now)
             return Reply.error(429, "slow down", retry_after=math.ceil(room) if self.tells else None).after(0.05)
         self.taken.append(now)
-        rest = min(max(random.lognormvariate(1.2, 0.5), 1.0), 15.0)
-        return Reply.text("A", rest, " comet.", usage=_USAGE).after(min(random.lognormvariate(-0.5, 0.5), 5.0))
+        first, rest = min(random.lognormvariate(-0.5, 0.5), 5.0), min(max(random.lognormvariate(1.2, 0.5), 1.0), 15.0)
+        if isinstance(self.limit, Parallel):
+            self.limit.ends_at(now + first + rest)
+        return Reply.text("A", rest, " comet.", usage=_USAGE).after(first).with_headers(self.headers)
 
     def figures(self, minutes: int) -> tuple[float, float]:
         """Return the requests taken a minute, and the share that was refused, after the first minute."""
@@ -130,6 +195,8 @@ class Case:
 
     def is_met(self, minutes: int) -> bool:
         rate, refused = self.figures(minutes)
+        if not self.by_rate:
+            return rate >= _OF_BEST * self.rpm
         return rate >= _USED * self.rpm and refused <= _REFUSED
 
     def row(self, minutes: int) -> tuple[str, ...]:
@@ -148,7 +215,34 @@ def cases(rpm: int) -> list[Case]:
         ("a bucket, 10 at once", Bucket, (10,)),
         ("a bucket, a minute's worth at once", Bucket, (rpm,)),
     ]
-    return [Case(title, kind(rpm, *more), tells, rpm) for title, kind, more in kinds for tells in (True, False)]
+    limited = [Case(title, kind(rpm, *more), tells, rpm) for title, kind, more in kinds for tells in (True, False)]
+    by_chance = [
+        *((f"{share:.0%} refused at random", Chance(share), share) for share in (0.01, 0.05, 0.2)),
+        *((f"one of {count} channels is full", Channels(count), 1 / count) for count in (4, 10)),
+    ]
+    others = [
+        Case(title, limit, True, _best(_AT_A_TIME, share), by_rate=False, at_a_time=_AT_A_TIME)
+        for title, limit, share in by_chance
+    ]
+    others += [
+        Case(f"{_SLOTS} at a time", Parallel(_SLOTS), tells, _best(_SLOTS, 0.0), by_rate=False)
+        for tells in (True, False)
+    ]
+    wrong = {
+        "x-ratelimit-limit-requests": "600",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "60s",
+    }
+    best = _best(_AT_A_TIME, 0.0)
+    others.append(
+        Case("headers say wrongly: 0 left", Unlimited(), True, best, by_rate=False, at_a_time=_AT_A_TIME, headers=wrong)
+    )
+    return limited + others
+
+
+def _best(at_a_time: int, refused: float) -> float:
+    """Return the requests a minute that so many at a time reach."""
+    return at_a_time * 60 / (_ANSWER_TAKES + _REFUSAL_TAKES * refused / (1 - refused))
 
 
 async def measure(case: Case, minutes: int) -> None:
@@ -162,7 +256,7 @@ async def measure(case: Case, minutes: int) -> None:
 
         server.always(reply)
         async with CometSession(api_key=server.api_key, base_url=server.base_url) as session:
-            async with fan_out(session, _requests()) as batch:
+            async with fan_out(session, _requests(), concurrency=case.at_a_time) as batch:
                 async for _ in batch:
                     if loop.time() - began > (minutes + 1) * 60:
                         break
@@ -263,7 +357,8 @@ def write_markdown(measured: list[Case], rpm: int, minutes: int, path: Path) -> 
         "",
         f"`python -m tests.acceptance.hidden_limit`: `fan_out` against a server that takes {rpm} requests a minute and refuses the",
         f"others, in minutes 2 to {minutes + 1} of a clock that jumps, over real sockets. Answers take 1 to 20 s, refusals 50 ms.",
-        f"The bar: {_USED:.0%} of the limit used, {_REFUSED:.0%} of the requests refused.",
+        f"The bar: {_USED:.0%} of the limit used, {_REFUSED:.0%} of the requests refused. Where refusals do not depend on the",
+        f"rate, the bar is {_OF_BEST:.0%} of what the best semaphore reaches, which then stands in the place of the limit.",
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",

@@ -497,3 +497,25 @@ def test_what_a_builder_refuses_stays_as_it_is() -> None:
 def test_a_hundred_thousand_names_are_read_in_one_go(size: int) -> None:
     value = {f"name {number}": number for number in range(100_000 if size > 1 else 5_000)}
     assert read(json.dumps(value), [size]).value == value
+
+
+def outcome(text: str, sizes: list[int], prose: bool) -> tuple[str, bool, str, int | None, int | None]:
+    """All that is known of a text at its end, whatever it is."""
+    parser = PartialJSON(prose=prose)
+    try:
+        for piece in pieces(text, sizes):
+            parser.feed(piece)
+            _ = parser.value, parser.open_path
+        parser.close()
+    except PartialJSONError:
+        assert parser.failure is not None
+    told = "" if parser.failure is None else parser.failure.message
+    return repr(parser.value), parser.complete, told, parser.start, parser.end
+
+
+@given(st.text('{}[]":,\\ut0dD8c1-+.eEN \n\ud83d\ude00', max_size=40), sizes, st.booleans())
+@settings(max_examples=300)
+def test_no_cutting_changes_what_is_made_of_any_text(text: str, cuts: list[int], prose: bool) -> None:
+    whole = outcome(text, [len(text) or 1], prose)
+    assert outcome(text, cuts, prose) == whole
+    assert outcome(text, [1], prose) == whole

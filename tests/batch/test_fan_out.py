@@ -672,6 +672,24 @@ def test_a_cost_that_is_not_known_cannot_be_limited(price: Any, reply: Reply) ->
     virtual_clock.run(main())
 
 
+@pytest.mark.parametrize("cap", [{"rpm": 60}, {"tpm": 60 * 10}])
+def test_batches_of_one_session_share_a_cap(cap: dict[str, float]) -> None:
+    async def main() -> None:
+        async with serving() as (server, session):
+            server.always(echo)
+            began = asyncio.get_running_loop().time()
+
+            async def some() -> None:
+                assert len(await collect(session, requests(20), max_completion_tokens=1, concurrency=5, **cap)) == 20
+
+            await asyncio.gather(some(), some(), some())
+            took = asyncio.get_running_loop().time() - began
+            assert len(server.requests) == 60
+            assert took >= 55
+
+    virtual_clock.run(main())
+
+
 async def test_progress_tells_what_came_and_what_it_cost() -> None:
     seen: list[BatchProgress] = []
     async with serving() as (server, session):

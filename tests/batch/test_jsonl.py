@@ -125,7 +125,7 @@ def test_blank_lines_crlf_a_bom_and_a_last_line_without_end_are_fine() -> None:
 
 def test_a_duplicate_names_the_first_and_gets_a_name_of_its_own() -> None:
     rows = read({"custom_id": "a", **BODY}, {"custom_id": "b", **BODY}, {"custom_id": "a", **BODY})
-    assert rows[2].problems == ("custom_id: is that of line 1 already; each row needs one of its own",)
+    assert rows[2].problems == ("custom_id: line 1 has the same one; each row needs one of its own",)
     assert len({row.custom_id for row in rows}) == 3
     assert len({row.id for row in rows}) == 3
 

@@ -84,7 +84,7 @@ def test_a_long_block_teaches_the_minute_s_count() -> None:
     model.send(60.1)
     model.wait(63.0)
     assert model.learned is not None
-    assert model.learned.rate == pytest.approx(300 / 60 * 0.95, rel=0.02)
+    assert model.learned.rate == pytest.approx(300 / 60 * 0.97, rel=0.02)
 
 
 def test_a_short_block_teaches_what_was_taken_just_before() -> None:

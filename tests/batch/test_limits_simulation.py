@@ -48,33 +48,36 @@ def test_nine_tenths_of_a_hidden_limit_are_used_and_three_percent_refused_at_the
 
 
 @_TELLS
+@pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["fixed window", "sliding window", "bucket, burst of 10", "bucket, burst of a minute"])
-def test_of_600_a_minute_95_percent_are_used_and_1_percent_refused_at_the_most(kind: str, tells: bool) -> None:
-    taken, refused = Simulation(Limits(now=0.0), _KINDS[kind](600), tells=tells).run(660).of(1, 11)
-    assert taken >= 0.95 * 600
-    assert refused <= 0.01
+def test_of_600_a_minute_96_percent_are_used_and_half_a_percent_refused_at_the_most(
+    kind: str, tells: bool, seed: int
+) -> None:
+    taken, refused = Simulation(Limits(now=0.0), _KINDS[kind](600), tells=tells, seed=seed).run(660).of(1, 11)
+    assert taken >= 0.96 * 600
+    assert refused <= 0.005
 
 
 # What a semaphore of the best size reaches: an answer takes 4.6 s on average, a refusal or a head 0.11 s.
 _ANSWER, _HEAD = 4.6, 0.11
-_BY_CHANCE: dict[str, tuple[Callable[[float], Server], float]] = {
-    "1 %": (lambda wish: Chance(0.01, wish), 0.01),
-    "5 %": (lambda wish: Chance(0.05, wish), 0.05),
-    "20 %": (lambda wish: Chance(0.2, wish), 0.2),
-    "one of 4 channels": (lambda wish: Channels(4, wish), 0.25),
-    "one of 10 channels": (lambda wish: Channels(10, wish), 0.1),
+_BY_CHANCE: dict[str, tuple[Callable[[float, int], Server], float]] = {
+    "1 %": (lambda wish, seed: Chance(0.01, wish, seed=seed), 0.01),
+    "5 %": (lambda wish, seed: Chance(0.05, wish, seed=seed), 0.05),
+    "20 %": (lambda wish, seed: Chance(0.2, wish, seed=seed), 0.2),
+    "one of 4 channels": (lambda wish, seed: Channels(4, wish), 0.25),
+    "one of 10 channels": (lambda wish, seed: Channels(10, wish), 0.1),
 }
 
 
-@_TELLS
-@pytest.mark.parametrize("wish", [1.0, 12.0])
+@pytest.mark.parametrize(("wish", "tells"), [(12.0, True), (1.0, False)])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("concurrency", [20, 200])
 @pytest.mark.parametrize("kind", _BY_CHANCE)
 def test_refusals_by_chance_cost_what_they_cost_a_semaphore(
-    kind: str, concurrency: int, wish: float, tells: bool
+    kind: str, concurrency: int, seed: int, wish: float, tells: bool
 ) -> None:
     make, share = _BY_CHANCE[kind]
-    simulation = Simulation(Limits(now=0.0, concurrency=concurrency), make(wish), tells=tells)
+    simulation = Simulation(Limits(now=0.0, concurrency=concurrency), make(wish, seed), tells=tells, seed=seed)
     taken, _ = simulation.run(300).of(0, 5)
     assert taken >= 0.8 * concurrency * 60 / (_ANSWER + _HEAD / (1 - share))
 
@@ -82,18 +85,18 @@ def test_refusals_by_chance_cost_what_they_cost_a_semaphore(
 @pytest.mark.parametrize("kind", _BY_CHANCE)
 def test_refusals_by_chance_do_not_keep_the_concurrency_from_growing(kind: str) -> None:
     make, share = _BY_CHANCE[kind]
-    taken, _ = Simulation(Limits(now=0.0), make(12.0)).run(300).of(1, 5)
+    taken, _ = Simulation(Limits(now=0.0), make(12.0, 5)).run(300).of(1, 5)
     assert taken >= 0.8 * 1000 * 60 / (_ANSWER + _HEAD / (1 - share))
 
 
-@_TELLS
-@pytest.mark.parametrize("wish", [1.0, 12.0])
+@pytest.mark.parametrize(("wish", "tells"), [(12.0, True), (1.0, False)])
+@pytest.mark.parametrize("seed", [3, 8])
 @pytest.mark.parametrize("concurrency", ["auto", 200])
 @pytest.mark.parametrize("slots", [1, 5, 50])
 def test_a_limit_of_how_many_run_at_a_time_is_used(
-    slots: int, concurrency: Literal["auto"] | int, wish: float, tells: bool
+    slots: int, concurrency: Literal["auto"] | int, seed: int, wish: float, tells: bool
 ) -> None:
-    simulation = Simulation(Limits(now=0.0, concurrency=concurrency), Parallel(slots, wish), tells=tells)
+    simulation = Simulation(Limits(now=0.0, concurrency=concurrency), Parallel(slots, wish), tells=tells, seed=seed)
     taken, _ = simulation.run(300).of(0, 5)
     assert taken >= 0.8 * slots * 60 / (_ANSWER + _HEAD)
 

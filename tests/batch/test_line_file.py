@@ -261,7 +261,7 @@ def test_syncing_is_done_once_for_what_was_written_and_its_failure_is_told(
 
     monkeypatch.setattr(os, "fsync", refuse)
     file.append(b"two")
-    with pytest.raises(LineFileError, match="Lines of the last moments may be lost"):
+    with pytest.raises(LineFileError, match="The last lines may be lost"):
         file.close()
     LineFile(str(path)).close()  # it was closed all the same
 
@@ -347,6 +347,6 @@ def test_a_mend_that_fails_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "ftruncate", refuse)
-    with pytest.raises(LineFileError, match="cannot be mended: Input/output error"):
+    with pytest.raises(LineFileError, match="cannot be repaired: Input/output error"):
         file.mend(whole=False)
     file.close()

@@ -109,7 +109,7 @@ def test_a_torn_last_line_is_taken_out_and_its_row_runs_again(path: Path, kept: 
     with BatchOutput(str(path), resume=True) as output:
         assert [output.has(row) for row in ROWS[:2]] == [True, False]
         assert path.read_bytes() == whole[: first + kept]
-        assert output.begin() == [f"{path}: the last line was cut off, and is taken out; its row runs again"]
+        assert output.begin() == [f"{path}: the last line was cut off; it is removed, and its row runs again"]
         output.write(B, good(B))
     assert path.read_bytes() == whole
 

@@ -277,7 +277,7 @@ def test_a_stream_can_be_resumed_and_one_that_is_another_is_refused(
     assert "answers 'row-" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"custom_id": "row-1", "prompt": "else"}')))
     assert main(args) == 2
-    assert "is an output of another input" in capsys.readouterr().err
+    assert "is the output of another input" in capsys.readouterr().err
 
 
 def test_a_strict_stream_ends_with_its_first_bad_line(
@@ -910,7 +910,7 @@ def test_a_torn_line_is_told_of_and_its_row_runs_again(
     assert main([*files.args, "--quiet"]) == 0
     files.output.write_bytes(files.output.read_bytes()[:-30])
     assert main([*files.args, "--quiet", "--resume"]) == 0
-    assert "the last line was cut off, and is taken out; its row runs again" in capsys.readouterr().err
+    assert "the last line was cut off; it is removed, and its row runs again" in capsys.readouterr().err
     assert len(files.lines()) == 3
     assert len(server.requests) == 4
 

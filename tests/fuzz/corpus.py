@@ -10,7 +10,7 @@ __all__ = ["CORPUS", "found", "seeds"]
 
 CORPUS = Path(__file__).parent / "corpus"
 
-# The first byte of an input: small pieces for both targets, and the wire itself for the accumulator.
+# The first byte of an input: small pieces for all targets, and the wire itself for the accumulator.
 _RAW = b"\x03"
 
 # Bodies of megabytes are for the caps, and take too long byte by byte.
@@ -18,7 +18,7 @@ _LONG = 1_000_000
 
 
 def seeds() -> dict[str, bytes]:
-    """Return the cases of the catalogue as inputs, for either target, by their names."""
+    """Return the cases of the catalogue as inputs, for any target, by their names."""
     return {case.id.replace("/", "-"): _RAW + case.body for case in load() if case.is_plain and len(case.body) < _LONG}
 
 

@@ -15,6 +15,8 @@ from support.wire_reading import read_wire
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import BodyReader
 from cometstream.answer.events import ContentDeltaEvent, EventFold, ReasoningDeltaEvent, RefusalDeltaEvent
+from cometstream.answer.json_text import parse_lenient
+from cometstream.answer.partial_json import PartialJSON, PartialJSONError
 from cometstream.answer.sse import Comment, Event, SSEParser
 from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import ProtocolError
@@ -316,4 +318,35 @@ def _read_all(view: View) -> None:
             assert not view.executable or view.type == "custom"  # whose input is a text
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"parser": parser, "accumulator": accumulator}
+def json_text(data: bytes) -> None:
+    """Any text, cut anywhere, grows into the same value, which is Python's where that reads it; work stays in proportion."""
+    seed, text = data[:1], data[1:].decode("utf-8", "replace")
+    pieces = [piece.decode("utf-8", "replace") for piece in cut(text.encode(), seed[0] if seed else 0)]
+    for prose in (False, True):
+        whole = _grown([text], prose)
+        assert _grown(list(text), prose) == whole
+        assert _grown(pieces, prose) == _grown(["".join(pieces)], prose)
+    value, complete, told, *_ = _grown([text], False)
+    try:
+        expected = repr(parse_lenient(text))
+    except ValueError:
+        assert told or not complete
+    else:
+        assert (value, complete, told) == (expected, True, "")
+    check_work(lambda times: _grown(["[", *[*pieces, ","] * times], False))
+
+
+def _grown(pieces: list[str], prose: bool) -> tuple[str, bool, str, int | None, int | None]:
+    parser = PartialJSON(prose=prose)
+    try:
+        for piece in pieces:
+            parser.feed(piece)
+            _ = parser.value
+        parser.close()
+    except PartialJSONError:
+        assert parser.failure is not None
+    told = "" if parser.failure is None else parser.failure.message
+    return repr(parser.value), parser.complete, told, parser.start, parser.end
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"parser": parser, "accumulator": accumulator, "json": json_text}

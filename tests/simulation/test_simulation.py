@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cometstream.answer.machine import TABLE, Answer
+from cometstream.answer.machine import Answer
+from cometstream.answer.states import TABLE
 from cometstream.batch.rows import Rows
 from cometstream.stream import ChatStream
 from cometstream.transport.timer import ReadTimer

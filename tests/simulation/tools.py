@@ -50,7 +50,7 @@ from .world import Broken, Session, simulated
 __all__ = ["ToolWorld", "run"]
 
 _LETS_RUN: Final = ("tool_calls", "stop")
-_NAMES: Final = ("quick", "quick", "quick", "careful", "pay", "asked", "nobody")
+_NAMES: Final = (*("quick",) * 6, *("careful",) * 2, *("pay",) * 3, "asked", "nobody")
 _TIMEOUTS: Final = Timeouts(connect=10, first_content=20, content_idle=20)
 
 
@@ -70,9 +70,10 @@ class ToolScript(Script):
     said: list[dict[int, str]] = field(default_factory=list)
     reasons: list[str | None] = field(default_factory=list)
 
-    def seen(self, received: int) -> int:
-        """Return how many frames have been received whole."""
-        return sum(start + frame.least <= received for start, frame in zip(self.starts, self.frames, strict=True))
+    def seen(self, received: int, ended: bool) -> int:
+        """Return how many frames have been received whole; where the body has ended, the last need not have its blank line."""
+        pairs = zip(self.starts, self.frames, strict=True)
+        return sum(start + (frame.whole if ended else frame.least) <= received for start, frame in pairs)
 
 
 class ToolNetwork(Network):
@@ -92,7 +93,7 @@ def draw_answer(rng: Random, name: str, *, last: bool) -> ToolScript:
     writer.chunk(0, {"role": "assistant", "content": ""})
     for _ in range(rng.choice((0, 0, 1, 3))):
         writer.text(0)
-    count = 0 if last and rng.random() < 0.8 else rng.choice((0, 1, 1, 2, 2, 3, 5))
+    count = 0 if last and rng.random() < 0.8 else rng.choice((0, 1, 2, 2, 3, 3, 5, 7))
     for place, piece, begins in _fragments(rng, name, count):
         said[len(writer.frames)] = {place: piece}
         function = {"arguments": piece} if begins is None else {"name": begins, "arguments": piece}
@@ -304,7 +305,7 @@ class Process:
                 model="m",
                 messages=messages,
                 max_rounds=5,
-                max_corrections=world.rng.choice((0, 3)),
+                max_corrections=world.rng.choice((0, 3, 3, 3)),
                 **options,
             )
         decisions = self._decisions(orjson.loads(self._state))
@@ -417,7 +418,7 @@ class ToolWorld:
         script, incoming = attempt.script, attempt.incoming
         assert isinstance(script, ToolScript)
         assert incoming is not None
-        seen = script.seen(incoming.fed)
+        seen = script.seen(incoming.fed, incoming.end is not None or incoming.reset)
         said, reasons = script.said[:seen], [reason for reason in script.reasons[:seen] if reason is not None]
         pieces = [frame[place] for frame in said if place in frame]
         text = said_once(pieces)[0]
@@ -448,7 +449,7 @@ class ToolWorld:
     async def _main(self) -> None:
         rng = self.rng
         state: str | None = None
-        for generation in range(4):
+        for generation in range(6):
             # Sometimes two processes go on from the same state at the same time.
             count = 2 if state is not None and rng.random() < 0.15 else 1
             fresh = [Process(self, len(self.processes) + index, state) for index in range(count)]
@@ -456,7 +457,7 @@ class ToolWorld:
             tasks = [asyncio.create_task(process.main()) for process in fresh]
             self._tasks = dict(zip(fresh, tasks, strict=True))
             for _ in range(rng.choice((0, 0, 1, 1, 2))):
-                self.loop.at_turn(self.loop.turn + int(2 ** (rng.random() * 9)), lambda: self._act(rng))
+                self.loop.at_turn(self.loop.turn + int(2 ** (2 + rng.random() * 6)), lambda: self._act(rng))
             await asyncio.wait(tasks)
             for act in self._acts:
                 await act

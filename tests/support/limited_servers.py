@@ -146,7 +146,10 @@ class Chance:
     share: float
     wish: float = 1.0
     rpm: float = 0.0
-    _random: Random = field(default_factory=lambda: Random(5))
+    seed: int = 5
+
+    def __post_init__(self) -> None:
+        self._random = Random(self.seed)
 
     def takes(self, now: float) -> float:
         return self.wish if self._random.random() < self.share else 0.0

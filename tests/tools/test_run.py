@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from support import virtual_clock
 from support.serving import serving
@@ -15,7 +17,7 @@ from support.tool_calls import ASK, ROLE, answer, call, finish, fragment, result
 
 from cometstream import CometSession, StreamServerError, StreamTruncatedError, UsageError
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk
-from cometstream.tools import Tool, ToolCallError, ToolError, ToolRun, run_tools
+from cometstream.tools import Tool, ToolCallError, ToolError, ToolRun, run_tools, workers
 
 CITY = {
     "type": "object",
@@ -659,6 +661,50 @@ def test_a_scope_around_the_run_cancels_it_as_any_other_code() -> None:
 
     play(answer(call(0, "look_up", ROME)), body=body)
     assert kitchen.cancelled == ["Rome"]
+
+
+async def test_a_tool_that_swallows_its_cancellation_does_not_hold_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_PATIENCE", 0.05)
+    enough, ended = [], asyncio.Event()
+
+    async def stubborn() -> None:
+        while not enough:
+            try:
+                await asyncio.sleep(1)
+            except asyncio.CancelledError:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        ended.set()
+
+    async with serving(answer(call(0, "stubborn"))) as (_, session):
+        run = run_tools(session, **ASK, tools=[Tool("stubborn", stubborn)])
+        await run.__aenter__()
+        while (await run.__anext__()).type != "tool.started":
+            pass
+        await asyncio.sleep(0.01)
+        try:
+            with pytest.warns(RuntimeWarning, match=r"1 tools go on, though they were cancelled"):
+                await run.aclose()
+            assert "may have been carried out" in results(run)["call_0"]
+        finally:
+            enough.append(1)
+        await ended.wait()
+
+
+def test_a_tool_may_run_tools_itself_and_sees_the_callers_context() -> None:
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user")
+
+    async def body(session: CometSession, server: SimulatedServer) -> None:
+        async def research() -> str:
+            inner = run_tools(session, **ASK, tools=[Tool("whoami", user.get)])
+            await told(inner)
+            return str(results(inner))
+
+        user.set("Ann")
+        run = run_tools(session, **ASK, tools=[Tool("research", research, eager=False)])
+        await told(run)
+        assert results(run) == {"call_0": "{'call_0': 'Ann'}"}
+
+    play(answer(call(0, "research")), answer(call(0, "whoami")), BYE, BYE, body=body)
 
 
 def test_an_error_in_the_block_is_raised_as_it_is() -> None:

@@ -40,7 +40,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return requests
 
 
-@pytest.mark.parametrize("headers", [None, OWN, {"X-Client-Request-Id": "mine"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        OWN,
+        {"X-Client-Request-Id": "mine"},
+        {"accept": "text/x", "accept-encoding": "identity", "user-agent": "me"},
+    ],
+)
 async def test_the_server_gets_byte_for_byte_what_aiohttp_would_send(
     asked: list[bytes], headers: dict[str, str] | None
 ) -> None:
@@ -60,9 +68,12 @@ async def test_the_server_gets_byte_for_byte_what_aiohttp_would_send(
     async with CometSession(api_key=KEY, base_url=url, retry=None) as session:
         for _ in range(2):
             assert (await ask(session, headers=headers)).content == "Hello"
+        await ask(session, headers={"Accept": "text/y"})
     server.close()
-    (by_aiohttp, first_body), (in_one_piece, second_body) = got
-    assert len(asked) == 1
+    (by_aiohttp, first_body), (in_one_piece, second_body), (of_another_call, _) = got
+    assert len(asked) == 2
+    assert [line for line in of_another_call if line.lower().startswith(b"accept:")] == [b"Accept: text/y"]
+    assert len([line for line in of_another_call if line.startswith(b"Accept-Encoding:")]) == 1
     assert first_body == second_body
     assert in_one_piece[:2] == by_aiohttp[:2]  # the request line, and Host
 
@@ -70,6 +81,8 @@ async def test_the_server_gets_byte_for_byte_what_aiohttp_would_send(
         return sorted(line for line in lines if line.endswith(b": mine") or not line.startswith(b"X-Client-Request-Id"))
 
     assert without_the_id(in_one_piece) == without_the_id(by_aiohttp)
+    names = [line.partition(b":")[0].lower() for line in in_one_piece if line]
+    assert len(names) == len(set(names))
     assert len(in_one_piece) == len(by_aiohttp)
 
 
