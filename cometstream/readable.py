@@ -55,15 +55,17 @@ class Readable(Parsed[ParsedT_co]):
     async def _pull(self, *, comments: bool = False) -> ChatCompletionChunk | Comment:
         raise NotImplementedError
 
-    def text(self, *, smooth: float | None = None) -> TextReader:
+    def text(self, *, smooth: float | None = None, by: Literal["word", "grapheme"] = "word") -> TextReader:
         """Iterate the first choice's text.
 
         Args:
-            smooth: Seconds over which a burst may be spread, in small pieces, for a display; None yields texts as they came.
+            smooth: Seconds over which a burst may be spread for a display, which is never later than that; None yields texts as
+                they came.
+            by: What a smooth piece is: a word, which in scripts without spaces is a character, or always a character.
         Raises:
-            ConfigurationError: `smooth` is not a time.
+            ConfigurationError: An argument cannot be used.
         """
-        return TextReader(self._pull, smooth, lambda: self._state == "closed")
+        return TextReader(self._pull, smooth, by, lambda: self._state in ("left", "closed"))
 
     def events(self, *, chunks: bool = True) -> EventReader:
         """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest.

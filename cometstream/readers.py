@@ -6,14 +6,14 @@ Each is one small iterator over the stream's own next(); none buffers, and closi
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 import orjson
 
 from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.smooth import Smoother
 from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, StreamServerError
 from cometstream.policy import is_seconds
@@ -28,50 +28,78 @@ if TYPE_CHECKING:
     from cometstream.answer.events import StreamEvent
     from cometstream.answer.machine import Answer
 
-__all__ = ["HEARTBEAT", "EventReader", "FrameReader", "RelayReader", "TextReader"]
+__all__ = ["HEARTBEAT", "EventReader", "FrameReader", "RelayReader", "TextReader", "checked_smoother"]
 
 HEARTBEAT: Final = b": keep-alive\n\n"
 """What is sent where nothing else is to be sent: a comment, which every reader of event streams passes over."""
-
-# A word with the space before it: what a reader's eye takes in at once.
-_PIECES: Final = re.compile(r"\s*\S{1,12}|\s+")
 
 
 class TextReader:
     """Yields the first choice's text."""
 
-    __slots__ = ("_closed", "_next", "_pause", "_pieces", "_smooth")
+    __slots__ = ("_closed", "_ending", "_next", "_smoother")
 
     def __init__(
-        self, next_chunk: Callable[[], Awaitable[ChatCompletionChunk]], smooth: float | None, closed: Callable[[], bool]
+        self,
+        next_chunk: Callable[[], Awaitable[ChatCompletionChunk]],
+        smooth: float | None,
+        by: Literal["word", "grapheme"],
+        closed: Callable[[], bool],
     ) -> None:
-        if smooth is not None and not is_seconds(smooth):
-            raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
         self._next = next_chunk
-        self._smooth = smooth
+        self._smoother = checked_smoother(smooth, by)
         self._closed = closed
-        self._pieces: deque[str] = deque()
-        self._pause = 0.0
+        self._ending: Exception | None = None  # raised once what is held was handed over
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> str:
-        if self._pieces:
-            await anyio.sleep(self._pause)
-            if not self._closed():
-                return self._pieces.popleft()
-            self._pieces.clear()
+        smoother = self._smoother
+        return await self._text() if smoother is None else await self._smooth_text(smoother)
+
+    async def _text(self) -> str:
         while True:
             chunk = await self._next()
             text = "".join([choice.delta.content or "" for choice in chunk.choices if choice.index == 0])
             if text:
-                return text if self._smooth is None else self._spread(text, self._smooth)
+                return text
 
-    def _spread(self, text: str, smooth: float) -> str:
-        self._pieces.extend(_PIECES.findall(text))
-        self._pause = smooth / len(self._pieces)
-        return self._pieces.popleft()
+    async def _smooth_text(self, smoother: Smoother) -> str:
+        while True:
+            at, now = smoother.at, anyio.current_time()
+            if at is None:
+                if self._ending is not None:
+                    raise self._ending
+                smoother.add(await self._text(), now=anyio.current_time())
+            elif self._closed():
+                smoother.rest()
+            elif at <= now:
+                return smoother.take(now)
+            elif isinstance(self._ending, CometError):
+                return smoother.rest()
+            elif self._ending is not None:
+                await anyio.sleep(at - now)
+            else:
+                # The answer is read while pieces wait; a read that is cut short here is repeated, nothing of it is lost.
+                with anyio.move_on_after(at - now):
+                    try:
+                        smoother.add(await self._text(), now=anyio.current_time())
+                    except (StopAsyncIteration, CometError) as ending:
+                        self._ending = ending
+
+
+def checked_smoother(smooth: float | None, by: str) -> Smoother | None:
+    """Return what spreads a text; None where it shall come as it comes.
+
+    Raises:
+        ConfigurationError: An option cannot be used.
+    """
+    if not isinstance(by, str) or by not in ("word", "grapheme"):
+        raise ConfigurationError(f"by must be 'word' or 'grapheme'; got {shown(by)}")
+    if smooth is not None and not is_seconds(smooth):
+        raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
+    return None if smooth is None else Smoother(smooth, "word" if by == "word" else "grapheme")
 
 
 class EventReader:

@@ -142,7 +142,7 @@ def test_a_status_becomes_its_typed_error_with_all_that_the_server_said(
 
 
 def test_the_request_id_of_a_header_comes_before_that_of_the_message() -> None:
-    for name in ("x-request-id", "X-Oneapi-Request-Id", "Request-Id"):
+    for name in ("X-Cometapi-Request-Id", "x-request-id", "X-Oneapi-Request-Id", "Request-Id"):
         reply = Reply.error(400, request_id="in-message").with_headers({name: "in-header"})
         assert virtual_clock.run(failure_of(reply)).request_id == "in-header"
 

@@ -7,7 +7,15 @@ from support.odd_values import ODD, only_ours
 from support.serving import CHAT, KEY, ask, serving
 
 import cometstream.catalog
-from cometstream import CometSession, ConfigurationError, NotFoundError, ProtocolError, UsageError, fan_out
+from cometstream import (
+    CometSession,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    UsageError,
+    fan_out,
+)
 from cometstream.catalog import CatalogModel, catalog_url, read_balance, read_catalog
 from cometstream.testing import MODELS, Reply, SimulatedServer
 
@@ -220,3 +228,14 @@ async def test_the_simulated_gateway_answers_a_wrong_path_with_its_web_site() ->
                 await session.models()
             with pytest.raises(Exception, match=r"301.*redirect to /.*does not end with /v1"):
                 await ask(session)
+
+
+async def test_the_gateways_own_request_id_comes_before_all_others() -> None:
+    headers = {"x-request-id": "of-a-proxy", "X-Cometapi-Request-Id": "comet-7"}
+    async with serving(PRICED.with_headers(headers), Reply.error(403).with_headers(headers)) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            await stream.until_done()
+        assert stream.metrics.request_id == "comet-7"
+        with pytest.raises(PermissionDeniedError) as caught:
+            await ask(session)
+        assert caught.value.request_id == "comet-7"

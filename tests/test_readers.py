@@ -14,6 +14,7 @@ from support.serving import CHAT, serving
 from cometstream import (
     ChatStream,
     CometError,
+    ConfigurationError,
     RateLimitError,
     RetryPolicy,
     SSEParser,
@@ -21,6 +22,7 @@ from cometstream import (
     StreamTruncatedError,
     StreamUnterminatedError,
     Timeouts,
+    UsageError,
 )
 from cometstream.answer.events import ContentDeltaEvent
 from cometstream.answer.sse import Comment, Event
@@ -93,6 +95,49 @@ def test_smooth_text_spreads_a_burst_in_small_pieces() -> None:
         assert steps == pytest.approx([0.5 / (len(steps) + 1)] * len(steps))
 
     virtual_clock.run(main())
+
+
+def test_smooth_text_is_never_late_however_much_arrives() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        bursts = [part for number in range(20) for part in (f"burst {number} of words. ", 0.1)]
+        async with serving(Reply.text(*bursts)) as (_, session), session.stream(**CHAT) as stream:
+            began, shown = loop.time(), 0
+            async for piece in stream.text(smooth=0.3):
+                shown += len(piece)
+                due = max(0, int((loop.time() - began - 0.35) / 0.1))  # bursts that must have been shown by now
+                assert shown >= len("".join(part for part in bursts[: 2 * due] if isinstance(part, str)))
+            assert loop.time() - began < 2.5
+
+    virtual_clock.run(main())
+
+
+def test_smooth_text_hands_over_the_rest_at_once_before_an_error() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reply = Reply.sse(text("a b c d e"), 1.0).cut()
+        async with serving(reply, retry=None) as (_, session), session.stream(**CHAT) as stream:
+            began, got, reader = loop.time(), "", stream.text(smooth=60.0, by="grapheme")
+            while len(got) < 9:
+                got += await reader.__anext__()
+            assert (got, round(loop.time() - began)) == ("a b c d e", 1)
+            with pytest.raises(StreamTruncatedError):
+                await reader.__anext__()
+
+    virtual_clock.run(main())
+
+
+async def test_smooth_text_refuses_what_is_no_time_and_no_unit() -> None:
+    async with serving(Reply.text("A")) as (_, session), session.stream(**CHAT) as stream:
+        odd: list[Any] = [{"smooth": -1}, {"smooth": "1"}, {"by": "letter"}, {"by": 1}]
+        for options in odd:
+            with pytest.raises(ConfigurationError):
+                stream.text(**options)
+        with pytest.raises(ConfigurationError):
+            stream.events(chunks=1)  # type: ignore[arg-type]
+        for heartbeat in (0, "1", float("inf")):
+            with pytest.raises(ConfigurationError):
+                stream.relay(heartbeat=heartbeat)  # type: ignore[arg-type]
 
 
 def test_smooth_text_stops_with_the_stream() -> None:
@@ -374,6 +419,54 @@ async def test_odd_fields_do_not_break_the_relay() -> None:
     async with serving(Reply.sse(wire)) as (_, session), session.stream(**CHAT) as stream:
         assert [item["choices"][0]["delta"] for item in parsed(await relayed(stream))[:2]] == [{"content": "A"}, {}]
     assert not any(isinstance(item, Comment) for item in parsed(wire))
+
+
+def test_relay_fills_silence_also_between_two_tries_and_loses_nothing() -> None:
+    async def main() -> None:
+        replies = Reply.sse(ROLE), Reply.sse(2.5, text("A"), STOP, DONE)
+        async with serving(*replies, retry=RetryPolicy(1, initial_delay=1.5)) as (_, session):
+            async with session.stream(**CHAT) as stream:
+                got = [piece async for piece in stream.relay(heartbeat=1.0)]
+        assert 2 <= got.count(b": keep-alive\n\n") <= 4
+        assert b"".join(piece for piece in got if piece[:1] != b":") == frame(text("A")) + frame(STOP) + DONE
+        async with serving(Reply.sse(text("A")).stall()) as (_, session), session.stream(**CHAT) as stream:
+            relay = stream.relay(heartbeat=1.0)
+            assert await relay.__anext__() == frame(text("A"))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(relay.__anext__(), 0.5)
+            assert await relay.__anext__() == b": keep-alive\n\n"
+
+    virtual_clock.run(main())
+
+
+async def test_relay_leaves_out_what_only_the_library_asked_for() -> None:
+    usage = {**chunk(), "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
+    reply = Reply.sse(text("A"), STOP, usage, DONE)
+    async with serving(reply, reply) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            assert await relayed(stream) == frame(text("A")) + frame(STOP) + DONE
+            assert stream.completion.usage is not None
+        async with session.stream(**CHAT, stream_options={"include_usage": True}) as stream:
+            assert await relayed(stream) == frame(text("A")) + frame(STOP) + frame(usage) + DONE
+
+
+@pytest.mark.parametrize("read", ["text", "events", "relay", "__aiter__"])
+async def test_a_stream_whose_block_was_left_says_so_to_its_reader(read: str) -> None:
+    async with serving(Reply.text("A").stall(), Reply.text("A"), Reply.text("A")) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            reader = getattr(stream, read)()
+        with pytest.raises(UsageError, match="block was left"):
+            await reader.__anext__()
+        # The stop button ends a loop quietly, and so does an answer that was read.
+        async with session.stream(**CHAT) as stream:
+            await stream.aclose()
+        if read != "relay":
+            assert [item async for item in getattr(stream, read)()] == []
+        async with session.stream(**CHAT) as stream:
+            await stream.until_done()
+        assert stream.error is None
+        if read != "relay":
+            assert [item async for item in getattr(stream, read)()] == []
 
 
 # until_done()

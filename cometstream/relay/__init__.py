@@ -11,6 +11,7 @@
         -> Line                          line.py        the head with the first bytes, a comment where there was silence
       shutdown.py                        EndingRelays: SIGTERM ends open answers in band
       told.py                            what a browser may know of an error
+    ResumableRelays                      resumable.py   answers that outlive the connection; store.py and redis_store.py keep them
     ui_request                           ui_request.py  the way back: what a chat UI posts -> messages
 """
 
@@ -19,16 +20,21 @@ from __future__ import annotations
 from cometstream.relay.asgi import ASGIRelay
 from cometstream.relay.body import Relay, RelayHead, relay
 from cometstream.relay.engine import RelayEnd, end_relays
+from cometstream.relay.resumable import ResumableRelays, StoredAnswer
 from cometstream.relay.shutdown import EndingRelays
+from cometstream.relay.store import MemoryStore
 from cometstream.relay.ui_request import Approval, UIRequest, ui_request
 
 __all__ = [
     "ASGIRelay",
     "Approval",
     "EndingRelays",
+    "MemoryStore",
     "Relay",
     "RelayEnd",
     "RelayHead",
+    "ResumableRelays",
+    "StoredAnswer",
     "UIRequest",
     "end_relays",
     "relay",

@@ -14,8 +14,8 @@ from cometstream.relay.sse import EVENT_STREAM, event
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cometstream.answer.smooth import Smoother
     from cometstream.relay.told import Told
-    from cometstream.views.completion import ToolCall
 
 __all__ = ["AgUiEncoder"]
 
@@ -26,6 +26,7 @@ class AgUiEncoder(PartEncoder):
     Args:
         source: What is relayed.
         message_id: The id of the message; its parts have ids that begin with it.
+        smoother: Spreads bursts of text; None leaves them as they come.
         thread_id: The conversation, as the request's ``threadId`` named it.
         run_id: The run, as the request's ``runId`` named it.
     """
@@ -33,8 +34,10 @@ class AgUiEncoder(PartEncoder):
     headers: Mapping[str, str] = EVENT_STREAM
     refuses_in_text: bool = False
 
-    def __init__(self, source: Any, message_id: str, thread_id: str, run_id: str) -> None:
-        super().__init__(source, message_id)
+    def __init__(self, source: Any, message_id: str, smoother: Smoother | None, thread_id: str, run_id: str) -> None:
+        super().__init__(source, message_id, smoother)
+        self._pending: list[str] = []  # calls that nobody has answered
+        self._interrupts: list[dict[str, str]] = []
         self._run = {"threadId": thread_id, "runId": run_id}
 
     def begin(self) -> bytes:
@@ -68,22 +71,49 @@ class AgUiEncoder(PartEncoder):
         """Write a piece of a call's arguments."""
         return event({"type": "TOOL_CALL_ARGS", "toolCallId": call.id, "delta": delta})
 
-    def call_ends(self, call: Call, called: ToolCall | None) -> bytes:
-        """Write the end of a call; `called` is it in the completion, which tells whether it may run."""
+    def call_ends(self, call: Call, arguments: dict[str, Any] | None) -> bytes:
+        """Write the end of a call; its arguments are None where it was not written to its end, or they are no object."""
+        if arguments is not None:
+            self._pending.append(call.id)
         return event({"type": "TOOL_CALL_END", "toolCallId": call.id})
+
+    def call_waits(self, call: Call, approval: str) -> bytes:
+        """Write nothing now: what a run waits for stands in its end."""
+        message = f"{call.name} waits for your approval"
+        waits = {"id": approval, "reason": "tool_call", "message": message, "toolCallId": call.id}
+        self._interrupts.append(waits)
+        return b""
+
+    def call_result(self, call: Call, value: Any, content: str) -> bytes:
+        """Write the result of a call."""
+        if call.id in self._pending:
+            self._pending.remove(call.id)
+        return event(
+            {"type": "TOOL_CALL_RESULT", "messageId": f"{call.id}-result", "toolCallId": call.id, "content": content}
+        )
+
+    def call_failed(self, call: Call, content: str) -> bytes:
+        """Write that a call has no result, in the words that the model is told."""
+        return self.call_result(call, None, content)
+
+    def step_ends(self) -> bytes:
+        """Write nothing: messages and calls have ends of their own."""
+        return b""
 
     def finish(self) -> bytes:
         """Return the last bytes of an answer that is complete."""
-        completion = self.source.completion
-        called = completion.tool_calls
-        pending = [call.id for index, call in self.calls.items() if index < len(called) and called[index].executable]
-        finished: dict[str, Any] = {"type": "RUN_FINISHED", **self._run, "outcome": {"type": "success"}}
-        if pending:
-            finished["outcome"]["pendingToolCallIds"] = pending
+        ended = super().finish()
+        completion = self.completion
+        outcome: dict[str, Any] = {"type": "success"}
+        if self._interrupts:
+            outcome = {"type": "interrupt", "interrupts": self._interrupts}
+        elif self._pending:
+            outcome["pendingToolCallIds"] = self._pending
+        finished: dict[str, Any] = {"type": "RUN_FINISHED", **self._run, "outcome": outcome}
         usage = usage_of(completion)
         if usage:
             finished["usage"] = [{**usage, "model": completion.model} if completion.model else usage]
-        return super().finish() + event(finished)
+        return ended + event(finished)
 
     def fail(self, told: Told) -> bytes:
         """Return the last bytes of one that is not."""

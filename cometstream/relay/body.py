@@ -38,6 +38,8 @@ def relay(stream: Any, **options: Unpack[RelayOptions]) -> Relay:
             head on. Until the first byte an error still chooses the status, and after this time there is a first byte.
             None for no comments.
         on_end: Called once with a ``RelayEnd`` on every path, also when the browser has left; it may be a coroutine function.
+        smooth: Seconds over which bursts of text are spread, in ``ui`` and ``ag-ui``; see ``ChatStream.text``.
+        by: What a smooth piece is: ``"word"`` or ``"grapheme"``.
         message_id: The message's id in ``ui`` and ``ag-ui``; None makes one up.
         thread_id: The thread's id in ``ag-ui``, as in the request.
         run_id: The run's id in ``ag-ui``, as in the request.
@@ -102,7 +104,7 @@ class Relay:
             The relay ends all the same, a little later.
         """
         if self._task is not None and not self._task.done():
-            self._slot.gone = True
+            self._slot.leave()
             self._task.cancel()
             await asyncio.wait({self._task})
 
@@ -125,7 +127,7 @@ class Relay:
             while not condition() and not self._task.done():
                 await slot.change()
         except asyncio.CancelledError:
-            slot.gone = True
+            slot.leave()
             self._task.cancel()
             raise
 
@@ -150,14 +152,22 @@ class _Slot:
         self.changed()
 
     async def write(self, data: bytes) -> None:
-        while self.piece is not None:
+        while self.piece is not None and not self.gone:
             await self.change()
+        if self.gone:
+            # Not left to the task's cancellation alone: a client of a store may swallow that.
+            raise ConnectionResetError("nobody reads this relay any more")
         self.piece = data
         self.changed()
 
     async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
         await self.start(status, headers)
         await self.write(body)
+
+    def leave(self) -> None:
+        """The reader has left."""
+        self.gone = True
+        self.changed()
 
     def changed(self, _: object = None) -> None:
         """Wake whoever waits for a change: the reader, or the relay."""

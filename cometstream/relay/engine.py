@@ -15,17 +15,20 @@ from cometstream.errors import CometError, ConfigurationError, UsageError
 from cometstream.relay.line import Line
 from cometstream.relay.options import RelayOptions, make_encoder
 from cometstream.relay.told import LOG, SHUTDOWN, Told, tell, tell_crash
+from cometstream.views.completion import ChatCompletion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Coroutine
+    from collections.abc import Awaitable, Coroutine
 
     from cometstream.relay.line import Outlet
-    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["Engine", "RelayEnd", "Servant", "Source", "end_relays", "servant"]
 
 # What a farewell may take where the server wants to stop and the browser does not read.
 _FAREWELL: Final = 0.5
+
+# The outcomes of a stream, and those of a tool loop, in which everything came that was to come.
+_WHOLE: Final = frozenset({"complete", "paused", "max_rounds", "withheld"})
 
 # The relays that are open, so that a server that stops can end them.
 _OPEN: Final[WeakSet[Engine]] = WeakSet()
@@ -35,7 +38,10 @@ _TASKS: Final[set[asyncio.Future[None]]] = set()
 
 
 class Source(Protocol):
-    """What can be relayed: a ``ChatStream``, or whatever has its face and the same names of events."""
+    """What can be relayed: a ``ChatStream``, or whatever has its face and the same names of events, such as a tool loop.
+
+    Where it has no ``events()`` it is iterated itself. It may have an ``error`` that tells why it did not end well.
+    """
 
     async def __aenter__(self) -> Any: ...
 
@@ -43,23 +49,14 @@ class Source(Protocol):
         """Close it, also from another task."""
         ...
 
-    def events(self) -> AsyncIterator[Any]:
-        """Iterate its events."""
-        ...
-
     @property
-    def completion(self) -> ChatCompletion:
+    def completion(self) -> ChatCompletion | None:
         """The completion so far."""
         ...
 
     @property
     def outcome(self) -> str | None:
         """How it ended; None while it runs."""
-        ...
-
-    @property
-    def error(self) -> CometError | None:
-        """Why it did not end well; None where it did."""
         ...
 
 
@@ -184,11 +181,11 @@ class Engine:
         except CometError as error:
             self._error = error
         else:
-            self._error = source.error
+            self._error = getattr(source, "error", None)
 
     async def _tell_ending(self, line: Line) -> None:
         outcome = self._source.outcome
-        if outcome == "complete" and self._error is None:
+        if outcome in _WHOLE and self._error is None:
             await line.write(self._encoder.finish())
             return
         await self._fail(line, tell(self._error, outcome, ended_by=self._ended_by))
@@ -219,7 +216,8 @@ class Engine:
         if self._on_end is None:
             return
         source = self._source
-        end = RelayEnd(source.completion, source.outcome, self._error or source.error)
+        completion = source.completion or ChatCompletion({})
+        end = RelayEnd(completion, source.outcome, self._error or getattr(source, "error", None))
         try:
             waited = self._on_end(end)
         except Exception as error:

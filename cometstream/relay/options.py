@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict
 
 from cometstream.errors import ConfigurationError
 from cometstream.policy import is_seconds
+from cometstream.readers import checked_smoother
 from cometstream.relay.ag_ui import AgUiEncoder
 from cometstream.relay.raw import RawEncoder
 from cometstream.relay.ui import UiEncoder
@@ -32,6 +33,8 @@ class RelayOptions(TypedDict, total=False):
     protocol: ProtocolName
     heartbeat: float | None
     on_end: Callable[[Any], Awaitable[None] | None] | None
+    smooth: float | None
+    by: Literal["word", "grapheme"]
     message_id: str | None
     thread_id: str | None
     run_id: str | None
@@ -91,17 +94,20 @@ def make_encoder(source: Any, options: Mapping[str, Any]) -> tuple[float | None,
         ids[name] = value or secrets.token_urlsafe(12)
     heartbeat = checked_heartbeat(options.get("heartbeat", HEARTBEAT))
     protocol = options.get("protocol", "raw")
-    reader = "relay" if protocol == "raw" else "events"
-    if not callable(getattr(source, reader, None)):
+    readers = ("relay",) if protocol == "raw" else ("events", "__aiter__")
+    if not any(callable(getattr(source, reader, None)) for reader in readers):
         raise ConfigurationError(
-            f"relay() takes a stream, as session.stream(...) returns it, with a method {reader}(); got {shown(source)}"
+            f"a relay takes a stream, as session.stream(...) returns it, with a method {readers[0]}(); got {shown(source)}"
         )
+    smoother = checked_smoother(options.get("smooth"), options.get("by", "word"))
     if protocol == "raw":
+        if smoother is not None:
+            raise ConfigurationError("smooth is for the protocols ui and ag-ui: raw passes events on as they came")
         return heartbeat, RawEncoder(source)
     if protocol == "ui":
-        return heartbeat, UiEncoder(source, ids["message_id"])
+        return heartbeat, UiEncoder(source, ids["message_id"], smoother)
     if protocol == "ag-ui":
-        return heartbeat, AgUiEncoder(source, ids["message_id"], ids["thread_id"], ids["run_id"])
+        return heartbeat, AgUiEncoder(source, ids["message_id"], smoother, ids["thread_id"], ids["run_id"])
     raise ConfigurationError(f"protocol must be one of {_NAMES}; got {shown(protocol)}")
 
 

@@ -9,6 +9,10 @@ Events are told apart by their ``type`` alone, so that a stream's and a tool loo
     content.done, refusal.done, reasoning.done        choice_index                              stream
     tool_calls.function.arguments.delta               index, id, name, arguments_delta          stream
     tool_calls.function.arguments.done                index, id, name, arguments                stream
+    tool.started, tool.approval                       call: id, index, name, arguments, ...     tool loop
+    tool.result                                       call, value, content                      tool loop
+    tool.failed, tool.cancelled                       call, content                             tool loop
+    round.finished                                                                              tool loop
 
 Of several choices the first is shown.
 """
@@ -18,12 +22,16 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.errors import ProtocolError
+from cometstream.relay.smoothed import SmoothedEvents
 from cometstream.relay.sse import json_bytes
 from cometstream.stream import ChatStream
+from cometstream.views.completion import ChatCompletion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from cometstream.answer.smooth import Smoother
     from cometstream.views.completion import ToolCall
 
 __all__ = ["Call", "PartEncoder"]
@@ -36,15 +44,17 @@ class Call:
         id: Its id, made up where the model gave none; it never changes.
         name: The tool's name as far as it came.
         begun: The browser knows of it.
+        ended: The browser has all of its arguments.
         pieces: The arguments' JSON text in pieces, as far as it came.
     """
 
-    __slots__ = ("begun", "id", "name", "pieces")
+    __slots__ = ("begun", "ended", "id", "name", "pieces")
 
     def __init__(self, id: str | None, name: str) -> None:  # noqa: A002 - the wire's own name
         self.id = id or f"call_{secrets.token_hex(8)}"
         self.name = name
         self.begun = False
+        self.ended = False
         self.pieces: list[str] = []
 
 
@@ -54,10 +64,12 @@ class PartEncoder:
     Args:
         source: What is relayed.
         message_id: The id of the message.
+        smoother: Spreads bursts of text; None leaves them as they come.
     """
 
-    def __init__(self, source: Any, message_id: str) -> None:
+    def __init__(self, source: Any, message_id: str, smoother: Smoother | None = None) -> None:
         self.source = source
+        self._smoother = smoother
         self.message_id = message_id
         self.begun = False
         self._open: dict[str, str] = {}  # kind -> id of the part that is open
@@ -72,13 +84,23 @@ class PartEncoder:
             "refusal.done": self._content_done,
             "reasoning.done": self._reasoning_done,
             "tool_calls.function.arguments.delta": self._arguments_delta,
+            "tool.started": self._tool_started,
+            "tool.approval": self._tool_approval,
+            "tool.result": self._tool_result,
+            "tool.failed": self._tool_failed,
+            "tool.cancelled": self._tool_failed,
+            "round.finished": self._round_finished,
         }
 
     def items(self) -> AsyncIterator[Any]:
         """Iterate what `encode` takes."""
         source = self.source
-        events: AsyncIterator[Any] = source.events(chunks=False) if isinstance(source, ChatStream) else source.events()
-        return events
+        events: AsyncIterator[Any]
+        if isinstance(source, ChatStream):
+            events = source.events(chunks=False)
+        else:
+            events = source.events() if hasattr(source, "events") else source
+        return events if self._smoother is None else SmoothedEvents(events, self._smoother)
 
     def encode(self, item: Any) -> bytes:
         """Return the bytes of one item."""
@@ -90,14 +112,15 @@ class PartEncoder:
         encoder = self._encoders.get(type_)
         return b"" if encoder is None else encoder(item)
 
+    @property
+    def completion(self) -> ChatCompletion:
+        """The completion of the source, an empty one where there is none yet."""
+        completion: ChatCompletion | None = self.source.completion
+        return ChatCompletion({}) if completion is None else completion
+
     def finish(self) -> bytes:
         """Return the last bytes of an answer that is complete."""
-        pieces = [self.begun_now(), self.close_parts()]
-        called = self.source.completion.tool_calls
-        for index, call in self.calls.items():
-            pieces.append(self._call_begins(call))
-            pieces.append(self.call_ends(call, called[index] if index < len(called) else None))
-        return b"".join(pieces)
+        return self.begun_now() + self._end_of_step()
 
     # What a protocol writes.
 
@@ -125,8 +148,24 @@ class PartEncoder:
         """Write a piece of a call's arguments."""
         raise NotImplementedError
 
-    def call_ends(self, call: Call, called: ToolCall | None) -> bytes:
-        """Write the end of a call; `called` is it in the completion, which tells whether it may run."""
+    def call_ends(self, call: Call, arguments: dict[str, Any] | None) -> bytes:
+        """Write the end of a call; its arguments are None where it was not written to its end, or they are no object."""
+        raise NotImplementedError
+
+    def call_waits(self, call: Call, approval: str) -> bytes:
+        """Write that a call waits for the user's decision."""
+        raise NotImplementedError
+
+    def call_result(self, call: Call, value: Any, content: str) -> bytes:
+        """Write the result of a call."""
+        raise NotImplementedError
+
+    def call_failed(self, call: Call, content: str) -> bytes:
+        """Write that a call has no result, in the words that the model is told."""
+        raise NotImplementedError
+
+    def step_ends(self) -> bytes:
+        """Write the end of one of several answers."""
         raise NotImplementedError
 
     # How events become these.
@@ -192,3 +231,54 @@ class PartEncoder:
             return b""
         call.begun = True
         return self.call_begins(call)
+
+    def _end_of_step(self) -> bytes:
+        """Write the ends of what is open; only now it is known whether the calls came whole."""
+        pieces = [self.close_parts()]
+        called = self.completion.tool_calls
+        for index, call in self.calls.items():
+            if not call.ended:
+                pieces.append(self._call_ends(call, _arguments(called[index]) if index < len(called) else None))
+        return b"".join(pieces)
+
+    def _call_ends(self, call: Call, arguments: dict[str, Any] | None) -> bytes:
+        call.ended = True
+        return self.begun_now() + self._call_begins(call) + self.call_ends(call, arguments)
+
+    def _called(self, invocation: Any) -> tuple[Call, bytes]:
+        """Return a call that a tool loop tells of, and what shows it to the browser if it was not shown yet."""
+        call = self.calls.get(invocation.index)
+        if call is None:
+            # Of an earlier request: the browser has it already.
+            call = self.calls[invocation.index] = Call(invocation.id, invocation.name)
+            call.begun = call.ended = True
+        return call, b"" if call.ended else self._call_ends(call, invocation.arguments)
+
+    def _tool_started(self, event: Any) -> bytes:
+        return self._called(event.call)[1]
+
+    def _tool_approval(self, event: Any) -> bytes:
+        call, shown = self._called(event.call)
+        return self.begun_now() + shown + self.call_waits(call, event.call.execution_id)
+
+    def _tool_result(self, event: Any) -> bytes:
+        call, shown = self._called(event.call)
+        return self.begun_now() + shown + self.call_result(call, event.value, event.content)
+
+    def _tool_failed(self, event: Any) -> bytes:
+        call, shown = self._called(event.call)
+        return self.begun_now() + shown + self.call_failed(call, event.content)
+
+    def _round_finished(self, event: Any) -> bytes:
+        ended = self._end_of_step()
+        if self.calls:
+            self.calls = {}
+            ended += self.step_ends()
+        return ended
+
+
+def _arguments(call: ToolCall) -> dict[str, Any] | None:
+    try:
+        return call.parse()
+    except ProtocolError:
+        return None

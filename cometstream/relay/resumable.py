@@ -203,7 +203,10 @@ class ResumableRelays:
         try:
             await engine.serve(outlet)
         except Exception as error:
-            LOG.error("an answer could not be kept: %s", type(error).__name__, exc_info=error)
+            told = tell_crash(error, None)
+            if not outlet.started:
+                _, encoder = make_encoder(_NoSource(), {"protocol": self._protocol})
+                await outlet.refuse(told.status, {"Content-Type": "text/plain"}, told.text.encode(), encoder.fail(told))
         finally:
             forget()
             if beating is not None:
@@ -269,11 +272,11 @@ class StoredAnswer:
             events = b"".join([entry[1:] for entry in entries if entry.startswith(_EVENT)])
             if events:
                 await line.write(events)
+            for entry in entries:
+                if entry.startswith(_REFUSAL):
+                    await self._refuse(line, orjson.loads(entry[1:]))
             if entries and entries[-1] == _END:
-                refusals = [entry for entry in entries if entry.startswith(_REFUSAL)]
-                if refusals:
-                    await self._refuse(line, orjson.loads(refusals[0][1:]))
-                elif not line.started:
+                if not line.started:
                     await line.write(b"")  # the browser has all of it
                 return
 
@@ -289,7 +292,11 @@ class StoredAnswer:
 
 
 class _Entries:
-    """An outlet that is a store: each event is one entry."""
+    """An outlet that is a store: each event is one entry.
+
+    Attributes:
+        started: Something was kept.
+    """
 
     gone = False
 
@@ -298,9 +305,11 @@ class _Entries:
         self._id = id_
         self._numbered = numbered
         self._count = 0
+        self.started = False
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Keep nothing: readers know the head."""
+        self.started = True
 
     async def write(self, data: bytes) -> None:
         entries = []
@@ -312,6 +321,7 @@ class _Entries:
         await self._store.append(self._id, entries)
 
     async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
+        self.started = True
         refusal = {"status": status, "headers": dict(headers), "body": body.decode(), "in_band": in_band.decode()}
         await self._store.append(self._id, [_REFUSAL + orjson.dumps(refusal)])
 

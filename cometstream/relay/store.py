@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 __all__ = ["Found", "MemoryStore", "Store"]
 
@@ -28,35 +28,35 @@ class Store(Protocol):
 
     beats: float | None
 
-    async def create(self, id: str, key: str, owner: str | None) -> None:  # noqa: A002 - the field's name
+    def create(self, id: str, key: str, owner: str | None) -> Awaitable[None]:  # noqa: A002 - the field's name
         """Begin an answer. Its key leads to it until another answer has the same one."""
         ...
 
-    async def find(self, key: str) -> Found | None:
+    def find(self, key: str) -> Awaitable[Found | None]:
         """Return the newest answer with a key; None where none is kept."""
         ...
 
-    async def append(self, id: str, entries: Sequence[bytes]) -> None:  # noqa: A002
+    def append(self, id: str, entries: Sequence[bytes]) -> Awaitable[None]:  # noqa: A002
         """Add entries, which are numbered from 1 on."""
         ...
 
-    async def read(self, id: str, after: int, wait: float) -> Sequence[bytes] | None:  # noqa: A002
+    def read(self, id: str, after: int, wait: float) -> Awaitable[Sequence[bytes] | None]:  # noqa: A002
         """Return the entries after a number, once there are any; none after `wait` seconds; None where the answer is not kept."""
         ...
 
-    async def beat(self, id: str) -> None:  # noqa: A002
+    def beat(self, id: str) -> Awaitable[None]:  # noqa: A002
         """Say that the writer lives."""
         ...
 
-    async def lives(self, id: str) -> bool:  # noqa: A002
+    def lives(self, id: str) -> Awaitable[bool]:  # noqa: A002
         """Whether the writer has said so of late, or the answer is at its end."""
         ...
 
-    async def end(self, id: str, expires: float) -> None:  # noqa: A002
+    def end(self, id: str, expires: float) -> Awaitable[None]:  # noqa: A002
         """Keep the answer for so many seconds; nothing is added any more."""
         ...
 
-    async def stop(self, id: str) -> None:  # noqa: A002
+    def stop(self, id: str) -> Awaitable[None]:  # noqa: A002
         """Have the writer told that it shall stop, whichever process it is in."""
         ...
 
@@ -64,7 +64,7 @@ class Store(Protocol):
         """Call the writer back when it shall stop; return what takes that back."""
         ...
 
-    async def aclose(self) -> None:
+    def aclose(self) -> Awaitable[None]:
         """Let go of connections."""
         ...
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.errors import ProtocolError
 from cometstream.relay.extras import files_of, sources_of, usage_of
 from cometstream.relay.parts import Call, PartEncoder
 from cometstream.relay.sse import EVENT_STREAM, event
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cometstream.relay.told import Told
-    from cometstream.views.completion import ToolCall
-
 __all__ = ["FINISH_REASONS", "UiEncoder"]
 
 FINISH_REASONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -45,6 +42,7 @@ class UiEncoder(PartEncoder):
     Args:
         source: What is relayed.
         message_id: The id of the message.
+        smoother: Spreads bursts of text; None leaves them as they come.
     """
 
     headers: Mapping[str, str] = MappingProxyType({**EVENT_STREAM, "x-vercel-ai-ui-message-stream": "v1"})
@@ -74,21 +72,33 @@ class UiEncoder(PartEncoder):
         """Write a piece of a call's arguments."""
         return event({"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": delta})
 
-    def call_ends(self, call: Call, called: ToolCall | None) -> bytes:
-        """Write the end of a call; `called` is it in the completion, which tells whether it may run."""
-        written = "".join(call.pieces)
-        try:
-            if called is None:
-                raise ProtocolError(_CUT_CALL)
-            name, arguments = called.function.name, called.parse()
-        except ProtocolError:
-            told = {"toolCallId": call.id, "toolName": call.name, "input": written, "errorText": _CUT_CALL}
-            return event({"type": "tool-input-error", **told})
-        return event({"type": "tool-input-available", "toolCallId": call.id, "toolName": name, "input": arguments})
+    def call_ends(self, call: Call, arguments: dict[str, Any] | None) -> bytes:
+        """Write the end of a call; its arguments are None where it was not written to its end, or they are no object."""
+        called = {"toolCallId": call.id, "toolName": call.name}
+        if arguments is None:
+            return event({"type": "tool-input-error", **called, "input": "".join(call.pieces), "errorText": _CUT_CALL})
+        return event({"type": "tool-input-available", **called, "input": arguments})
+
+    def call_waits(self, call: Call, approval: str) -> bytes:
+        """Write that a call waits for the user's decision."""
+        return event({"type": "tool-approval-request", "approvalId": approval, "toolCallId": call.id})
+
+    def call_result(self, call: Call, value: Any, content: str) -> bytes:
+        """Write the result of a call."""
+        output = value if isinstance(value, (str, int, float, list, dict)) or value is None else content
+        return event({"type": "tool-output-available", "toolCallId": call.id, "output": output})
+
+    def call_failed(self, call: Call, content: str) -> bytes:
+        """Write that a call has no result, in the words that the model is told."""
+        return event({"type": "tool-output-error", "toolCallId": call.id, "errorText": content})
+
+    def step_ends(self) -> bytes:
+        """Write the end of one of several answers."""
+        return event({"type": "finish-step"}) + event({"type": "start-step"})
 
     def finish(self) -> bytes:
         """Return the last bytes of an answer that is complete."""
-        completion = self.source.completion
+        completion = self.completion
         pieces = [super().finish()]
         pieces += [event(source) for source in _sources(completion)]
         pieces += [event({"type": "file", **file}) for file in files_of(completion)]

@@ -171,8 +171,7 @@ async def leaves_while(
     async with serving(reply, retry=RetryPolicy(2)) as (server, session):
         async with adapter(session, {**options, "on_end": ends.append}) as port:
             browser = await Browser.ask(port)
-            while not server.requests:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.001)
+            await asyncio.wait_for(_until(lambda: server.requests), 10)
             await asyncio.sleep(pause)
             loop = asyncio.get_running_loop()
             began = loop.time()

@@ -25,6 +25,7 @@ from cometstream import (
 from cometstream.relay import RelayEnd, end_relays, relay
 from cometstream.relay.engine import Engine
 from cometstream.testing import Reply
+from cometstream.testing.replies import DONE, chunk
 
 BEAT = b": keep-alive\n\n"
 HALF = Reply.text("half", finish_reason=None, done=False)
@@ -260,6 +261,42 @@ async def test_a_browser_that_is_gone_ends_the_relay_quietly() -> None:
     async with serving(Reply.text("Hello")) as (_, session):
         await Engine(session.stream(**CHAT), {"on_end": ends.append}).serve(Outlet(broken))
     assert [end.outcome for end in ends] == ["cancelled"]
+
+
+def test_a_smooth_relay_spreads_a_burst_and_keeps_the_order() -> None:
+    async def main() -> None:
+        burst = chunk({"content": "one two three four"})
+        call = {"index": 0, "id": "c", "function": {"name": "look", "arguments": "{}"}}
+        reply = Reply.sse(
+            chunk({"reasoning_content": "Hm hm"}),
+            1.0,
+            burst,
+            chunk({"tool_calls": [call]}),
+            chunk(finish_reason="stop"),
+            DONE,
+        )
+        for protocol, kind in (("ui", "text-delta"), ("ag-ui", "TEXT_MESSAGE_CONTENT")):
+            async with serving(reply) as (_, session):
+                outlet = Outlet()
+                await Engine(session.stream(**CHAT), {"protocol": protocol, "smooth": 0.4}).serve(outlet)  # type: ignore[typeddict-item]
+            deltas = [
+                (at, part["delta"])
+                for at, data in outlet.written
+                for part in data_of(data)
+                if part != "[DONE]" and part["type"] == kind
+            ]
+            assert [delta for _, delta in deltas] == ["one", " two", " three", " four"]
+            assert deltas[-1][0] - deltas[0][0] == pytest.approx(0.3)
+            types = [part if part == "[DONE]" else part["type"] for part in data_of(outlet.body)]
+            assert types.index(kind) < types.index("tool-input-start" if protocol == "ui" else "TOOL_CALL_START")
+        async with serving(Reply.sse(burst, 0.1).cut(), retry=None) as (_, session):
+            with pytest.raises(ConfigurationError, match="raw passes events on"):
+                relay(session.stream(**CHAT), smooth=0.1)
+            outlet = Outlet()
+            await Engine(session.stream(**CHAT), {"protocol": "ui", "smooth": 60.0}).serve(outlet)
+        assert "".join(part.get("delta", "") for part in data_of(outlet.body)) == "one two three four"
+
+    virtual_clock.run(main())
 
 
 # A source that is no stream.
