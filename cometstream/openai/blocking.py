@@ -321,7 +321,7 @@ class OpenAI(Client):
         )
 
     @property  # type: ignore[misc] # read, never set
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] # as above
         # As AsyncOpenAI's.
         return openais_class("OpenAI") or OpenAI
 

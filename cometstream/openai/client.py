@@ -219,7 +219,7 @@ class AsyncOpenAI(Client):
         )
 
     @property  # type: ignore[misc] # read, never set
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] # as above
         # What wraps OpenAI's client asks whether it is one. The type stays ours; what is not there says so when it is touched.
         return openais_class("AsyncOpenAI") or AsyncOpenAI
 

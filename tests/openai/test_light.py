@@ -78,7 +78,8 @@ async def test_the_schema_that_goes_out_is_openais(client: ours.AsyncOpenAI, ser
 async def test_a_tool_of_a_model_gives_parsed_arguments(client: ours.AsyncOpenAI) -> None:
     tool = ours.pydantic_function_tool(City, name="find", description="Find it.")
     completion = await client.chat.completions.parse(**CHAT, tools=[tool], tool_choice="required")
-    (call,) = completion.choices[0].message.tool_calls
+    message: Any = completion.choices[0].message
+    (call,) = message.tool_calls
     assert call.function.name == "find"
     assert call.function.parsed_arguments == City(name="comet", population=1)
 
@@ -100,7 +101,9 @@ async def test_an_answer_that_was_cut_short_is_not_parsed(
 async def test_events_tell_what_is_said_so_far_as_an_object(client: ours.AsyncOpenAI) -> None:
     seen: list[Any] = []
     async with client.chat.completions.stream(**CHAT, response_format=City) as stream:
-        seen += [event.parsed async for event in stream if event.type in ("content.delta", "content.done")]
+        seen += [
+            event.parsed async for event in stream if event.type == "content.delta" or event.type == "content.done"
+        ]
         final = await stream.get_final_completion()
     assert seen[-1] == final.choices[0].message.parsed == City(name="comet", population=1)
     assert {"name": "comet"}.items() <= seen[-2].items()
@@ -111,7 +114,7 @@ async def test_events_without_a_model_have_nothing_parsed(client: ours.AsyncOpen
         assert {event.parsed async for event in stream if event.type == "content.delta"} == {None}
 
 
-@pytest.mark.parametrize("kind", [int | None, "City", 3])
+@pytest.mark.parametrize("kind", ["City", 3, object()])
 async def test_a_type_that_cannot_be_sent_is_refused(client: ours.AsyncOpenAI, kind: Any) -> None:
     with pytest.raises(cometstream.CometError):
         await client.chat.completions.parse(**CHAT, response_format=kind)
