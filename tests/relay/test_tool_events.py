@@ -117,6 +117,7 @@ async def test_a_real_tool_loop_is_relayed_and_pauses_for_the_user() -> None:
         return Reply.sse(chunk({"tool_calls": [named]}), chunk(finish_reason="tool_calls"), DONE)
 
     ends: list[RelayEnd] = []
+    body = b""
     async with serving(asks("look"), Reply.text("Three."), asks("burn")) as (_, session):
         for _ in range(2):
             run = run_tools(session, **CHAT, tools=[look, burn])
