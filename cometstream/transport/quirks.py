@@ -36,6 +36,7 @@ __all__ = [
     "clear_exception",
     "client_timeout",
     "close_at_once",
+    "forget_connection",
     "missing_package",
     "plain_connection",
     "receive_less",
@@ -216,6 +217,18 @@ def close_at_once(response: aiohttp.ClientResponse | PlainAnswer, transport: asy
     if response.connection is not None and transport is not None:
         transport.abort()
     response.close()
+
+
+def forget_connection(response: aiohttp.ClientResponse | PlainAnswer) -> None:
+    """Let go of an answer's connection, whose event loop is closed.
+
+    Mends: aiohttp warns of a connection that was dropped, also of one that nobody can close any more.
+    Known for: aiohttp 3.14, in ``Connection.__del__``.
+    Elsewhere: it warns.
+    """
+    connection: Any = response.connection
+    if connection is not None:
+        connection._protocol = None
 
 
 def plain_connection(response: aiohttp.ClientResponse) -> KeptConnection | None:
