@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,11 +13,12 @@ from cometstream.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["attachment", "images_in", "said"]
+__all__ = ["attachment", "images_in", "only_image", "said"]
 
 # A name after an @, at the beginning of a word; in quotes, or with a backslash before each space, as terminals paste it.
 _REFERENCE: Final = re.compile(r"""(?<!\S)@(?:"([^"\n]+)"|'([^'\n]+)'|((?:\\.|[^\s\\])+))""")
 _AFTER: Final = ".,;:!?)]"  # of the sentence around it
+_LONGEST_NAME: Final = 4096
 _IMAGE_ENDINGS: Final = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
@@ -51,6 +53,17 @@ def images_in(text: str) -> list[str]:
         for quoted, single, bare in _REFERENCE.findall(text)
     )
     return [name for name in names if name.lower().endswith(_IMAGE_ENDINGS)]
+
+
+def only_image(text: str) -> str | None:
+    """Return the file of an image that is all there is in a text, as when it is dragged into the terminal; else None."""
+    if len(text) > _LONGEST_NAME or not text.rstrip("'\" ").lower().endswith(_IMAGE_ENDINGS):
+        return None
+    try:
+        names = shlex.split(text)
+        return names[0] if len(names) == 1 and Path(names[0]).expanduser().is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def said(text: str, parts: Sequence[Any]) -> Any:

@@ -40,6 +40,7 @@ class Waiting:
     def __init__(self, model: str, *, show_reasoning: bool) -> None:
         self._what = f"waiting for {one_line(model)}"
         self._why = ""
+        self._began = 0.0
         self._thinks = f"{one_line(model)} is reasoning"
         self._show_reasoning = show_reasoning
         self._due: float | None = None  # when the next attempt begins, on the loop's clock
@@ -53,7 +54,9 @@ class Waiting:
 
     async def __aenter__(self) -> Self:
         if self._console.is_terminal:
-            self._task = asyncio.get_running_loop().create_task(self._tick())
+            loop = asyncio.get_running_loop()
+            self._began = loop.time()
+            self._task = loop.create_task(self._tick())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -79,27 +82,30 @@ class Waiting:
     def _retry(self, error: CometError, delay: float) -> None:
         self._due = asyncio.get_running_loop().time() + delay
         self._why = one_line(in_cli_words(str(error)))
+        if self._task is not None:
+            self._draw()  # at once: it may be a long wait, and somebody may want to end it
 
     async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        await asyncio.sleep(_PATIENCE)
         while True:
-            now = loop.time()
-            # A retry is told of at once: it may be a long wait, and somebody may want to end it.
-            if self._status is None and (self._due is not None or now - began >= _PATIENCE):
-                self._status = self._console.status("")
-                self._status.start()
-            if self._status is not None:
-                # A text, since rich reads brackets in a string as styles, and a server's words may have some.
-                self._status.update(Text(self._line(now, began), style="dim", no_wrap=True, overflow="ellipsis"))
+            self._draw()
             await asyncio.sleep(_TICK)
 
-    def _line(self, now: float, began: float) -> str:
+    def _draw(self) -> None:
+        if self._status is None:
+            self._status = self._console.status("")
+            self._status.start()
+        # A text, since rich reads brackets in a string as styles, and a server's words may have some.
+        self._status.update(Text(self._line(), style="dim", no_wrap=True, overflow="ellipsis"))
+
+    def _line(self) -> str:
+        now = asyncio.get_running_loop().time()
+        waited = f"{now - self._began:.0f} s"
         if self._due is None:
-            return f"{now - began:.0f} s, {self._what}"
+            return f"{waited}, {self._what}"
         if now < self._due:
             return f"trying again in {math.ceil(self._due - now)} s: {self._why}"
-        return f"{now - began:.0f} s, trying again after: {self._why}"
+        return f"{waited}, {self._what}, again after {self._why}"
 
 
 @dataclass(frozen=True)
