@@ -4,6 +4,7 @@ import asyncio
 import io
 import random
 import re
+from itertools import pairwise
 from typing import Literal
 
 import pytest
@@ -89,7 +90,7 @@ async def test_what_is_printed_does_not_depend_on_how_the_text_was_cut() -> None
 async def test_blocks_have_one_blank_line_between_them() -> None:
     lines = [line.strip() for line in (await drawn([TEXT])).splitlines()]
     assert lines[0] == "A title"
-    assert not any(first == second == "" for first, second in zip(lines, lines[1:], strict=False))
+    assert not any(first == second == "" for first, second in pairwise(lines))
 
 
 async def test_a_finished_block_is_printed_while_the_next_one_grows() -> None:
