@@ -121,7 +121,7 @@ def error_content(message: str) -> str:
 
 def told_of(error: BaseException) -> str:
     """Return what the model may know of a tool's exception: the words of a ``ToolError``, else only that it failed."""
-    if isinstance(error, ToolError):
+    if isinstance(error, ToolError) and isinstance(error.message, str):
         return error_content(error.message)
     if isinstance(error, ToolTimeoutError):
         return error_content("the tool did not answer in time")
