@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -93,7 +94,11 @@ def as_content(value: Any) -> str:
         try:
             text = orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
         except (TypeError, RecursionError) as error:
-            raise TypeError(f"the tool returned what JSON cannot hold: {type(value).__name__} ({error})") from None
+            try:
+                # It takes integers of any size.
+                text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                raise TypeError(f"the tool returned what JSON cannot hold: {type(value).__name__} ({error})") from None
     if not isinstance(text, str):
         raise TypeError(f"the tool returned what JSON cannot hold: {type(value).__name__}")
     # A lone surrogate cannot be sent.

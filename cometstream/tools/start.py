@@ -215,9 +215,7 @@ def resume_tools(
             + ("" if saved["outcome"] != "max_rounds" else ", or give a larger max_rounds")
         )
     # What the session refuses, it refuses before anything is run.
-    requests.open(
-        saved["messages"] + ([] if paused is None else paused.messages(None, left=True)), progress.rounds + 1
-    )
+    requests.open(saved["messages"] + ([] if paused is None else paused.messages(None, left=True)), progress.rounds + 1)
     carrying_out = CarryingOut(
         SqliteLedger() if ledger is None else checked_ledger(ledger), _checked_limit(tool_timeout)
     )
