@@ -72,6 +72,7 @@ class PartEncoder:
         self._smoother = smoother
         self.message_id = message_id
         self.begun = False
+        self._step_ended = False
         self._open: dict[str, str] = {}  # kind -> id of the part that is open
         self._text_goes_on: bytes | None = None
         self._parts = 0
@@ -120,6 +121,7 @@ class PartEncoder:
 
     def finish(self) -> bytes:
         """Return the last bytes of an answer that is complete."""
+        self._step_ended = False  # no other begins
         return self.begun_now() + self._end_of_step()
 
     # What a protocol writes.
@@ -165,17 +167,20 @@ class PartEncoder:
         raise NotImplementedError
 
     def step_ends(self) -> bytes:
-        """Write the end of one of several answers."""
+        """Write what stands between two of several answers."""
         raise NotImplementedError
 
     # How events become these.
 
     def begun_now(self) -> bytes:
-        """Return the beginning of the message, the first time."""
-        if self.begun:
-            return b""
-        self.begun = True
-        return self.begin()
+        """Return the beginning of the message, the first time; and that of a step, where another has ended."""
+        if not self.begun:
+            self.begun = True
+            return self.begin()
+        if self._step_ended:
+            self._step_ended = False
+            return self.step_ends()
+        return b""
 
     def _content_delta(self, event: Any) -> bytes:
         return self._delta("text", event.delta)
@@ -273,7 +278,8 @@ class PartEncoder:
         ended = self._end_of_step()
         if self.calls:
             self.calls = {}
-            ended += self.step_ends()
+            # A client takes the last step for the one that waits for its user: none is begun before it has something in it.
+            self._step_ended = True
         return ended
 
 

@@ -93,7 +93,7 @@ class UiEncoder(PartEncoder):
         return event({"type": "tool-output-error", "toolCallId": call.id, "errorText": content})
 
     def step_ends(self) -> bytes:
-        """Write the end of one of several answers."""
+        """Write what stands between two of several answers."""
         return event({"type": "finish-step"}) + event({"type": "start-step"})
 
     def finish(self) -> bytes:

@@ -75,6 +75,8 @@ async def test_a_run_that_waits_for_the_user_asks_him(protocol: str) -> None:
         asking = {"type": "tool-approval-request", "approvalId": "x-c0", "toolCallId": "c0"}
         assert asking in events
         assert events[events.index(asking) - 1]["type"] == "tool-input-available"
+        # The AI SDK sends a decision once every call of the last step is decided: no empty step may follow.
+        assert [one["type"] for one in events[events.index(asking) + 1 : -1]] == ["finish-step", "finish"]
     else:
         (waits,) = events[-1]["outcome"]["interrupts"]
         assert (waits["id"], waits["toolCallId"]) == ("x-c0", "c0")
