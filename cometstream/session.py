@@ -198,6 +198,7 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
+        query: str = "",
         response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
         **params: Unpack[OtherChatParams],
     ) -> ChatStream[AskedT]:
@@ -219,6 +220,7 @@ class CometSession:
             split_think: Take text between ``<think>`` and ``</think>`` at the beginning of the answer for reasoning: it reads as
                 ``reasoning``, and ``content`` begins after it. For servers that do not separate the two themselves.
             max_event_size: As the session's, for this call.
+            query: What to add to the URL behind ``?``, as it is written there: ``"api-version=1"``.
             response_format: A pydantic model, a dataclass, a TypedDict, or any type that pydantic's TypeAdapter takes: the answer
                 is JSON of that type, ``partials()`` yields it as it grows, and ``completion.parsed`` is the checked value. A
                 ``Schema`` of one says more. Or the wire's own form.
@@ -246,6 +248,7 @@ class CometSession:
             fallback_models=fallback_models,
             split_think=split_think,
             max_event_size=max_event_size,
+            query=query,
         )
 
     async def complete(
@@ -260,6 +263,7 @@ class CometSession:
         extra_body: Mapping[str, Any] | None = None,
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
+        query: str = "",
         response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
         **params: Unpack[OtherChatParams],
     ) -> ChatCompletion[AskedT]:
@@ -278,6 +282,7 @@ class CometSession:
             extra_body: As ``stream``.
             split_think: As ``stream``.
             max_event_size: As the session's, for this call.
+            query: As ``stream``.
             response_format: As ``stream``.
             **params: As ``stream``.
         Returns:
@@ -297,8 +302,11 @@ class CometSession:
             fallback_models=fallback_models,
             split_think=split_think,
             max_event_size=max_event_size,
+            query=query,
         ) as stream:
-            return await stream.until_done()
+            completion = await stream.until_done()
+            completion.request_id = stream.response.request_id or completion.request_id
+            return completion
 
     def forward(
         self,
@@ -348,6 +356,7 @@ class CometSession:
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
+        query: str = "",
     ) -> list[Model]:
         """Return the models that the endpoint serves.
 
@@ -355,6 +364,7 @@ class CometSession:
             timeouts: As ``stream``.
             retry: As ``stream``.
             headers: As ``stream``.
+            query: As ``stream``.
         Raises:
             APIStatusError: The server answered with a status other than 2xx.
             APIConnectionError: There was no answer.
@@ -364,7 +374,7 @@ class CometSession:
         Source:
             GET /v1/models.
         """
-        document = await self._document(self._endpoint("/models", {}, headers), timeouts, retry)
+        document = await self._document(self._endpoint(_route("/models", query), {}, headers), timeouts, retry)
         listed = document.get("data") if isinstance(document, dict) else document
         if not isinstance(listed, list):
             raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
@@ -495,7 +505,7 @@ class CometSession:
             max_event_size = self.max_event_size
         fallbacks = checked_fallbacks(fallback_models)
         streamed = request.streamed
-        route = f"/chat/completions?{query}" if query else "/chat/completions"
+        route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
         attempts = Attempts(
             endpoint,
@@ -547,6 +557,19 @@ class CometSession:
             proxy=self._proxy,
             context=context,
         )
-        if not own:
+        if not own and "?" not in route:
             self._endpoints[key] = endpoint
         return endpoint
+
+
+def _route(path: str, query: object) -> str:
+    """Return a route with a caller's query.
+
+    Raises:
+        ConfigurationError: It cannot stand in a URL.
+    """
+    if not isinstance(query, str) or not query.isascii() or not query.isprintable() or " " in query or "#" in query:
+        raise ConfigurationError(
+            f"query must be as it is written in a URL, such as 'api-version=1'; got {shown(query)}"
+        )
+    return f"{path}?{query}" if query else path

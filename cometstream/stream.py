@@ -157,7 +157,9 @@ class ChatStream(Readable[ParsedT_co]):
                 source=self,
                 stacklevel=2,
             )
-            if not self._loop.is_closed():
+            if self._loop.is_closed():
+                self._incoming.forget()
+            else:
                 for end in (self._timer.stop, self._incoming.close, self._answer.close):
                     self._loop.call_soon_threadsafe(end)
 

@@ -31,7 +31,7 @@ async def test_the_first_program_prints_an_answer_and_its_end() -> None:
         out, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, err.decode()) == (0, "")
     assert "A comet is a small world" in out.decode()
-    assert "complete CompletionUsage(" in out.decode()
+    assert "\ncomplete CompletionUsage(" in out.decode()
 
 
 def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:
@@ -49,7 +49,7 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"cometstream (ask|batch|models|serve)\b", README))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"cometstream (ask|balance|batch|models|serve)\b", README))))
 def test_every_command_that_the_readme_names_is_there(command: str) -> None:
     program = shutil.which("cometstream", path=str(Path(sys.executable).parent))
     assert program is not None

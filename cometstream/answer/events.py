@@ -123,6 +123,7 @@ class ContentDeltaEvent(_TextDeltaEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["content.delta"]] = "content.delta"
+    parsed: ClassVar[None] = None  # OpenAI's events have it; who parses gives events of his own
 
 
 class RefusalDeltaEvent(_TextDeltaEvent):
@@ -194,6 +195,7 @@ class ContentDoneEvent(_DoneEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["content.done"]] = "content.done"
+    parsed: ClassVar[None] = None
     __match_args__ = ("content", "choice_index")
 
     @property
@@ -306,6 +308,7 @@ class FunctionToolCallArgumentsDoneEvent(_ToolCallEvent):
 
     __slots__ = ()
     type: ClassVar[Literal["tool_calls.function.arguments.done"]] = "tool_calls.function.arguments.done"
+    parsed_arguments: ClassVar[None] = None  # as `ContentDeltaEvent.parsed`
     __match_args__ = ("name", "index", "id", "arguments", "choice_index")
 
     @property

@@ -152,7 +152,8 @@ class Answer:
         self._looked = False  # a clock had run out, and the bytes that are to come now are the last that count
         self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
-        self._held: deque[tuple[Event, ChatCompletionChunk]] = deque()  # to be handed over before what has arrived
+        # To be handed over before what has arrived; an empty deque would take more memory than the rest of an open stream's answer.
+        self._held: deque[tuple[Event, ChatCompletionChunk]] | tuple[()] = ()
         self._held_size = 0
         self._pending: tuple[Happening, CometError | None] | None = None  # happens once nothing is held
         self._broken: ProtocolError | None = None  # the bytes could not be read further
@@ -235,7 +236,7 @@ class Answer:
     def close(self) -> None:
         """The caller leaves: what was not handed over is dropped."""
         if self.state not in OUTCOMES:
-            self._held.clear()
+            self._held = ()
             self._happens("close")
 
     def give_up(self) -> None:
@@ -294,6 +295,7 @@ class Answer:
         while True:
             if self._held and self.started:
                 event, chunk = self._held.popleft()
+                self._held = self._held or ()
                 self._hand_over(event, chunk)
                 self._flows = not self._held and self._pending is None and self.state not in _STILL
                 return chunk
@@ -337,7 +339,7 @@ class Answer:
         # Text that was kept back as the possible beginning of a tag is text after all.
         rest = self._splitter.flush() if self._splitter is not None else None
         if rest is not None:
-            self._held.append((Event(rest.to_json().encode()), rest))
+            self._keep(Event(rest.to_json().encode()), rest)
 
     def _happens(self, happening: Happening, failure: CometError | None = None) -> None:
         """Change the state, by `TABLE` alone."""
@@ -440,7 +442,7 @@ class Answer:
             split = self._splitter.split(chunk)
             if split is not chunk:
                 event, chunk = Event(split.to_json().encode()), split
-        self._held.append((event, chunk))
+        self._keep(event, chunk)
         if self.started:
             return
         if chunk.has_content():
@@ -457,6 +459,11 @@ class Answer:
                     self._then("bad_frame", failure)
                 return
         self._start()
+
+    def _keep(self, event: Event, chunk: ChatCompletionChunk) -> None:
+        if not self._held:
+            self._held = deque()
+        self._held.append((event, chunk))
 
     def _start(self) -> None:
         self.started = True

@@ -1,56 +1,47 @@
-"""``AsyncOpenAI``: OpenAI's client, by its names and shapes, over a ``CometSession``.
+"""OpenAI's client, by its names and shapes, over a ``CometSession``; two doors for programs that are written for it.
 
-A program written for ``openai.AsyncOpenAI``'s chat completions changes the import and nothing else::
+The light one, for programs that create, stream, parse and read: only the import changes ::
 
     from cometstream.openai import AsyncOpenAI
 
-What differs:
+What it leaves out is listed in ``left_out``, and fails at the first touch with one line that names the other door: OpenAI's own
+client over our transport, which has everything of OpenAI's ::
 
-=====================================================  =========================================================================
-``openai``                                             here
-=====================================================  =========================================================================
-the key: ``OPENAI_API_KEY``                            ``COMETAPI_KEY``; no ``OPENAI_*`` variable is read
-the URL: ``OPENAI_BASE_URL``                           ``COMETAPI_BASE_URL``, then ``https://api.cometapi.com/v1``
-``timeout=60`` limits each wait for bytes              it limits each wait for content; keep-alives do not reset it
-600 s without a byte are the default limit             10 s to connect, 300 s to the first content, 120 s between contents
-retries end with the answer's head                     a stream that dies before its first content is repeated unseen
-a cut answer is a transport error, or just ends        ``StreamTruncatedError``, with ``partial``
-``[DONE]`` without a ``finish_reason`` ends the loop   ``StreamUnterminatedError``
-usage of a stream only where asked for                 ``stream.completion.usage``; the loop gets its chunk only where asked for
-the server refuses a misspelt or bad parameter         ``InvalidRequestError`` before it is sent; ``extra_body`` is not checked
-500 with code ``invalid_request``: server error        ``BadRequestError``, ``status_code`` 500, not retried
-``ConflictError``, ``UnprocessableEntityError``        ``APIStatusError`` with ``status_code`` 409, 422
-``APIError`` is an ``OpenAIError``                     both are ``CometError``: ``except APIError`` catches a missing key too
-``error.response``                                     ``error.status_code``, ``.headers``, ``.request_id``
-``stream.response`` is httpx's                         it has ``status``, ``headers``, ``request_id``
-``stream(...)``: an empty ``content.delta``            it is not an event
-events' ``parsed``, ``parsed_arguments``               ``completion.tool_calls[0].parse()`` gives checked arguments
-a stream that is neither read nor closed               it is closed when it is forgotten, with a ResourceWarning
-``http_client=``, ``organization=``, ``extra_query=``  not possible; ``CometSession(client=...)`` takes an aiohttp session
-``parse()``, ``with_raw_response``, other routes       not there
-=====================================================  =========================================================================
+    from cometstream.openai.transport import CometTransport
+
+    client = openai.AsyncOpenAI(http_client=httpx.AsyncClient(transport=CometTransport()))
+
+What differs in the light one is what the README's table says.
 """
 
 from __future__ import annotations
 
-from cometstream.errors import (
+from cometstream.openai.blocking import ChatCompletionStream, ChatCompletionStreamManager, OpenAI, Stream, SyncPage
+from cometstream.openai.calls import NOT_GIVEN, Omit, not_given, omit
+from cometstream.openai.client import AsyncOpenAI
+from cometstream.openai.errors import (
     APIConnectionError,
+    APIError,
+    APIResponseValidationError,
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
     BadRequestError,
-    CometError,
+    ConflictError,
+    ContentFilterFinishReasonError,
     InternalServerError,
+    LengthFinishReasonError,
     NotFoundError,
+    OpenAIError,
     PermissionDeniedError,
-    ProtocolError,
     RateLimitError,
+    UnprocessableEntityError,
 )
-from cometstream.openai.calls import NOT_GIVEN, Omit, not_given, omit
-from cometstream.openai.client import AsyncOpenAI
+from cometstream.openai.left_out import DefaultAsyncHttpxClient, DefaultHttpxClient
 from cometstream.openai.models import AsyncPage, AsyncPaginator
+from cometstream.openai.parsing import pydantic_function_tool
 from cometstream.openai.streams import AsyncChatCompletionStream, AsyncChatCompletionStreamManager, AsyncStream
-from cometstream.policy import NotGiven
+from cometstream.policy import NotGiven, Timeouts
 
 __all__ = [
     "NOT_GIVEN",
@@ -67,17 +58,28 @@ __all__ = [
     "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
+    "ChatCompletionStream",
+    "ChatCompletionStreamManager",
+    "ConflictError",
+    "ContentFilterFinishReasonError",
+    "DefaultAsyncHttpxClient",
+    "DefaultHttpxClient",
     "InternalServerError",
+    "LengthFinishReasonError",
     "NotFoundError",
     "NotGiven",
     "Omit",
+    "OpenAI",
     "OpenAIError",
     "PermissionDeniedError",
     "RateLimitError",
+    "Stream",
+    "SyncPage",
+    "Timeout",
+    "UnprocessableEntityError",
     "not_given",
     "omit",
+    "pydantic_function_tool",
 ]
 
-OpenAIError = CometError
-APIError = CometError
-APIResponseValidationError = ProtocolError
+Timeout = Timeouts

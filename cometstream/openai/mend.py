@@ -57,11 +57,11 @@ class ChunkMender:
         if type(chunk) is not ChatCompletionChunk and not self._bent and chunk.choices[0].delta.tool_calls is None:
             return event_bytes(event)
         raw = chunk.raw
-        if self._is_plain(raw):
+        is_plain = self._is_plain(raw)
+        if not is_plain or not self._top["id"]:
+            self._top.update((key, raw[key]) for key in self._top if raw.get(key))
+        if is_plain:
             return event_bytes(event)
-        for key in self._top:
-            if raw.get(key):
-                self._top[key] = raw[key]
         mended = {**raw, **{key: value for key, value in self._top.items() if not raw.get(key)}}
         mended["choices"] = [self._choice(choice) for choice in list_of_dicts(raw.get("choices"))]
         if mended == raw:

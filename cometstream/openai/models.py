@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cometstream.config import checked_headers, merge_headers
-from cometstream.openai.calls import NOT_GIVEN, Calls, Timeout, refuse, to_timeouts
+from cometstream.errors import NotFoundError
+from cometstream.openai.calls import NOT_GIVEN, to_timeouts
+from cometstream.openai.errors import translated
+from cometstream.openai.left_out import missing
 from cometstream.policy import NotGiven
+from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 
+    from cometstream.openai.calls import Calls, Query, Timeout
     from cometstream.views.models import Model
 
 __all__ = ["AsyncPage", "AsyncPaginator", "Models"]
@@ -22,26 +26,68 @@ class Models:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._url = f"{calls.session.base_url}/models"
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("client.models", name)
 
     def list(
         self,
         *,
         timeout: Timeout = NOT_GIVEN,
         extra_headers: Mapping[str, str] | None = None,
-        extra_query: object = None,
+        extra_query: Query = None,
     ) -> AsyncPaginator:
         """Return the models that the endpoint serves: ``await`` the list, or iterate it with ``async for``.
 
         Args:
             timeout: As the client's, for this call.
             extra_headers: Headers added for this call.
-            extra_query: Must be None.
+            extra_query: Added to the URL.
         """
-        refuse(extra_query=extra_query)
         calls = self._calls
-        timeouts = calls.timeouts if isinstance(timeout, NotGiven) else to_timeouts(timeout)
-        headers = merge_headers(calls.headers, checked_headers(extra_headers))
-        return AsyncPaginator(lambda: calls.session.models(timeouts=timeouts, retry=calls.retry, headers=headers))
+        options: dict[str, Any] = {
+            "timeouts": calls.timeouts if isinstance(timeout, NotGiven) else to_timeouts(timeout),
+            "retry": calls.retry,
+            "query": calls.query_with(extra_query),
+        }
+        calls.headers_with(extra_headers)  # so that what cannot be sent is refused at once
+
+        async def fetch() -> Sequence[Model]:
+            with translated(self._url, "GET"):
+                keyed = await calls.with_key()
+                return await keyed.session.models(headers=keyed.headers_with(extra_headers), **options)
+
+        return AsyncPaginator(fetch)
+
+    async def retrieve(
+        self,
+        model: str,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Query = None,
+    ) -> Model:
+        """Return one model, by its id, out of the list.
+
+        Args:
+            model: Its id.
+            timeout: As ``list``.
+            extra_headers: As ``list``.
+            extra_query: As ``list``.
+        Raises:
+            NotFoundError: The endpoint does not serve it.
+        Cancellation:
+            Safe at any point.
+        """
+        page = await self.list(timeout=timeout, extra_headers=extra_headers, extra_query=extra_query)
+        found = next((each for each in page.data if each.id == model), None)
+        if found is None:
+            with translated(f"{self._url}/{model}", "GET"):
+                raise NotFoundError(
+                    f"404: {self._url} does not list {shown(model)}", status=404, code="model_not_found", param="model"
+                )
+        return found
 
 
 class AsyncPaginator:
@@ -67,7 +113,7 @@ class AsyncPaginator:
 
 @dataclass(frozen=True)
 class AsyncPage:
-    """The list of models.
+    """The list of models: one page, and the last.
 
     Attributes:
         data: The models.
@@ -80,3 +126,18 @@ class AsyncPage:
     async def __aiter__(self) -> AsyncIterator[Model]:
         for model in self.data:
             yield model
+
+    def has_next_page(self) -> bool:
+        """Whether there is another page; there is none."""
+        return False
+
+    def next_page_info(self) -> None:
+        """What to ask for the next page; there is none."""
+
+    async def get_next_page(self) -> AsyncPage:
+        """Raise ``RuntimeError``, as OpenAI's client does where there is no next page."""
+        raise RuntimeError("there is no next page: the list of models is one page")
+
+    async def iter_pages(self) -> AsyncIterator[AsyncPage]:
+        """Iterate the pages: this one."""
+        yield self

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from cometstream.answer.events import ChunkEvent, KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEvent
-from cometstream.errors import UsageError
+from cometstream.answer.events import (
+    ChunkEvent,
+    ContentDeltaEvent,
+    ContentDoneEvent,
+    FunctionToolCallArgumentsDeltaEvent,
+    FunctionToolCallArgumentsDoneEvent,
+    KeepAliveEvent,
+    ReasoningDeltaEvent,
+    ReasoningDoneEvent,
+)
+from cometstream.errors import CometError, UsageError
+from cometstream.openai.errors import Request, Response, openais, translated
+from cometstream.openai.parsing import Parser, partial_value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from typing_extensions import Self
 
     from cometstream.answer.events import StreamEvent
-    from cometstream.metrics import StreamResponse
     from cometstream.stream import ChatStream
     from cometstream.views.completion import ChatCompletion
 
@@ -35,15 +45,19 @@ class AsyncStream(Generic[_T]):
         stream: The entered stream.
         items: Its reader.
         shows: Which items the loop gets.
+        url: Where the request went.
 
     Raises:
         StreamError: While iterating: the answer did not end well; ``partial`` holds what came.
     """
 
-    def __init__(self, stream: ChatStream, items: AsyncIterator[_T], shows: Callable[[_T], bool]) -> None:
+    def __init__(
+        self, stream: ChatStream, items: AsyncIterator[_T], shows: Callable[[_T], bool], url: str = ""
+    ) -> None:
         self._stream = stream
         self._items = items
         self._shows = shows
+        self._request = Request("POST", url)
 
     def __aiter__(self) -> Self:
         return self
@@ -56,6 +70,9 @@ class AsyncStream(Generic[_T]):
                     return item
         except UsageError:
             raise  # another task is reading this stream: it goes on
+        except CometError as error:
+            await self.close()
+            raise openais(error, self._request) from None
         except BaseException:
             # When a cancellation ends the loop, nobody else closes the stream.
             await self.close()
@@ -75,19 +92,45 @@ class AsyncStream(Generic[_T]):
         """
         await self._stream.aclose()
 
+    aclose = close
+
     @property
     def completion(self) -> ChatCompletion:
         """The completion so far. At the end it has ``usage``, also where the caller did not ask for it."""
         return self._stream.completion
 
     @property
-    def response(self) -> StreamResponse:
-        """Status, headers and request id of the answer."""
-        return self._stream.response
+    def response(self) -> Response:
+        """The head of the answer: ``status_code``, ``headers``."""
+        head = self._stream.response
+        return Response(head.status, head.headers, self._request, request_id=head.request_id)
 
 
 class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
-    """An open stream of typed events, as OpenAI's helper yields them."""
+    """An open stream of typed events, as OpenAI's helper yields them.
+
+    Args:
+        stream: As ``AsyncStream``.
+        items: As ``AsyncStream``.
+        shows: As ``AsyncStream``.
+        url: As ``AsyncStream``.
+        parser: Makes objects of what is said.
+    """
+
+    def __init__(
+        self,
+        stream: ChatStream,
+        items: AsyncIterator[StreamEvent],
+        shows: Callable[[StreamEvent], bool],
+        url: str,
+        parser: Parser,
+    ) -> None:
+        super().__init__(stream, items, shows, url)
+        self._parser = parser
+
+    async def __anext__(self) -> StreamEvent:
+        event = await super().__anext__()
+        return _parsed(event, self._parser) if self._parser else event
 
     async def until_done(self) -> Self:
         """Read to the end.
@@ -101,16 +144,18 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
             pass
         return self
 
-    async def get_final_completion(self) -> ChatCompletion:
+    async def get_final_completion(
+        self,
+    ) -> Any:  # a ChatCompletion; with a model as response_format a ParsedChatCompletion
         """Read to the end and return the completion.
 
         Raises:
-            CometError: As iterating.
+            CometError: As iterating; ``LengthFinishReasonError`` where it was to be parsed and is cut.
         Cancellation:
             Safe; the connection is closed.
         """
         await self.until_done()
-        return self.completion
+        return self._parser.completion(self.completion) if self._parser else self.completion
 
     @property
     def current_completion_snapshot(self) -> ChatCompletion:
@@ -118,24 +163,68 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
         return self.completion
 
 
+class _ParsedEvent:
+    """An event, and what is said so far as an object.
+
+    Attributes:
+        parsed: The object; of a text that goes on, what its beginning says.
+    """
+
+    def __init__(self, event: StreamEvent, parsed: Any) -> None:
+        self._event = event
+        self.parsed = parsed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._event, name)
+
+    @property
+    def parsed_arguments(self) -> Any:
+        """``parsed``, under the name that events of tool calls have."""
+        return self.parsed
+
+    def __repr__(self) -> str:
+        return f"{self._event!r}, parsed={self.parsed!r}"
+
+
+def _parsed(event: StreamEvent, parser: Parser) -> Any:
+    if isinstance(event, ContentDeltaEvent):
+        return _ParsedEvent(event, partial_value(event.snapshot))
+    if isinstance(event, ContentDoneEvent):
+        return _ParsedEvent(event, parser.content(event.content))
+    if isinstance(event, (FunctionToolCallArgumentsDeltaEvent, FunctionToolCallArgumentsDoneEvent)):
+        return _ParsedEvent(event, partial_value(event.arguments))
+    return event
+
+
 class AsyncChatCompletionStreamManager:
     """The result of ``stream(...)``: entering it sends the request.
 
     Args:
-        stream: The stream, not entered.
+        open_stream: Returns the stream, not entered.
         shows_bare_chunks: Whether chunks without choices are events.
+        url: Where the request goes.
+        parser: Makes objects of what is said.
     """
 
-    def __init__(self, stream: ChatStream, shows_bare_chunks: bool) -> None:
-        self._stream = stream
+    def __init__(
+        self, open_stream: Callable[[], Awaitable[ChatStream]], shows_bare_chunks: bool, url: str, parser: Parser
+    ) -> None:
+        self._open = open_stream
+        self._stream: ChatStream | None = None
         self._shows_bare_chunks = shows_bare_chunks
+        self._url = url
+        self._parser = parser
 
     async def __aenter__(self) -> AsyncChatCompletionStream:
-        await self._stream.__aenter__()
-        return AsyncChatCompletionStream(self._stream, self._stream.events(), self._shows)
+        with translated(self._url):
+            if self._stream is None:
+                self._stream = await self._open()
+            await self._stream.__aenter__()
+        return AsyncChatCompletionStream(self._stream, self._stream.events(), self._shows, self._url, self._parser)
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._stream.aclose()
+        if self._stream is not None:
+            await self._stream.aclose()
 
     def _shows(self, event: StreamEvent) -> bool:
         if isinstance(event, ChunkEvent):

@@ -12,6 +12,7 @@
       shutdown.py                        EndingRelays: SIGTERM ends open answers in band
       told.py                            what a browser may know of an error
     ResumableRelays                      resumable.py   answers that outlive the connection; store.py and redis_store.py keep them
+    continued                            continued.py   an answer that was cut goes on; seam.py says where
     ui_request                           ui_request.py  the way back: what a chat UI posts -> messages
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from cometstream.relay.asgi import ASGIRelay
 from cometstream.relay.body import Relay, RelayHead, relay
+from cometstream.relay.continued import ContinuedStream, continued
 from cometstream.relay.engine import RelayEnd, end_relays
 from cometstream.relay.resumable import ResumableRelays, StoredAnswer
 from cometstream.relay.shutdown import EndingRelays
@@ -28,6 +30,7 @@ from cometstream.relay.ui_request import Approval, UIRequest, ui_request
 __all__ = [
     "ASGIRelay",
     "Approval",
+    "ContinuedStream",
     "EndingRelays",
     "MemoryStore",
     "Relay",
@@ -36,6 +39,7 @@ __all__ = [
     "ResumableRelays",
     "StoredAnswer",
     "UIRequest",
+    "continued",
     "end_relays",
     "relay",
     "ui_request",

@@ -23,6 +23,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ProtocolError
+from cometstream.relay.extras import usage_of
 from cometstream.relay.smoothed import SmoothedEvents
 from cometstream.relay.sse import json_bytes
 from cometstream.stream import ChatStream
@@ -119,9 +120,14 @@ class PartEncoder:
         completion: ChatCompletion | None = self.source.completion
         return ChatCompletion({}) if completion is None else completion
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """The token counts of the source: of all its answers, where it tells them, else of the last."""
+        return usage_of(getattr(self.source, "usage", None) or self.completion.usage)
+
     def finish(self) -> bytes:
         """Return the last bytes of an answer that is complete."""
-        self._step_ended = False  # no other begins
+        self._step_ended = False
         return self.begun_now() + self._end_of_step()
 
     # What a protocol writes.
@@ -167,20 +173,19 @@ class PartEncoder:
         raise NotImplementedError
 
     def step_ends(self) -> bytes:
-        """Write what stands between two of several answers."""
+        """Write the end of one of several answers."""
         raise NotImplementedError
 
     # How events become these.
 
     def begun_now(self) -> bytes:
-        """Return the beginning of the message, the first time; and that of a step, where another has ended."""
-        if not self.begun:
-            self.begun = True
-            return self.begin()
-        if self._step_ended:
-            self._step_ended = False
-            return self.step_ends()
-        return b""
+        """Return the beginning of the message, the first time."""
+        if self.begun:
+            # A step ends when the next one begins: the last is ended by the message.
+            ended, self._step_ended = self._step_ended, False
+            return self.step_ends() if ended else b""
+        self.begun = True
+        return self.begin()
 
     def _content_delta(self, event: Any) -> bytes:
         return self._delta("text", event.delta)
@@ -278,7 +283,6 @@ class PartEncoder:
         ended = self._end_of_step()
         if self.calls:
             self.calls = {}
-            # A client takes the last step for the one that waits for its user: none is begun before it has something in it.
             self._step_ended = True
         return ended
 

@@ -10,9 +10,8 @@ from typing import Any, Final
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, InvalidRequestError, StreamServerError
 from cometstream.request.checks import check_request
 from cometstream.request.describe import kind, shown
-from cometstream.request.encode import encode_body, is_json_list
+from cometstream.request.encode import encode_body, is_json_list, opened
 from cometstream.request.providers import warn_parameters
-from cometstream.views.view import View
 
 __all__ = [
     "ChatRequest",
@@ -210,8 +209,7 @@ def _request(
 
 def _message(message: Any) -> Any:
     """Return a message as it is sent: a view as its dict, and an answer without content with an empty one."""
-    if isinstance(message, View):
-        message = message.to_dict()
+    message = opened(message)
     if (
         isinstance(message, Mapping)
         and message.get("content") is None

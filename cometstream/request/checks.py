@@ -12,8 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from cometstream.errors import InvalidRequestError
 from cometstream.request.describe import MISSING, kind, shown
-from cometstream.request.encode import encode_body, is_json_list, join_path
-from cometstream.views.view import View
+from cometstream.request.encode import encode_body, is_json_list, join_path, opened
 
 __all__ = ["KNOWN_PARAMETERS", "check_request"]
 
@@ -119,8 +118,8 @@ def _object(
 
     def check(value: Any, path: str, problems: list[str]) -> None:
         if not isinstance(value, (dict, Mapping)):
-            if isinstance(value, View):  # of an earlier answer, such as one of its tool calls
-                check(value.to_dict(), path, problems)
+            if (stands_for := opened(value)) is not value:  # of an earlier answer, or a pydantic model
+                check(stands_for, path, problems)
             elif not (or_string and isinstance(value, str)):
                 _refuse(value, path, problems, allowed)
             return
@@ -254,7 +253,10 @@ _OPTIONAL: Final[Mapping[str, _Check]] = {
     "modalities": _list(_string, "a list of strings"),
     "parallel_tool_calls": _boolean,
     "prediction": _object({"type": _string}, variants={"content": _object({"content": _content})}),
+    "moderation": _anything,
     "prompt_cache_key": _string,
+    "prompt_cache_options": _anything,
+    "prompt_cache_retention": _string,
     "safety_identifier": _string,
     "seed": _integer(),
     "store": _boolean,

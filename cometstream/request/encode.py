@@ -11,7 +11,7 @@ import orjson
 from cometstream.errors import InvalidRequestError
 from cometstream.views.view import View
 
-__all__ = ["encode_body", "is_json_list", "join_path"]
+__all__ = ["encode_body", "is_json_list", "join_path", "opened"]
 
 
 def is_json_list(value: object) -> TypeGuard[Sequence[Any]]:
@@ -19,6 +19,18 @@ def is_json_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, (list, tuple)) or (
         isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
     )
+
+
+def opened(value: Any) -> Any:
+    """Return what a view of an answer, or a pydantic model, stands for in a request: its dict; anything else as it is.
+
+    A model's fields that are None are left out: they were given by nobody.
+    """
+    if isinstance(value, View):
+        return value.to_dict()
+    if hasattr(type(value), "model_dump") and not isinstance(value, Mapping):
+        return value.model_dump(mode="json", exclude_none=True)
+    return value
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
@@ -45,8 +57,8 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, View):
-        return value.to_dict()
+    if (stands_for := opened(value)) is not value:
+        return stands_for
     if isinstance(value, Mapping):
         return dict(value)
     if is_json_list(value):
@@ -62,15 +74,14 @@ def _is_finite(value: object) -> bool:
         return math.isfinite(value)
     if isinstance(value, (dict, Mapping)):
         return all(type(item) is str or _is_finite(item) for item in value.values())
-    if isinstance(value, View):
-        return _is_finite(value.to_dict())
+    if (stands_for := opened(value)) is not value:
+        return _is_finite(stands_for)
     return not is_json_list(value) or all(type(item) is str or _is_finite(item) for item in value)
 
 
 def _unwritable(value: object, path: str, parents: tuple[int, ...]) -> Iterator[str]:
     """Yield a problem for each value that JSON cannot hold; `parents` are the ids of the containers around it."""
-    if isinstance(value, View):
-        value = value.to_dict()
+    value = opened(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             yield f"{path}: is {value}; JSON has finite numbers only"

@@ -17,12 +17,14 @@ __all__ = [
     "AudioParam",
     "ChatParams",
     "ContentPartParam",
+    "DeveloperMessageParam",
     "FilePartParam",
     "FunctionParam",
     "FunctionToolParam",
     "ImagePartParam",
     "InputAudioPartParam",
     "MessageParam",
+    "NamedToolChoice",
     "OtherChatParams",
     "PredictionParam",
     "ResponseFormatParam",
@@ -95,10 +97,18 @@ ContentPartParam: TypeAlias = (
 """One part of a message's content; part types of a provider's own go as plain mappings."""
 
 
+class DeveloperMessageParam(TypedDict):
+    """The same as ``SystemMessageParam``, under the role that newer models know."""
+
+    role: Literal["developer"]
+    content: str | Sequence[ContentPartParam]
+    name: NotRequired[str]
+
+
 class SystemMessageParam(TypedDict):
     """Instructions that the model follows whatever the user says."""
 
-    role: Literal["system", "developer"]
+    role: Literal["system"]
     content: str | Sequence[ContentPartParam]
     name: NotRequired[str]
 
@@ -148,7 +158,12 @@ class ToolMessageParam(TypedDict):
 
 
 MessageParam: TypeAlias = (
-    SystemMessageParam | UserMessageParam | AssistantMessageParam | ToolMessageParam | Mapping[str, object]
+    SystemMessageParam
+    | DeveloperMessageParam
+    | UserMessageParam
+    | AssistantMessageParam
+    | ToolMessageParam
+    | Mapping[str, object]
 )
 """One message of the conversation: a dict literal, another library's TypedDict, or what ``message.to_dict()`` gave."""
 
@@ -274,7 +289,10 @@ class CommonParams(TypedDict, total=False):
     modalities: Sequence[Literal["text", "audio"] | str] | None
     parallel_tool_calls: bool | None
     prediction: PredictionParam | Mapping[str, object] | None
+    moderation: Mapping[str, object] | None
     prompt_cache_key: str | None
+    prompt_cache_options: Mapping[str, object] | None
+    prompt_cache_retention: Literal["in_memory", "24h"] | str | None
     safety_identifier: str | None
     seed: int | None
     store: bool | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import ceil
 from typing import Any
 
@@ -23,12 +24,48 @@ _FORMATS = {
 }
 
 
+# What patterns usually ask for: names, codes, numbers, versions, colours, telephone numbers.
+_USUAL = (
+    *("comet", "Comet", "COMET", "comet_1", "comet-1", "Comet 1", "c", "C", "AB", "ABC", "AB12", "ABC-123", "abc-12"),
+    *(
+        "1",
+        "42",
+        "123",
+        "1234",
+        "12345",
+        "123456",
+        "1.5",
+        "1.50",
+        "-1",
+        "12:30",
+        "2026-01",
+        "1986-02-09",
+        "v1.2.3",
+        "1.2.3",
+    ),
+    *(
+        "#aabbcc",
+        "+15550100",
+        "+1 555 0100",
+        "555-0100",
+        "12345-6789",
+        "DE",
+        "en-US",
+        "10:30:00",
+        "$1.50",
+        "50%",
+        "Q1",
+        "A1",
+    ),
+)
+
+
 def sample(schema: Any) -> Any:
     """Return a value for a schema.
 
     Args:
         schema: A JSON schema: types, enum, const, properties, items, bounds, multiples, formats, ``$ref`` within the document,
-            anyOf, oneOf and allOf. ``pattern`` and ``not`` are not looked at.
+            anyOf, oneOf and allOf. Of a ``pattern`` some usual texts are tried; ``not`` is not looked at.
     """
     return _sample(schema, schema, 0)
 
@@ -105,8 +142,17 @@ def _number(schema: dict[str, Any]) -> Any:
 
 def _string(schema: dict[str, Any]) -> str:
     text = _FORMATS.get(schema.get("format", ""), "comet")
+    if isinstance(pattern := schema.get("pattern"), str):
+        text = next((usual for usual in (text, *_USUAL, *_FORMATS.values()) if _matches(pattern, usual)), text)
     text = text.ljust(schema.get("minLength", 0), ".")
     return text[: schema.get("maxLength")]
+
+
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:  # one of ECMA's that Python does not know
+        return False
 
 
 def _resolve(reference: str, root: Any) -> Any:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
+
 from cometstream.errors import APIConnectionError, CometError, ConfigurationError, ToolError, UsageError
 from cometstream.policy import NOT_GIVEN, NotGiven
 from cometstream.request.describe import shown
@@ -26,6 +28,9 @@ __all__ = ["McpTools", "mcp_tools"]
 
 # Seconds that a server may take to start and to list its tools.
 _CONNECT: Final = 30.0
+
+# Seconds that the client gets to end a server; it takes four where the server does not listen.
+_SHUTDOWN: Final = 15.0
 
 _LONGEST_NAME: Final = 64
 
@@ -88,10 +93,12 @@ class McpTools:
         self._left.set()
         if holder.done():
             return
-        done, _ = await asyncio.wait({holder}, timeout=self._timeout)
-        if not done:
-            holder.cancel()
-            await asyncio.wait({holder})
+        # The client itself waits some seconds, ends a server's process and then kills it: it must not be disturbed in that.
+        with anyio.CancelScope(shield=True):
+            done, _ = await asyncio.wait({holder}, timeout=_SHUTDOWN)
+            if not done:
+                holder.cancel()
+                await asyncio.wait({holder})
 
     async def _hold(self, listed: asyncio.Future[list[Tool[..., Any]]]) -> None:
         """Keep the connection in a task of its own: its scopes and groups are none of the caller's."""

@@ -176,9 +176,8 @@ class ToolRun:
 
     @property
     def cost(self) -> float | None:
-        """What the server says that all answers cost; None where it told nothing."""
-        cost = (self._progress.usage or {}).get("cost")
-        return float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
+        """What all answers cost, in US dollars, as ``completion.cost`` has it; None where nobody says."""
+        return self._progress.cost
 
     def __repr__(self) -> str:
         return f"<ToolRun {self.outcome or self._phase}, {self.rounds} rounds>"
@@ -243,6 +242,7 @@ class ToolRun:
                 "corrections": progress.corrections,
                 "max_corrections": self._max_corrections,
                 "usage": progress.usage,
+                "cost": progress.cost,
                 "outcome": self.outcome,
                 "message": None if round_ is None else round_.message,
                 "calls": [
@@ -356,8 +356,7 @@ class ToolRun:
         if self._events is not None:
             self._events = None
             self.completion = stream.completion
-            usage = self.completion.usage
-            self._progress.add_usage(None if usage is None else usage.to_dict())
+            self._progress.add(self.completion)
 
     def _finish_round(self) -> None:
         round_, progress = self._round, self._progress

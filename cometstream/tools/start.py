@@ -201,7 +201,9 @@ def resume_tools(
     requests = RoundRequests(session, saved["model"], wire, saved["params"], options)
     limit = saved["max_rounds"] if max_rounds is None else max_rounds
     limit, corrections = _checked_counts(limit, saved["max_corrections"])
-    progress = Progress(saved["run"], saved["messages"], saved["round"], saved["corrections"], saved["usage"])
+    progress = Progress(
+        saved["run"], saved["messages"], saved["round"], saved["corrections"], saved["usage"], saved["cost"]
+    )
     paused = None
     if saved["outcome"] == "paused":
         paused = _restored(saved, by_name, _checked_decisions(decisions, saved["calls"]))

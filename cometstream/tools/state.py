@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cometstream.errors import ConfigurationError, ToolStateError
 from cometstream.request.describe import kind, shown
 from cometstream.request.encode import encode_body
+
+if TYPE_CHECKING:
+    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["VERSION", "Progress", "checked_secret", "dump_state", "load_state"]
 
@@ -30,6 +33,7 @@ _FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
     "corrections": int,
     "max_corrections": int,
     "usage": (dict, type(None)),
+    "cost": (int, float, type(None)),
     "outcome": (str, type(None)),
     "message": (dict, type(None)),
     "calls": list,
@@ -57,6 +61,7 @@ class Progress:
         rounds: Answers that were taken.
         corrections: Rounds in which the model had to be corrected.
         usage: What all answers have used; None where none told.
+        cost: What they have cost, in US dollars; None where nobody says.
     """
 
     run: str
@@ -64,11 +69,15 @@ class Progress:
     rounds: int = 0
     corrections: int = 0
     usage: dict[str, Any] | None = None
+    cost: float | None = None
 
-    def add_usage(self, usage: dict[str, Any] | None) -> None:
-        """Add what an answer has used."""
+    def add(self, completion: ChatCompletion) -> None:
+        """Add what an answer has used and cost."""
+        usage, cost = completion.usage, completion.cost
         if usage is not None:
-            self.usage = _added(self.usage or {}, usage)
+            self.usage = _added(self.usage or {}, usage.to_dict())
+        if cost is not None:
+            self.cost = (self.cost or 0.0) + cost
 
 
 def _added(total: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
@@ -166,8 +175,17 @@ def _check_shape(state: dict[str, Any], fields: dict[str, type | tuple[type, ...
 
 
 def _digest(plain: dict[str, Any], secret: bytes | None) -> str:
-    # Databases order keys anew, and write numbers their own way: neither changes what the digest is made of.
-    data = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    # Databases order keys anew, and some write 1.0 as 1: neither changes what the digest is made of.
+    data = orjson.dumps(_numbers_alike(plain), option=orjson.OPT_SORT_KEYS)
     if secret is not None:
         return "hmac-sha256:" + hmac.new(secret, data, hashlib.sha256).hexdigest()
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _numbers_alike(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _numbers_alike(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers_alike(item) for item in value]
+    # Beyond that JSON's integers are not all readable.
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

@@ -8,7 +8,7 @@ import anyio
 from multidict import CIMultiDict
 
 from cometstream.transport.gate import Gate
-from cometstream.transport.quirks import clear_exception, close_at_once, receive_less
+from cometstream.transport.quirks import clear_exception, close_at_once, forget_connection, receive_less
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -131,6 +131,10 @@ class Incoming:
             pass  # the answer is whole; only the connection is not to be used again
         finally:
             self._scope = None
+
+    def forget(self) -> None:
+        """Let go of the connection, whose event loop is closed: nobody can close it any more."""
+        forget_connection(self.response)
 
     def close(self) -> None:
         """Close the connection at once; one whose answer was read to its end is back in the pool already."""

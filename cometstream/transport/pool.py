@@ -81,6 +81,7 @@ class Pool:
                 ResourceWarning,
                 stacklevel=2,
             )
+            self.close_soon()
 
     def client(self) -> Client:
         """Return the client for the event loop that runs.
@@ -147,7 +148,7 @@ class Pool:
             self._forked()
         self._call_back()
         for loop, client in self._taken():
-            client.close_from_elsewhere(loop)
+            client.drop(loop)
 
     def _make(self, loop: asyncio.AbstractEventLoop) -> Client:
         if loop in self._parents_loops:
@@ -213,6 +214,21 @@ class _LoopClient:
             loop.call_soon_threadsafe(close_soon)
         except RuntimeError:  # the loop is closed
             self.leave()
+
+    def drop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close it without waiting: at once in its loop's thread, or where its loop stands still."""
+        if loop.is_closed():
+            self.leave()
+        elif loop.is_running() and loop is not _loop_if_any():
+            loop.call_soon_threadsafe(self._drop)
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        self.ended.append(True)
+        self._connector.drop()
+        self.http.detach()
+        _run_at_once(self._end.aclose())
 
     def leave(self) -> None:
         """Let go of it without its loop."""

@@ -36,6 +36,7 @@ __all__ = [
     "clear_exception",
     "client_timeout",
     "close_at_once",
+    "forget_connection",
     "missing_package",
     "plain_connection",
     "receive_less",
@@ -216,6 +217,18 @@ def close_at_once(response: aiohttp.ClientResponse | PlainAnswer, transport: asy
     if response.connection is not None and transport is not None:
         transport.abort()
     response.close()
+
+
+def forget_connection(response: aiohttp.ClientResponse | PlainAnswer) -> None:
+    """Let go of an answer's connection, whose event loop is closed.
+
+    Mends: aiohttp warns of a connection that was dropped, also of one that nobody can close any more.
+    Known for: aiohttp 3.14, in ``Connection.__del__``.
+    Elsewhere: it warns.
+    """
+    connection: Any = response.connection
+    if connection is not None:
+        connection._protocol = None
 
 
 def plain_connection(response: aiohttp.ClientResponse) -> KeptConnection | None:
@@ -657,6 +670,19 @@ class Connector(aiohttp.TCPConnector):
             return None
         kept: KeptConnection | None = await self._get(self._key, [])
         return kept
+
+    def drop(self) -> None:
+        """Close every connection at once, in the loop's thread, and wait for none.
+
+        Mends: ``close()`` makes a task that waits, which a loop that ends first reports as destroyed; a connector that still has
+            connections when it is forgotten says so.
+        Known for: aiohttp 3.14. Elsewhere: as aiohttp does it.
+        """
+        for handler in list(self._connected):
+            if handler.transport is not None:
+                handler.transport.abort()
+        kept: Any = getattr(self, "_conns", {})
+        kept.clear()
 
     def leave(self) -> None:
         """Let go of every connection without the event loop: it is closed, or belongs to the process that forked this one.

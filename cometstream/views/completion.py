@@ -353,10 +353,11 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
         normalizations: What was bent into the documented shape, each kind with its count.
 
     Attributes:
+        request_id: The gateway's id of the request, where the completion was not streamed; a stream has its own.
         prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
     """
 
-    __slots__ = ("_normalizations", "_output", "_parsed", "prices")
+    __slots__ = ("_normalizations", "_output", "_parsed", "prices", "request_id")
 
     def __init__(
         self,
@@ -365,10 +366,16 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
         output: Output[ParsedT_co] | None = None,
     ) -> None:
         self.prices: Prices | None = None
+        self.request_id = text_or_none(raw.get("request_id"))
         self._raw = raw
         self._output = output
         self._parsed: dict[int, ParsedT_co] | None = None  # the values that were read, by the index of their choices
         self._normalizations = dict(normalizations) if normalizations else {}
+
+    @property
+    def _request_id(self) -> str | None:
+        """``request_id``, under its name in OpenAI's client."""
+        return self.request_id
 
     @property
     def object(self) -> str:

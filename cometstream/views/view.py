@@ -7,13 +7,16 @@ microsecond where a validated model costs tens. What it does not name it still c
 from __future__ import annotations
 
 import math
+from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Self
 
 __all__ = ["View", "dict_or_empty", "int_or_none", "list_of_dicts", "text_or_none", "view_or_none"]
 
@@ -66,6 +69,9 @@ class View:
     def __init_subclass__(cls, reads_as: type[View] | None = None) -> None:
         # A class that reads just as another does, only faster, is not to be told from it.
         cls._reads_as = reads_as or cls
+        for name, value in list(vars(cls).items()):
+            if isinstance(value, property):
+                setattr(cls, name, value.setter(_refuse_change))
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self._raw = raw
@@ -103,6 +109,42 @@ class View:
         option = orjson.OPT_INDENT_2 if indent is not None else 0
         return orjson.dumps(self.model_dump(exclude_none=exclude_none), option=option).decode()
 
+    @classmethod
+    def model_validate(cls, value: Any) -> Self:
+        """Return a view of a dict, or of another view, under the name that pydantic models give it.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        if isinstance(value, cls):
+            return value
+        raw = value.to_dict() if isinstance(value, View) else value
+        if not isinstance(raw, dict):
+            raise ValueError(f"{cls.__name__} needs a dict; got {type(value).__name__}")
+        return cls(raw)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        # Called by pydantic alone: a view can be the field of a model, and FastAPI's answer.
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(
+            cls.model_validate,
+            core_schema.any_schema(metadata={"pydantic_js_updates": {"type": "object", "title": cls.__name__}}),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                cls.model_dump, return_schema=core_schema.dict_schema()
+            ),
+        )
+
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        # Read by pydantic alone, where a view stands in what it was told nothing of: `-> Any`, a dict.
+        return _serializer()
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        # As pydantic models: dict(view), which FastAPI makes of what an endpoint returns.
+        return iter(self.to_dict().items())
+
     def __getattr__(self, name: str) -> Any:
         # Reached only for a name that is not a declared field. Dunder lookups of copy and pickle must not find wire fields.
         if name == "_raw":
@@ -128,6 +170,21 @@ class View:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._reads_as, (self._raw,)
+
+
+@cache
+def _serializer() -> Any:
+    from pydantic_core import SchemaSerializer, core_schema
+
+    dumped = core_schema.plain_serializer_function_ser_schema(View.model_dump)
+    return SchemaSerializer(core_schema.any_schema(serialization=dumped))
+
+
+def _refuse_change(view: View, _value: object) -> None:
+    raise AttributeError(
+        f"{type(view)._reads_as.__name__} is read-only: change the dict of its to_dict(), or use OpenAI's own client over "
+        "cometstream.openai.transport.CometTransport"
+    )
 
 
 def view_or_none(cls: type[_V], value: object) -> _V | None:

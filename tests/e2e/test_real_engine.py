@@ -164,6 +164,24 @@ async def test_a_tool_round_runs_the_call_that_the_model_made(engine: Engine) ->
     assert run.messages[-1]["content"] == f"It is raining in {asked[0]}."
 
 
+async def test_a_structured_answer_grows_and_is_whole(engine: Engine) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 20}, "year": {"type": "integer"}},
+        "required": ["name", "year"],
+    }
+    # The engine's own form of a schema; it knows no `json_schema`.
+    form = {"type": "json_object", "schema": schema}
+    messages = [{"role": "user", "content": "Name a comet and the year of its discovery, as JSON."}]
+    async with engine.session() as session:
+        async with session.stream(model=MODEL, messages=messages, max_tokens=120, response_format=form) as stream:
+            sizes = [len(value.get("name", "")) async for value in stream.partials()]
+        parsed = stream.completion.choices[0].message.parsed
+    assert stream.outcome == "complete"
+    assert sizes == sorted(sizes)
+    assert (type(parsed["name"]), type(parsed["year"])) == (str, int)
+
+
 async def test_program_written_for_openai_runs_on_it(engine: Engine) -> None:
     async with AsyncOpenAI(api_key="unused", base_url=engine.base_url) as client:
         stream = await client.chat.completions.create(model=MODEL, messages=PROMPT, max_tokens=16, stream=True)

@@ -61,6 +61,11 @@ NODE = {
         ({"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2, "uniqueItems": True}, ["a", "b"]),
         ({"type": "array", "items": {"type": "boolean"}, "maxItems": 0}, []),
         ({"type": "object", "minProperties": 1, "additionalProperties": {"type": "integer"}}, {"comet0": 1}),
+        ({"type": "string", "pattern": r"^[a-z]{3}-\d{2}$"}, "abc-12"),
+        ({"type": "string", "pattern": r"^[A-Z]{2}$"}, "AB"),
+        ({"type": "string", "pattern": "o"}, "comet"),
+        ({"type": "string", "pattern": "^nobody thinks of this$"}, "comet"),
+        ({"type": "string", "pattern": r"\p{L"}, "comet"),
         (True, None),
     ],
 )

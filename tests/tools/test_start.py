@@ -335,6 +335,12 @@ def test_a_database_may_write_a_state_anew(state: str) -> None:
         assert repr(resume(form)) == "<ToolRun new, 1 rounds>"
 
 
+def test_a_number_may_lose_its_point(state: str) -> None:
+    with_cost = forged(state, cost=2.0, usage={"cost": 2.0, "prompt_tokens": 1})
+    assert '"cost":2.0' in with_cost
+    assert resume(with_cost.replace('"cost":2.0', '"cost":2')).cost == 2
+
+
 def test_a_state_that_was_changed_is_refused(state: str) -> None:
     with pytest.raises(ToolStateError, match="was changed"):
         resume(state.replace("Ann", "Eve"))

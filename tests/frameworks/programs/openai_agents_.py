@@ -20,11 +20,13 @@ class Program:
 
     async def streamed(self) -> str:
         result = Runner.run_streamed(self.agent(), PROMPT)
-        texts = []
-        async for event in result.stream_events():
-            if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
-                texts.append(event.data.delta)
-        return "".join(texts)
+        return "".join(
+            [
+                event.data.delta
+                async for event in result.stream_events()
+                if event.type == "raw_response_event" and event.data.type == "response.output_text.delta"
+            ]
+        )
 
     async def tools(self) -> str:
         return (await Runner.run(self.agent(tools=[function_tool(weather)]), PROMPT)).final_output
