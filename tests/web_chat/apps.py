@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from starlette.staticfiles import StaticFiles
 from support.browsing import serving_asgi
 
 from cometstream.testing import SimulatedServer
@@ -34,13 +35,17 @@ def load(name: str) -> Any:
 
 @contextlib.asynccontextmanager
 async def serving(
-    name: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch, ledger: Path
+    name: str, server: SimulatedServer, monkeypatch: pytest.MonkeyPatch, ledger: Path, *, page: Path | None = None
 ) -> AsyncIterator[str]:
-    """Serve one backend; return its address."""
+    """Serve one backend, with another page if one is given; return its address."""
     monkeypatch.setenv("COMETAPI_KEY", server.api_key)
     monkeypatch.setenv("COMETAPI_BASE_URL", server.base_url)
     monkeypatch.setenv("COMETSTREAM_LEDGER", str(ledger))
     module = load(name)
+    if page is not None:
+        module.PAGE = page
+        module.app.mount("/other", StaticFiles(directory=page))
+        module.app.router.routes.insert(0, module.app.router.routes.pop())
     if name == "fastapi_app.py":
         async with serving_asgi(module.app, lifespan="on") as port:
             yield f"http://127.0.0.1:{port}"
