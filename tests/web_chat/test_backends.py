@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -125,28 +126,42 @@ async def test_a_bad_request_is_refused_in_public_words(url: str, server: Simula
     assert server.requests == []
 
 
-@pytest.mark.parametrize("name", apps.NAMES)
-async def test_the_demo_needs_nothing_else(name: str) -> None:
+@contextlib.asynccontextmanager
+async def demo(name: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run an example as its first lines say; return the process and its address."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("COMETAPI_", "COMETSTREAM_"))}
-    port = apps.free_port()
-    environment = {**kept, "PORT": str(port), "PYTHONWARNINGS": "error::ResourceWarning"}
+    environment = {**kept, "PORT": str(apps.free_port()), "PYTHONWARNINGS": "error::ResourceWarning"}
     process = await apps.start(name, environment, "--demo")
-    url = f"http://127.0.0.1:{port}"
-    async with user() as ann:
-        try:
-            for path in ("", "chat.js", "style.css", "ui_stream.js", "markdown.js"):
-                async with ann.get(f"{url}/{path}") as file:
-                    assert file.status == 200
-            async with ann.post(f"{url}/api/chat", json=body(said("How is the weather in Boston?"))) as answer:
-                events = data_of(await answer.read())
-            assert events[-1] == "[DONE]"
-            assert "tool-output-available" in [one["type"] for one in events[:-1]]
-            answer = await ann.post(f"{url}/api/chat", json=body(said("What is a comet?")))
-            await answer.content.readuntil(b"reasoning-delta")
-        finally:
-            process.terminate()
-        # The answer takes longer than the time of grace.
-        assert b'"type":"error"' in await answer.read()
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+    ended = asyncio.create_task(process.communicate())
+    url = f"http://127.0.0.1:{environment['PORT']}"
+    try:
+        yield process, url
+    finally:
+        process.terminate()
+        out, err = await asyncio.wait_for(ended, 30)
     assert f"open {url}" in out.decode()
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("name", apps.NAMES)
+async def test_the_demo_needs_nothing_else(name: str) -> None:
+    async with demo(name) as (_, url), user() as ann:
+        for path in ("", "chat.js", "style.css", "ui_stream.js", "markdown.js"):
+            async with ann.get(f"{url}/{path}") as file:
+                assert file.status == 200
+        async with ann.post(f"{url}/api/chat", json=body(said("How is the weather in Boston?"))) as answer:
+            events = data_of(await answer.read())
+        assert events[-1] == "[DONE]"
+        assert "tool-output-available" in [one["type"] for one in events[:-1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", apps.NAMES)
+async def test_a_server_that_stops_tells_the_browser_in_band(name: str) -> None:
+    async with user() as ann:
+        async with demo(name) as (_, url):
+            await (await ann.get(f"{url}/")).read()
+            answer = await ann.post(f"{url}/api/chat", json=body(said("What is a comet?")))
+            await answer.content.readuntil(b"reasoning-delta")
+        # It takes longer than the time of grace.
+        assert b'"errorText":"the server is restarting: ask again"' in await answer.read()

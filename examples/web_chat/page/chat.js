@@ -17,18 +17,19 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), byte 
 let id, messages, tabs; // of the chat that is shown
 let reading = null; // an AbortController while an answer is read
 let stopping = false;
+let isFull = false; // the browser keeps no more
 
 // ---- What is kept: the conversation, in this browser. Other tabs are told of each change.
 
 const load = () => JSON.parse(localStorage.getItem(`chat-${id}`) ?? '[]');
 
-function keep(tell) {
+function keep(others) {
   try {
     localStorage.setItem(`chat-${id}`, JSON.stringify(messages));
   } catch {
-    $('status').textContent = 'This browser has no room left: the conversation is lost when you close the page.';
+    isFull = true;
   }
-  if (tell) tabs.postMessage(tell);
+  if (others) tabs.postMessage(others);
 }
 
 function open() {
@@ -119,7 +120,7 @@ async function stop() {
   if (!reading) return;
   const controller = reading;
   stopping = true;
-  $('status').textContent = 'Stopping…';
+  tell('Stopping…');
   tabs.postMessage('stopping');
   const told = await fetch(`${API}/${encodeURIComponent(id)}/stop`, { method: 'POST' }).catch(() => null);
   // The answer's own end comes as its last event. Where nobody writes one, we stop to listen.
@@ -165,7 +166,7 @@ async function follow(message, request) {
       else if (!(error instanceof TypeError)) message.ended = { how: 'error', text: 'The answer could not be read.' };
       else if (tries === PAUSES.length) message.ended = { how: 'error', text: 'The answer was cut off: the server cannot be reached.' };
       else {
-        $('status').textContent = 'The connection was lost. Trying again…';
+        tell('The connection was lost. Trying again…');
         await new Promise(resolve => {
           setTimeout(resolve, PAUSES[tries++]);
           addEventListener('online', resolve, { once: true });
@@ -208,12 +209,17 @@ function elementOf(message) {
 
 /** Draw at the next frame: tokens may come faster than a screen shows them. */
 function draw(message) {
-  $('status').textContent = statusOf(message);
+  tell(statusOf(message));
   if (drawn) return;
   drawn = setTimeout(() => {
     drawn = null;
     if (messages.includes(message)) render(message);
   }, document.hidden ? 500 : 30);
+}
+
+/** Say what goes on. The same words again would be read out again. */
+function tell(text) {
+  if ($('status').textContent !== text) $('status').textContent = text;
 }
 
 function statusOf(message) {
@@ -341,14 +347,14 @@ function announce(message) {
 function busy() {
   $('send').hidden = true;
   $('stop').hidden = false;
-  $('status').textContent = 'Waiting for the answer…';
+  tell('Waiting for the answer…');
 }
 
 function idle() {
   if (document.activeElement === $('stop')) $('text').focus();
   $('send').hidden = false;
   $('stop').hidden = true;
-  $('status').textContent = '';
+  tell(isFull ? 'This browser has no room left: the conversation is lost when you close the page.' : '');
   $('empty').hidden = messages.length > 0;
 }
 
