@@ -16,9 +16,8 @@ from cometstream.request.describe import shown
 from cometstream.request.params import ChatParams, OtherChatParams
 
 if TYPE_CHECKING:
-    from cometstream.request.params import MessageParam
+    from cometstream.request.params import Message
     from cometstream.session import CometSession
-    from cometstream.views.completion import ChatCompletionMessage
 
 __all__ = [
     "NOT_GIVEN",
@@ -113,9 +112,7 @@ class Calls:
         """Return the key that the session is made with."""
         return _BY_A_FUNCTION if callable(key) else key
 
-    def request(
-        self, model: str, messages: Sequence[MessageParam | ChatCompletionMessage], params: CreateParams | ParseParams
-    ) -> dict[str, Any]:
+    def request(self, model: str, messages: Sequence[Message], params: CreateParams | ParseParams) -> dict[str, Any]:
         """Return the keyword arguments of the session's call."""
         given: dict[str, Any] = {name: value for name, value in params.items() if is_given(value)}
         timeouts = to_timeouts(given.pop("timeout")) if "timeout" in given else self.timeouts

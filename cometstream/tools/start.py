@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from cometstream.policy import RetryPolicy, Timeouts
-    from cometstream.request.params import MessageParam, RunParams
+    from cometstream.request.params import Message, RunParams
     from cometstream.tools.definition import Tool
     from cometstream.tools.invocation import Decision
     from cometstream.tools.ledger import Ledger
-    from cometstream.views.completion import ChatCompletionMessage
 
     GivenTool = Tool[..., Any] | Callable[..., Any] | Mapping[str, Any] | type
 
@@ -50,7 +49,7 @@ def run_tools(
     session: CometSession,
     *,
     model: str,
-    messages: Sequence[MessageParam | ChatCompletionMessage],
+    messages: Sequence[Message],
     tools: Sequence[GivenTool],
     max_rounds: int = _ROUNDS,
     max_corrections: int = _CORRECTIONS,
