@@ -37,9 +37,6 @@ class Attempts:
         fallback_models: Models to turn to, in order, once the one before is given up.
         call: What is told of the attempts.
         on_close: The session's own method: it has the session's end call something, and returns what takes that back.
-
-    Attributes:
-        made: Attempts made so far.
     """
 
     __slots__ = (
@@ -54,7 +51,6 @@ class Attempts:
         "_retries",
         "_retry",
         "_scope",
-        "made",
     )
 
     def __init__(
@@ -69,7 +65,6 @@ class Attempts:
         call: Call,
         on_close: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> None:
-        self.made = 0
         self._endpoint = endpoint
         self._request = request
         self._clocks = clocks
@@ -105,7 +100,6 @@ class Attempts:
             if self._cancelled:
                 return None
             clock = self._scope = OpeningClock(self._clocks, total_due, traced=endpoint.traced)
-            self.made += 1
             call.sends(now())
             payload = None if self._request is None else self._request.payload
             try:

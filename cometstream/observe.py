@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cometstream.answer.error_body import is_unknown_model
 from cometstream.errors import AuthenticationError, PermissionDeniedError, RateLimitError
+from cometstream.metrics import Gaps, StreamMetrics
+from cometstream.views.cost import output_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cometstream.answer.machine import Answer
     from cometstream.answer.states import Outcome
     from cometstream.errors import CometError
     from cometstream.failed import FailedAttempt, Followed
@@ -54,9 +57,18 @@ class Listener(Protocol):
         """The first content came."""
         ...
 
-    def ended(self, call: Call, outcome: Outcome) -> None:
+    def ended(self, call: Call, metrics: StreamMetrics) -> None:
         """The call is over, in whatever way."""
         ...
+
+
+class Measured(Protocol):
+    """A stream that can tell of itself; it does so only when somebody listens."""
+
+    @property
+    def completion(self) -> ChatCompletion[Any]: ...
+    @property
+    def metrics(self) -> StreamMetrics: ...
 
 
 class Call:
@@ -77,6 +89,7 @@ class Call:
         failures: Those that failed, in their order.
         began: When the stream was entered, on the event loop's clock.
         head_at: When the head of the last answer came; None before.
+        gaps: Those between reads from the first content on; None before.
     """
 
     __slots__ = (
@@ -87,6 +100,7 @@ class Call:
         "began",
         "client_request_id",
         "failures",
+        "gaps",
         "head_at",
         "model",
         "model_asked",
@@ -107,6 +121,7 @@ class Call:
         self.failures: tuple[FailedAttempt, ...] = ()
         self.began: float | None = None
         self.head_at: float | None = None
+        self.gaps: Gaps | None = None
         self._attempt_began = 0.0
         self._listeners = listeners
         self._redact = redact
@@ -173,39 +188,91 @@ class Call:
 
     def content_begins(self, now: float) -> None:
         """The first content came."""
+        self.gaps = Gaps(now)
         if LOG.isEnabledFor(logging.DEBUG):
             LOG.debug("call %s: first content after %.3f s", self._name, now - (self.began or 0.0))
         for listener in self._listeners:
             listener.content_began(self)
 
-    def ends(self, outcome: Outcome, error: CometError | None, now: float, completion: Callable[[], Any]) -> None:
+    def ends(self, stream: Measured, outcome: Outcome, error: CometError | None, now: float) -> None:
         """The call is over.
 
         Args:
-            outcome: How its answer ended.
+            stream: Gives its metrics, and what came of the answer.
+            outcome: How the answer ended.
             error: Why it did not end well.
             now: The time.
-            completion: Gives what came of the answer.
         """
         level = logging.DEBUG
-        if error is not None:
+        if error is not None and outcome not in ("complete", "cancelled"):
             self._fails(error, now, "end")
             level = logging.WARNING if _needs_mending(error) else logging.INFO
-        if LOG.isEnabledFor(level):
-            LOG.log(level, "call %s", self._ending(outcome, error, now, completion()))
+        is_told = LOG.isEnabledFor(level)
+        if not (is_told or self._listeners):
+            return
+        metrics = stream.metrics
+        if is_told:
+            LOG.log(level, "call %s ended: %s", self._name, self._ending(metrics, stream.completion))
         for listener in self._listeners:
-            listener.ended(self, outcome)
+            listener.ended(self, metrics)
 
-    def _ending(self, outcome: Outcome, error: CometError | None, now: float, completion: ChatCompletion[Any]) -> str:
-        parts = [f"{self._name} ended: {outcome} after {now - (self.began or 0.0):.3f} s", f"attempts {self.attempts}"]
-        if error is not None:
-            parts.append(self.failures[-1].reason)
-        answered = completion.model
-        parts.append(f"model {self._word(answered or self.model)}")
-        reasons = [self._word(choice.finish_reason) for choice in completion.choices if choice.finish_reason]
-        if reasons:
-            parts.append(f"finish_reason {' '.join(reasons)}")
-        usage = completion.usage
+    def measure(
+        self,
+        answer: Answer | None,
+        incoming: Incoming | None,
+        completion: ChatCompletion[Any],
+        outcome: Outcome | None,
+        until: float | None,
+    ) -> StreamMetrics:
+        """Return what the call cost, and how fast it was.
+
+        Args:
+            answer: What the last attempt's body says; None before there is one.
+            incoming: That body.
+            completion: What came of the answer.
+            outcome: How it ended; None while it runs.
+            until: When the stream ended, or now; None where it was not entered.
+        """
+        began, gaps, usage, cost = self.began, self.gaps, completion.usage, completion.cost
+        first = None if answer is None else answer.first_content
+        flowed = 0.0 if gaps is None or first is None else gaps.last - first
+        return StreamMetrics(
+            request_id=None if incoming is None else incoming.request_id,
+            attempts=self.attempts,
+            time_to_first_content=None if first is None or began is None else first - began,
+            duration=0.0 if until is None or began is None else until - began,
+            chunks=0 if answer is None else answer.chunks,
+            bytes=0 if incoming is None else incoming.bytes,
+            usage=usage,
+            cost=cost,
+            cost_source="unknown" if cost is None else completion.cost_source,
+            outcome=outcome,
+            client_request_id=self.client_request_id,
+            model=self.model_asked,
+            model_answered=completion.model,
+            failures=self.failures,
+            fallbacks=tuple(
+                failed.next_model
+                for failed in self.failures
+                if failed.followed_by == "fallback" and failed.next_model is not None
+            ),
+            finish_reasons=tuple(choice.finish_reason for choice in completion.choices if choice.finish_reason),
+            usage_source="unknown" if usage is None else "reported",
+            time_to_first_byte=None if self.head_at is None or began is None else self.head_at - began,
+            gap_p50=None if gaps is None else gaps.percentile(0.5),
+            gap_p95=None if gaps is None else gaps.percentile(0.95),
+            gap_max=None if gaps is None or not gaps.longest else gaps.longest,
+            tokens_per_second=None if usage is None or flowed <= 0.0 else output_tokens(usage) / flowed,
+        )
+
+    def _ending(self, metrics: StreamMetrics, completion: ChatCompletion[Any]) -> str:
+        parts = [f"{metrics.outcome} after {metrics.duration:.3f} s", f"attempts {metrics.attempts}"]
+        if metrics.error is not None:
+            parts.append(metrics.error.reason)
+        parts.append(f"model {self._word(metrics.model_answered or self.model)}")
+        if metrics.finish_reasons:
+            parts.append("finish_reason " + " ".join(map(self._word, metrics.finish_reasons)))
+        usage = metrics.usage
         parts.append("usage unknown" if usage is None else f"tokens {usage.prompt_tokens}+{usage.completion_tokens}")
         if completion.normalizations:
             parts.append("normalized " + " ".join(f"{kind}={n}" for kind, n in completion.normalizations.items()))

@@ -308,6 +308,7 @@ class CometSession:
         ) as stream:
             completion = await stream.until_done()
             completion.request_id = stream.response.request_id or completion.request_id
+            completion.metrics = stream.metrics
             return completion
 
     def forward(

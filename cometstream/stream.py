@@ -221,22 +221,10 @@ class ChatStream(Readable[ParsedT_co]):
     @property
     def metrics(self) -> StreamMetrics:
         """What the stream cost so far."""
-        began, answer = self._entered, self._answer
-        first = None if answer is None else answer.first_content
-        until = self._left or (0.0 if began is None else self._time())
-        completion = self.completion
-        cost = completion.cost
-        return StreamMetrics(
-            request_id=None if answer is None else self._incoming.request_id,
-            attempts=self._connect.made,
-            time_to_first_content=None if first is None or began is None else first - began,
-            duration=until - (began or 0.0),
-            chunks=0 if answer is None else answer.chunks,
-            bytes=0 if answer is None else self._incoming.bytes,
-            usage=completion.usage,
-            cost=cost,
-            cost_source="unknown" if cost is None else completion.cost_source,
-        )
+        answer = self._answer
+        until = self._time() if self._left is None and self._entered is not None else self._left
+        incoming = None if answer is None else self._incoming
+        return self._call.measure(answer, incoming, self.completion, self._outcome, until)
 
     def __repr__(self) -> str:
         return f"<ChatStream {self._outcome or self._state}, {self._answer.chunks if self._answer else 0} chunks>"
@@ -283,6 +271,8 @@ class ChatStream(Readable[ParsedT_co]):
                 else:
                     self._timer.waiting = False
                 if data:
+                    if (gaps := self._call.gaps) is not None:
+                        gaps.add(now)
                     answer.receive(data, now)
                     self._in_a_turn += len(data)
                     if self._in_a_turn > _A_TURN:
@@ -398,4 +388,4 @@ class ChatStream(Readable[ParsedT_co]):
             self._incoming.close()
         if self._left is None and self._entered is not None and self._outcome is not None:
             self._left = self._time()
-            self._call.ends(self._outcome, error, self._left, lambda: self.completion)
+            self._call.ends(self, self._outcome, error, self._left)
