@@ -16,9 +16,8 @@ from cometstream.request.describe import shown
 from cometstream.request.params import ChatParams, OtherChatParams
 
 if TYPE_CHECKING:
-    from cometstream.request.params import MessageParam
+    from cometstream.request.params import Message
     from cometstream.session import CometSession
-    from cometstream.views.completion import ChatCompletionMessage
 
 __all__ = [
     "NOT_GIVEN",
@@ -94,9 +93,14 @@ class Calls:
         """Return these calls with the key of the next request, where a function gives it."""
         if self.key is None or isinstance(self.key, str):
             return self
-        key = self.key()
-        if inspect.isawaitable(key):
-            key = await key
+        try:
+            key = self.key()
+            if inspect.isawaitable(key):
+                key = await key
+        except Exception as error:
+            raise ConfigurationError(
+                f"the function given as api_key= raised {type(error).__name__}: {error}"
+            ) from error
         return self._keyed(key)
 
     def _keyed(self, key: Any) -> Calls:
@@ -108,9 +112,7 @@ class Calls:
         """Return the key that the session is made with."""
         return _BY_A_FUNCTION if callable(key) else key
 
-    def request(
-        self, model: str, messages: Sequence[MessageParam | ChatCompletionMessage], params: CreateParams | ParseParams
-    ) -> dict[str, Any]:
+    def request(self, model: str, messages: Sequence[Message], params: CreateParams | ParseParams) -> dict[str, Any]:
         """Return the keyword arguments of the session's call."""
         given: dict[str, Any] = {name: value for name, value in params.items() if is_given(value)}
         timeouts = to_timeouts(given.pop("timeout")) if "timeout" in given else self.timeouts
@@ -152,8 +154,11 @@ def to_query(name: str, query: Query) -> str:
         return ""
     if not isinstance(query, Mapping):
         raise ConfigurationError(f"{name} must be a mapping of names to values; got {shown(query)}")
-    plain = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
-    return urlencode(plain, doseq=True)
+    try:
+        plain = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
+        return urlencode(plain, doseq=True)
+    except Exception as error:  # of a mapping or value of the caller's own
+        raise ConfigurationError(f"{name} cannot be written in a URL ({type(error).__name__})") from error
 
 
 def to_timeouts(timeout: Timeout) -> Timeouts | NotGiven | None:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from cometstream.openai.calls import Calls, CreateParams, ParseParams
     from cometstream.policy import NotGiven
-    from cometstream.request.params import MessageParam
+    from cometstream.request.params import Message
     from cometstream.stream import ChatStream
     from cometstream.views.chunks import ChatCompletionChunk
-    from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["Beta", "Chat", "Completions"]
 
@@ -71,7 +71,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: Literal[False] | NotGiven | None = ...,
         **params: Unpack[CreateParams],
     ) -> ChatCompletion: ...
@@ -81,7 +81,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: Literal[True],
         **params: Unpack[CreateParams],
     ) -> AsyncStream[ChatCompletionChunk]: ...
@@ -91,7 +91,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: bool,
         **params: Unpack[CreateParams],
     ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]: ...
@@ -100,7 +100,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: bool | NotGiven | None = None,
         **params: Unpack[CreateParams],
     ) -> ChatCompletion | AsyncStream[ChatCompletionChunk]:
@@ -138,7 +138,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         response_format: Any = None,
         **params: Unpack[ParseParams],
     ) -> ParsedChatCompletion[Any]:
@@ -165,7 +165,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         response_format: Any = None,
         **params: Unpack[ParseParams],
     ) -> AsyncChatCompletionStreamManager:

@@ -46,7 +46,7 @@ class Client:
         self._owner: Client | None = None  # whose pool it uses: that lives as long as one who uses it
         self._session = CometSession(
             api_key=Calls.session_key(self._key),
-            base_url=None if given.get("base_url") is None else str(given["base_url"]),
+            base_url=_address(given.get("base_url")),
             timeouts=to_timeouts(given.get("timeout", NOT_GIVEN)),
             retry=retries if is_given(retries) else NOT_GIVEN,
         )
@@ -123,7 +123,7 @@ class Client:
     @property
     def default_query(self) -> dict[str, object]:
         """The query of every request."""
-        return dict(self._given.get("default_query") or {})
+        return _pairs(self._given.get("default_query"))
 
     def is_closed(self) -> bool:
         """Whether the client was closed."""
@@ -140,7 +140,9 @@ class Client:
             else checked_headers(headers)
         )
         added = changes.pop("default_query", None)
-        given["default_query"] = {**(given.get("default_query") or {}), **(added or {})} if query is None else query
+        given["default_query"] = (
+            {**_pairs(given.get("default_query")), **_pairs(added)} if query is None else _pairs(query)
+        )
         given.update({name: value for name, value in changes.items() if value is not None and is_given(value)})
         if changes.get("timeout", NOT_GIVEN) is None:
             given["timeout"] = None
@@ -167,6 +169,21 @@ _SETTINGS = frozenset(
         "timeout",
     }
 )
+
+
+def _pairs(query: Any) -> dict[str, object]:
+    """Return a query's names and values.
+
+    Raises:
+        ConfigurationError: It is not a mapping.
+    """
+    to_query("default_query", query)
+    return dict(query) if query is not None and is_given(query) else {}
+
+
+def _address(base_url: Any) -> Any:
+    """Return an address as text: httpx has a class of its own for one, which OpenAI's client takes, too."""
+    return str(base_url) if type(base_url).__name__ == "URL" else base_url
 
 
 class AsyncOpenAI(Client):

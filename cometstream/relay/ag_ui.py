@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cometstream.relay.extras import usage_of
 from cometstream.relay.parts import Call, PartEncoder
 from cometstream.relay.sse import EVENT_STREAM, event
 
@@ -110,7 +109,7 @@ class AgUiEncoder(PartEncoder):
         elif self._pending:
             outcome["pendingToolCallIds"] = self._pending
         finished: dict[str, Any] = {"type": "RUN_FINISHED", **self._run, "outcome": outcome}
-        usage = usage_of(completion)
+        usage = self.usage
         if usage:
             finished["usage"] = [{**usage, "model": completion.model} if completion.model else usage]
         return ended + event(finished)

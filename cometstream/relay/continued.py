@@ -16,6 +16,7 @@ from cometstream.errors import (
 )
 from cometstream.relay.seam import Seam, prefix_fields
 from cometstream.request.describe import shown
+from cometstream.request.encode import is_json_list
 from cometstream.views.completion import ChatCompletion
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def continued(
     model: str,
     messages: Sequence[Any],
     continuations: int = 2,
-    prefix: Mapping[str, Any] | None = None,
+    prefix: dict[str, Any] | None = None,
     **params: Any,
 ) -> ContinuedStream:
     """Stream an answer, and have it go on where it was cut: ``relay(continued(session, model=..., messages=...), protocol="ui")``.
@@ -91,13 +92,15 @@ def continued(
     """
     if not isinstance(continuations, int) or isinstance(continuations, bool) or continuations < 0:
         raise ConfigurationError(f"continuations must be a number, 0 or more; got {shown(continuations)}")
-    fields = dict(prefix) if prefix is not None else prefix_fields(model)
-    if fields is None:
-        continuations = 0
+    if prefix is not None and not isinstance(prefix, dict):
+        raise ConfigurationError(f"prefix must be a dict of fields or None; got {shown(prefix)}")
     params = {**params, "model": model}
     request: Any = {**params, "messages": messages}
     stream = session.stream(**request)
-    return ContinuedStream(session, stream, params, list(messages), fields or {}, continuations)
+    fields = prefix if prefix is not None or not isinstance(model, str) else prefix_fields(model)
+    if fields is None or not is_json_list(messages):
+        continuations = 0
+    return ContinuedStream(session, stream, params, messages, fields or {}, continuations)
 
 
 class ContinuedStream:
@@ -112,7 +115,7 @@ class ContinuedStream:
         session: CometSession,
         stream: ChatStream,
         params: dict[str, Any],
-        messages: list[Any],
+        messages: Sequence[Any],
         prefix: Mapping[str, Any],
         continuations: int,
     ) -> None:

@@ -12,9 +12,11 @@ import anyio
 import orjson
 
 from cometstream.errors import CometError, ConfigurationError, UsageError
+from cometstream.policy import is_seconds
 from cometstream.relay.line import Line
 from cometstream.relay.options import RelayOptions, make_encoder
 from cometstream.relay.told import LOG, SHUTDOWN, Told, tell, tell_crash
+from cometstream.request.describe import shown
 from cometstream.views.completion import ChatCompletion
 
 if TYPE_CHECKING:
@@ -283,9 +285,13 @@ async def end_relays(grace: float = 5.0) -> None:
 
     Args:
         grace: Seconds that the answers may still take.
+    Raises:
+        ConfigurationError: `grace` is not a time.
     Cancellation:
         Relays that are still open go on.
     """
+    if not is_seconds(grace):
+        raise ConfigurationError(f"grace must be a number of seconds, 0 or more; got {shown(grace)}")
     loop = asyncio.get_running_loop()
     mine = [engine for engine in _OPEN if engine.loop is loop]
     await asyncio.gather(*[engine.end(after=grace) for engine in mine])

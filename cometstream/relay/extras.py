@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
+    from cometstream.views.chunks import CompletionUsage
     from cometstream.views.completion import ChatCompletion
 
 __all__ = ["files_of", "sources_of", "usage_of"]
@@ -42,9 +43,8 @@ def files_of(completion: ChatCompletion) -> list[dict[str, str]]:
     return files
 
 
-def usage_of(completion: ChatCompletion) -> dict[str, int]:
+def usage_of(usage: CompletionUsage | None) -> dict[str, int]:
     """Return the token counts under the names of AI SDK and AG-UI; ``{}`` where the server reported none."""
-    usage = completion.usage
     if usage is None:
         return {}
     inner, outer = usage.completion_tokens_details, usage.prompt_tokens_details

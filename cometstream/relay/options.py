@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, get_args
 
 from cometstream.errors import ConfigurationError
 from cometstream.policy import is_seconds
@@ -70,7 +70,7 @@ class Encoder(Protocol):
         ...
 
 
-_NAMES: Final = ", ".join(repr(name) for name in ("raw", "ui", "ag-ui"))
+_PROTOCOLS: Final[tuple[ProtocolName, ...]] = get_args(ProtocolName)
 _IDS: Final = ("message_id", "thread_id", "run_id")
 
 
@@ -94,6 +94,8 @@ def make_encoder(source: Any, options: Mapping[str, Any]) -> tuple[float | None,
         ids[name] = value or secrets.token_urlsafe(12)
     heartbeat = checked_heartbeat(options.get("heartbeat", HEARTBEAT))
     protocol = options.get("protocol", "raw")
+    if not isinstance(protocol, str) or protocol not in _PROTOCOLS:
+        raise ConfigurationError(f"protocol must be one of {', '.join(map(repr, _PROTOCOLS))}; got {shown(protocol)}")
     readers = ("relay",) if protocol == "raw" else ("events", "__aiter__")
     if not any(callable(getattr(source, reader, None)) for reader in readers):
         raise ConfigurationError(
@@ -106,9 +108,7 @@ def make_encoder(source: Any, options: Mapping[str, Any]) -> tuple[float | None,
         return heartbeat, RawEncoder(source)
     if protocol == "ui":
         return heartbeat, UiEncoder(source, ids["message_id"], smoother)
-    if protocol == "ag-ui":
-        return heartbeat, AgUiEncoder(source, ids["message_id"], smoother, ids["thread_id"], ids["run_id"])
-    raise ConfigurationError(f"protocol must be one of {_NAMES}; got {shown(protocol)}")
+    return heartbeat, AgUiEncoder(source, ids["message_id"], smoother, ids["thread_id"], ids["run_id"])
 
 
 def checked_heartbeat(heartbeat: object) -> float | None:

@@ -23,6 +23,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ProtocolError
+from cometstream.relay.extras import usage_of
 from cometstream.relay.smoothed import SmoothedEvents
 from cometstream.relay.sse import json_bytes
 from cometstream.stream import ChatStream
@@ -72,6 +73,7 @@ class PartEncoder:
         self._smoother = smoother
         self.message_id = message_id
         self.begun = False
+        self._step_ended = False
         self._open: dict[str, str] = {}  # kind -> id of the part that is open
         self._text_goes_on: bytes | None = None
         self._parts = 0
@@ -118,8 +120,14 @@ class PartEncoder:
         completion: ChatCompletion | None = self.source.completion
         return ChatCompletion({}) if completion is None else completion
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """The token counts of the source: of all its answers, where it tells them, else of the last."""
+        return usage_of(getattr(self.source, "usage", None) or self.completion.usage)
+
     def finish(self) -> bytes:
         """Return the last bytes of an answer that is complete."""
+        self._step_ended = False
         return self.begun_now() + self._end_of_step()
 
     # What a protocol writes.
@@ -173,7 +181,9 @@ class PartEncoder:
     def begun_now(self) -> bytes:
         """Return the beginning of the message, the first time."""
         if self.begun:
-            return b""
+            # A step ends when the next one begins: the last is ended by the message.
+            ended, self._step_ended = self._step_ended, False
+            return self.step_ends() if ended else b""
         self.begun = True
         return self.begin()
 
@@ -273,7 +283,7 @@ class PartEncoder:
         ended = self._end_of_step()
         if self.calls:
             self.calls = {}
-            ended += self.step_ends()
+            self._step_ended = True
         return ended
 
 

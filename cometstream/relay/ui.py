@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.relay.extras import files_of, sources_of, usage_of
+from cometstream.relay.extras import files_of, sources_of
 from cometstream.relay.parts import Call, PartEncoder
 from cometstream.relay.sse import EVENT_STREAM, event
 
@@ -103,7 +103,7 @@ class UiEncoder(PartEncoder):
         pieces += [event(source) for source in _sources(completion)]
         pieces += [event({"type": "file", **file}) for file in files_of(completion)]
         reason = completion.choices[0].finish_reason if completion.choices else None
-        metadata: dict[str, Any] = {"model": completion.model, "usage": usage_of(completion)}
+        metadata: dict[str, Any] = {"model": completion.model, "usage": self.usage}
         finish: dict[str, Any] = {"type": "finish", "finishReason": FINISH_REASONS.get(reason or "", "other")}
         known = {name: value for name, value in metadata.items() if value}
         if known:

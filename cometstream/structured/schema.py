@@ -106,14 +106,13 @@ class Schema(Generic[T]):
         Raises:
             ValueError: It is not valid; ``problems`` says why.
         """
-        from pydantic import ValidationError
+        from cometstream.structured.problems import InvalidValue, cause_of
 
-        from cometstream.structured.problems import InvalidValue
-
+        whole = json_within(text)
         try:
-            value = self._whole.validate_json(json_within(text))
-        except ValidationError as error:
-            raise InvalidValue(error, skip=0 if self._wrapper is None else 1) from None
+            value = self._whole.validate_json(whole)
+        except Exception as error:  # of pydantic's, or of a validator of the caller's own, which some answers surprise
+            raise InvalidValue(error, skip=0 if self._wrapper is None else 1) from cause_of(error)
         read: T = value if self._wrapper is None else getattr(value, self._wrapper)
         return read
 

@@ -210,6 +210,15 @@ async def test_a_key_may_come_from_a_function(server: SimulatedServer, is_async:
             await client.chat.completions.create(**CHAT)
 
 
+async def test_a_function_that_gives_no_key_is_named(server: SimulatedServer) -> None:
+    for function in (len, lambda: None):
+        key: Any = function
+        async with ours.AsyncOpenAI(api_key=key, base_url=server.base_url) as client:
+            with pytest.raises(ours.OpenAIError, match="key"):
+                await client.chat.completions.create(**CHAT)
+    assert server.requests == []
+
+
 async def test_a_key_can_be_set(server: SimulatedServer) -> None:
     async with ours.AsyncOpenAI(api_key="sk-wrong", base_url=server.base_url, max_retries=0) as client:
         with pytest.raises(ours.AuthenticationError):

@@ -232,6 +232,7 @@ def test_every_ending_that_is_not_complete_is_told_and_none_is_faked(reply: Repl
     *events, told = run(reply, "raw")
     assert told["error"]["outcome"] in ("truncated", "unterminated", "error")
     assert "[DONE]" not in events
+    assert not any("error" in one for one in events)  # told once
     for text in (error["errorText"], failed["message"], str(told)):
         assert "acme" not in text
 

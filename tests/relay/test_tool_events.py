@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from support.browsing import data_of
 from support.relaying import FakeSource, event
+from support.serving import CHAT, serving
 
-from cometstream.relay import relay
+from cometstream.relay import RelayEnd, relay
+from cometstream.testing import Reply
+from cometstream.testing.replies import DONE, chunk
 
 
 def call(index: int = 0, name: str = "look", id_: str = "c0", **arguments: Any) -> Any:
@@ -93,3 +96,41 @@ async def test_every_event_of_ag_ui_is_one_to_its_own_models(events: Any) -> Non
     for one in await shown(FakeSource(*events), "ag-ui"):
         read = pydantic.TypeAdapter(core.Event).validate_python(one)
         assert not read.model_extra, one
+
+
+async def test_a_real_tool_loop_is_relayed_and_pauses_for_the_user() -> None:
+    pytest.importorskip("pydantic", reason="needs the extra structured")
+    from cometstream.tools import run_tools, tool
+
+    @tool
+    def look(at: int) -> dict[str, int]:
+        """Look up."""
+        return {"stars": at}
+
+    @tool(approve=True)
+    def burn(at: int) -> str:
+        """Burn it down."""
+        return "never"
+
+    def asks(name: str) -> Reply:
+        named = {"index": 0, "id": "c0", "type": "function", "function": {"name": name, "arguments": '{"at":3}'}}
+        return Reply.sse(chunk({"tool_calls": [named]}), chunk(finish_reason="tool_calls"), DONE)
+
+    ends: list[RelayEnd] = []
+    body = b""
+    async with serving(asks("look"), Reply.text("Three."), asks("burn")) as (_, session):
+        for _ in range(2):
+            run = run_tools(session, **CHAT, tools=[look, burn])
+            body = b"".join([piece async for piece in relay(run, protocol="ui", on_end=ends.append)])
+    assert [end.outcome for end in ends] == ["complete", "paused"]
+    assert [part if part == "[DONE]" else part["type"] for part in data_of(body)] == [
+        "start",
+        "start-step",
+        "tool-input-start",
+        "tool-input-delta",
+        "tool-input-available",
+        "tool-approval-request",
+        "finish-step",
+        "finish",
+        "[DONE]",
+    ]
