@@ -10,7 +10,7 @@ import collections.abc
 import dataclasses
 import types
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, Union, get_args, get_origin
 
 import pydantic
 import pydantic_core
@@ -30,6 +30,9 @@ __all__ = ["Molds", "Root"]
 # A model that lies deeper is checked with the one around it: each check reads all that is within.
 _DEEPEST_CHECK: Final = 8
 
+# The depth of all that a validator may still make valid: it is checked with what has that validator.
+_UNJUDGED: Final = 1 << 20
+
 _LISTS: Final = frozenset({list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable})
 _SETS: Final = frozenset({set, frozenset, tuple, collections.abc.Set, collections.abc.MutableSet})
 _DICTS: Final = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
@@ -45,6 +48,25 @@ _PLAIN: Final[Mapping[Any, tuple[type, ...]]] = {
     Any: (object,),
     object: (object,),
 }
+
+
+# What makes pydantic take values of a field that its type alone does not.
+_LOOSENING: Final = ("coerce_numbers_to_str", "val_json_bytes", "val_temporal_unit")
+_OF_MODELS: Final = BaseModel.__get_pydantic_core_schema__.__func__  # type: ignore[attr-defined] # it is a class method
+
+
+class _Field(NamedTuple):
+    """A field of a shape.
+
+    Attributes:
+        name: What the shape calls it.
+        type: Its type.
+        is_judged: Whether a value that its type does not take is wrong: no validator of the shape may change it before.
+    """
+
+    name: str
+    type: Any
+    is_judged: bool
 
 
 class Part(Protocol):
@@ -83,11 +105,12 @@ class Mold:
         inner = _within(type_)
         self._plain = _PLAIN.get(type_, ()) if _is_hashable(type_) else ()
         members = _members(inner)
+        self._reshapes = _reshapes(type_)
         self.grows = any(member is str or member is Any or member is object for member in members)
         structured = [member for member in members if _is_structured(member)]
         # Of several it is not known which it is before its end.
         self._shape = structured[0] if len(structured) == 1 else None
-        self._parts: Mapping[str, tuple[str, Any]] | None = None  # of a shape with named fields, by their names in JSON
+        self._parts: Mapping[str, _Field] | None = None  # of a shape with named fields, by their names in JSON
 
     def check(self, raw: Any) -> Any:
         """Return what a finished value is made into.
@@ -111,8 +134,27 @@ class Mold:
         except Exception as error:  # of pydantic's, or of a validator of the caller's own, which some answers surprise
             raise InvalidValue(error) from cause_of(error)
 
+    def made(self, raw: Any, depth: int) -> Any:
+        """Return what a finished value at a depth is made into; where it is not judged yet, it stays as it is if it is not valid.
+
+        Raises:
+            ValueError: It is not valid.
+        """
+        try:
+            return self.check(raw)
+        except ValueError:
+            if depth < _UNJUDGED:
+                raise
+            return raw
+
     def build(self, items: bool, depth: int) -> _Items | _Fields | _Names:
         """Return what a list (`items`) or an object of this type is built with."""
+        builder = self._builder(items, depth)
+        if self._reshapes:
+            builder.within = _UNJUDGED
+        return builder
+
+    def _builder(self, items: bool, depth: int) -> _Items | _Fields | _Names:
         shape = self._shape
         origin = shape if get_origin(shape) is None else get_origin(shape)
         if items:
@@ -132,7 +174,7 @@ class Mold:
             return _Names(fields, _ANY, None, self._molds, depth)
         return _Fields(origin, fields, self, self._molds, depth)
 
-    def _fields(self, shape: Any) -> Mapping[str, tuple[str, Any]] | None:
+    def _fields(self, shape: Any) -> Mapping[str, _Field] | None:
         if self._parts is None and shape is not None:
             self._parts = _fields_of(shape)
         return self._parts
@@ -223,12 +265,13 @@ class _Wrapper:
 class _Items:
     """A list that grows."""
 
-    __slots__ = ("_depth", "_item", "_whole", "raw", "value")
+    __slots__ = ("_depth", "_item", "_whole", "raw", "value", "within")
 
     def __init__(self, item: Mold, whole: Mold | None, depth: int) -> None:
         self._item = item
         self._whole = whole
         self._depth = depth
+        self.within = depth + 1
         self.raw: list[Any] = []
         self.value: list[Any] = []
 
@@ -245,13 +288,13 @@ class _Items:
     def scalar(self, key: Any, value: Any, /) -> Any:
         self.raw.append(value)
         self.put(key, value)
-        checked = self._item.check(value)
+        checked = self._item.made(value, self.within)
         if checked is not value:
             self.put(key, checked)
         return checked
 
     def open(self, key: Any, items: bool, /) -> Builder:
-        builder = self._item.build(items, self._depth + 1)
+        builder = self._item.build(items, self.within)
         self.raw.append(builder.raw)
         self.put(key, builder.value)
         return builder
@@ -263,11 +306,11 @@ class _Items:
 class _Names:
     """A dict that grows: a TypedDict, or one of any names."""
 
-    __slots__ = ("_depth", "_fields", "_molds", "_other", "_whole", "raw", "value")
+    __slots__ = ("_depth", "_fields", "_molds", "_other", "_whole", "raw", "value", "within")
 
     def __init__(
         self,
-        fields: Mapping[str, tuple[str, Any]],
+        fields: Mapping[str, _Field],
         other: Mold,
         whole: Mold | None,
         molds: Molds,
@@ -278,12 +321,17 @@ class _Names:
         self._whole = whole
         self._molds = molds
         self._depth = depth
+        self.within = depth + 1
         self.raw: dict[str, Any] = {}
         self.value: dict[str, Any] = {}
 
     def _mold(self, key: str) -> Mold:
         field = self._fields.get(key)
-        return self._other if field is None else self._molds.of(field[1])
+        return self._other if field is None else self._molds.of(field.type)
+
+    def _depth_of(self, key: str) -> int:
+        field = self._fields.get(key)
+        return self.within if field is None or field.is_judged else _UNJUDGED
 
     def grow(self, key: Any, /) -> Callable[[str], object] | None:
         return partial(self.value.__setitem__, key) if self._mold(key).grows else None
@@ -294,11 +342,11 @@ class _Names:
 
     def scalar(self, key: Any, value: Any, /) -> Any:
         self.raw[key] = self.value[key] = value
-        checked = self.value[key] = self._mold(key).check(value)
+        checked = self.value[key] = self._mold(key).made(value, self._depth_of(key))
         return checked
 
     def open(self, key: Any, items: bool, /) -> Builder:
-        builder = self._mold(key).build(items, self._depth + 1)
+        builder = self._mold(key).build(items, self._depth_of(key))
         self.raw[key] = builder.raw
         self.value[key] = builder.value
         return builder
@@ -310,17 +358,18 @@ class _Names:
 class _Fields:
     """A model or a dataclass that grows: made without its validators, which run at its end."""
 
-    __slots__ = ("_came", "_depth", "_fields", "_molds", "_put", "_whole", "raw", "value")
+    __slots__ = ("_came", "_depth", "_fields", "_molds", "_put", "_whole", "raw", "value", "within")
 
-    def __init__(self, cls: type, fields: Mapping[str, tuple[str, Any]], whole: Mold, molds: Molds, depth: int) -> None:
+    def __init__(self, cls: type, fields: Mapping[str, _Field], whole: Mold, molds: Molds, depth: int) -> None:
         self._fields = fields
         self._whole = whole
         self._molds = molds
         self._depth = depth
+        self.within = depth + 1
         self.raw: dict[str, Any] = {}
         self.value: Any = object.__new__(cls)
         self._came: set[str] = set()
-        names = [name for name, _ in fields.values()]
+        names = [field.name for field in fields.values()]
         if issubclass(cls, BaseModel):
             # As model_construct does, but without defaults, which would look as if the model had written them.
             members = dict.fromkeys(names)
@@ -339,16 +388,16 @@ class _Fields:
 
     def grow(self, key: Any, /) -> Callable[[str], object] | None:
         field = self._fields.get(key)
-        if field is None or not self._molds.of(field[1]).grows:
+        if field is None or not self._molds.of(field.type).grows:
             return None
-        self._came.add(field[0])
-        return partial(self._put, field[0])
+        self._came.add(field.name)
+        return partial(self._put, field.name)
 
     def put(self, key: Any, value: Any, /) -> object:
         field = self._fields.get(key)
         if field is not None:
-            self._came.add(field[0])
-            self._put(field[0], value)
+            self._came.add(field.name)
+            self._put(field.name, value)
         return None
 
     def scalar(self, key: Any, value: Any, /) -> Any:
@@ -356,15 +405,18 @@ class _Fields:
         field = self._fields.get(key)
         if field is None:
             return value
-        self._came.add(field[0])
-        self._put(field[0], value)
-        value = self._molds.of(field[1]).check(value)
-        self._put(field[0], value)
+        self._came.add(field.name)
+        self._put(field.name, value)
+        value = self._molds.of(field.type).made(value, self.within if field.is_judged else _UNJUDGED)
+        self._put(field.name, value)
         return value
 
     def open(self, key: Any, items: bool, /) -> Builder:
         field = self._fields.get(key)
-        builder = (_ANY if field is None else self._molds.of(field[1])).build(items, self._depth + 1)
+        if field is None:
+            builder = _ANY.build(items, self.within)
+        else:
+            builder = self._molds.of(field.type).build(items, self.within if field.is_judged else _UNJUDGED)
         self.raw[key] = builder.raw
         self.put(key, builder.value)
         return builder
@@ -431,34 +483,72 @@ def _is_structured(type_: Any) -> bool:
     )
 
 
-def _fields_of(shape: Any) -> Mapping[str, tuple[str, Any]] | None:
-    """Return of each field, by its name in JSON, its own name and its type; None where they cannot be told."""
+def _fields_of(shape: Any) -> Mapping[str, _Field] | None:
+    """Return each field by its name in JSON; None where they cannot be told."""
     if not is_typeddict(shape) and (shape.__new__ is not object.__new__ or issubclass(shape, RootModel)):
         return None  # it can only be made whole
+    loose = _loose(shape)
     described = getattr(shape, "__pydantic_fields__", None)  # of a model, or of pydantic's own dataclasses
     if described is not None:
-        return _described(described)
+        return _described(described, loose)
     try:
         hints = get_type_hints(shape, include_extras=True)
     except Exception:  # names that only the place of their definition knows
         return None
     if dataclasses.is_dataclass(shape):
-        return {field.name: (field.name, hints[field.name]) for field in dataclasses.fields(shape) if field.init}
-    return {name: (name, _without_qualifiers(hint)) for name, hint in hints.items()}
+        names = [field.name for field in dataclasses.fields(shape) if field.init]
+        return {name: _Field(name, hints[name], "*" not in loose) for name in names}
+    return {name: _Field(name, _without_qualifiers(hint), "*" not in loose) for name, hint in hints.items()}
 
 
-def _described(fields: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+def _described(fields: Mapping[str, Any], loose: set[str]) -> dict[str, _Field]:
     found = {}
     for name, field in fields.items():
         alias = field.validation_alias
         if isinstance(alias, pydantic.AliasChoices):
             alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
         key = (field.annotation, *field.metadata)
-        found[alias if isinstance(alias, str) else name] = (
-            name,
-            Annotated[key] if field.metadata else field.annotation,
+        found[alias if isinstance(alias, str) else name] = _Field(
+            name, Annotated[key] if field.metadata else field.annotation, name not in loose and "*" not in loose
         )
     return found
+
+
+def _loose(shape: Any) -> set[str]:
+    """Return the fields whose values the shape may take though their types alone do not; ``*`` is all of them."""
+    made_by = getattr(shape, "__get_pydantic_core_schema__", None)
+    if made_by is not None and getattr(made_by, "__func__", None) is not _OF_MODELS:
+        return {"*"}
+    config = getattr(shape, "model_config", None) or getattr(shape, "__pydantic_config__", None)
+    if isinstance(config, dict) and any(config.get(name) for name in _LOOSENING):
+        return {"*"}
+    decorators = getattr(shape, "__pydantic_decorators__", None)
+    if decorators is None:
+        return set()
+    for found in (*decorators.model_validators.values(), *decorators.root_validators.values()):
+        if found.info.mode != "after":
+            return {"*"}
+    return {
+        name
+        for found in (*decorators.field_validators.values(), *decorators.validators.values())
+        if found.info.mode != "after"
+        for name in found.info.fields
+    }
+
+
+def _reshapes(type_: Any) -> bool:
+    """Whether a type's own annotations may take what its members alone do not."""
+    if get_origin(type_) is Annotated:
+        inner, *about = get_args(type_)
+        return _reshapes(inner) or any(
+            hasattr(item, "__get_pydantic_core_schema__") and not isinstance(item, pydantic.AfterValidator)
+            for item in about
+        )
+    if hasattr(type_, "__supertype__"):
+        return _reshapes(type_.__supertype__)
+    if type(type_).__name__ == "TypeAliasType":
+        return _reshapes(type_.__value__)
+    return get_origin(type_) in (Union, types.UnionType) and any(map(_reshapes, get_args(type_)))
 
 
 def _without_qualifiers(hint: Any) -> Any:
