@@ -6,19 +6,28 @@ is checked as its type asks, and takes its form (a date, an enum, a model whose 
 
 from __future__ import annotations
 
-import collections.abc
-import dataclasses
 import types
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args, get_origin
 
-import pydantic
 import pydantic_core
-from pydantic import BaseModel, RootModel, TypeAdapter
-from pydantic_core import PydanticUndefined
-from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict  # comes with pydantic
+from pydantic import BaseModel, TypeAdapter
+from typing_extensions import is_typeddict  # comes with pydantic
 
 from cometstream.structured.problems import InvalidValue, cause_of
+from cometstream.structured.shapes import (
+    DICTS,
+    LISTS,
+    SETS,
+    Field,
+    fields_of,
+    is_hashable,
+    is_structured,
+    members,
+    private_attributes,
+    reshapes,
+    within,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,10 +42,6 @@ _DEEPEST_CHECK: Final = 8
 # The depth of all that a validator may still make valid: it is checked with what has that validator.
 _UNJUDGED: Final = 1 << 20
 
-_LISTS: Final = frozenset({list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable})
-_SETS: Final = frozenset({set, frozenset, tuple, collections.abc.Set, collections.abc.MutableSet})
-_DICTS: Final = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
-
 # What JSON has as it is: nothing to check.
 _PLAIN: Final[Mapping[Any, tuple[type, ...]]] = {
     str: (str,),
@@ -48,25 +53,6 @@ _PLAIN: Final[Mapping[Any, tuple[type, ...]]] = {
     Any: (object,),
     object: (object,),
 }
-
-
-# What makes pydantic take values of a field that its type alone does not.
-_LOOSENING: Final = ("coerce_numbers_to_str", "val_json_bytes", "val_temporal_unit")
-_OF_MODELS: Final = BaseModel.__get_pydantic_core_schema__.__func__  # type: ignore[attr-defined] # it is a class method
-
-
-class _Field(NamedTuple):
-    """A field of a shape.
-
-    Attributes:
-        name: What the shape calls it.
-        type: Its type.
-        is_judged: Whether a value that its type does not take is wrong: no validator of the shape may change it before.
-    """
-
-    name: str
-    type: Any
-    is_judged: bool
 
 
 class Part(Protocol):
@@ -102,15 +88,15 @@ class Mold:
         self._type = type_
         self._molds = molds
         self._adapter: TypeAdapter[Any] | None = None
-        inner = _within(type_)
-        self._plain = _PLAIN.get(type_, ()) if _is_hashable(type_) else ()
-        members = _members(inner)
-        self._reshapes = _reshapes(type_)
-        self.grows = any(member is str or member is Any or member is object for member in members)
-        structured = [member for member in members if _is_structured(member)]
+        inner = within(type_)
+        self._plain = _PLAIN.get(type_, ()) if is_hashable(type_) else ()
+        choices = members(inner)
+        self._reshapes = reshapes(type_)
+        self.grows = any(member is str or member is Any or member is object for member in choices)
+        structured = [member for member in choices if is_structured(member)]
         # Of several it is not known which it is before its end.
         self._shape = structured[0] if len(structured) == 1 else None
-        self._parts: Mapping[str, _Field] | None = None  # of a shape with named fields, by their names in JSON
+        self._parts: Mapping[str, Field] | None = None  # of a shape with named fields, by their names in JSON
 
     def check(self, raw: Any) -> Any:
         """Return what a finished value is made into.
@@ -159,12 +145,12 @@ class Mold:
         origin = shape if get_origin(shape) is None else get_origin(shape)
         if items:
             arguments = get_args(shape)
-            if origin in _LISTS and arguments:
+            if origin in LISTS and arguments:
                 return _Items(self._molds.of(arguments[0]), None, depth)
-            if origin in _SETS and arguments and (len(arguments) == 1 or arguments[-1] is ...):
+            if origin in SETS and arguments and (len(arguments) == 1 or arguments[-1] is ...):
                 return _Items(self._molds.of(arguments[0]), self, depth)
             return _Items(_ANY, self, depth)
-        if origin in _DICTS:
+        if origin in DICTS:
             arguments = get_args(shape)
             return _Names({}, self._molds.of(arguments[1]) if len(arguments) == 2 else _ANY, None, self._molds, depth)
         fields = self._fields(origin)
@@ -174,9 +160,9 @@ class Mold:
             return _Names(fields, _ANY, None, self._molds, depth)
         return _Fields(origin, fields, self, self._molds, depth)
 
-    def _fields(self, shape: Any) -> Mapping[str, _Field] | None:
+    def _fields(self, shape: Any) -> Mapping[str, Field] | None:
         if self._parts is None and shape is not None:
-            self._parts = _fields_of(shape)
+            self._parts = fields_of(shape)
         return self._parts
 
 
@@ -310,7 +296,7 @@ class _Names:
 
     def __init__(
         self,
-        fields: Mapping[str, _Field],
+        fields: Mapping[str, Field],
         other: Mold,
         whole: Mold | None,
         molds: Molds,
@@ -360,7 +346,7 @@ class _Fields:
 
     __slots__ = ("_came", "_depth", "_fields", "_molds", "_put", "_whole", "raw", "value", "within")
 
-    def __init__(self, cls: type, fields: Mapping[str, _Field], whole: Mold, molds: Molds, depth: int) -> None:
+    def __init__(self, cls: type, fields: Mapping[str, Field], whole: Mold, molds: Molds, depth: int) -> None:
         self._fields = fields
         self._whole = whole
         self._molds = molds
@@ -372,15 +358,15 @@ class _Fields:
         names = [field.name for field in fields.values()]
         if issubclass(cls, BaseModel):
             # As model_construct does, but without defaults, which would look as if the model had written them.
-            members = dict.fromkeys(names)
+            attributes = dict.fromkeys(names)
             for slot, content in (
-                ("__dict__", members),
+                ("__dict__", attributes),
                 ("__pydantic_fields_set__", self._came),
                 ("__pydantic_extra__", None),
-                ("__pydantic_private__", _private(cls)),
+                ("__pydantic_private__", private_attributes(cls)),
             ):
                 object.__setattr__(self.value, slot, content)
-            self._put: Callable[[str, Any], None] = members.__setitem__
+            self._put: Callable[[str, Any], None] = attributes.__setitem__
         else:
             for name in names:
                 object.__setattr__(self.value, name, None)
@@ -423,139 +409,6 @@ class _Fields:
 
     def finished(self) -> Any:
         return self.value if self._depth > _DEEPEST_CHECK else self._whole.check(self.raw)
-
-
-def _private(cls: type[BaseModel]) -> dict[str, Any] | None:
-    """Return the private attributes that have a default, as a new model has them; None where there are none."""
-    attributes = cls.__private_attributes__
-    if not attributes:
-        return None
-    private = {}
-    for name, attribute in attributes.items():
-        factory: Any = attribute.default_factory
-        try:
-            value = attribute.get_default() if factory is None else factory()
-        except Exception:  # it takes the fields, which have not come
-            continue
-        if value is not PydanticUndefined:
-            private[name] = value
-    return private
-
-
-def _is_hashable(type_: Any) -> bool:
-    try:
-        hash(type_)
-    except TypeError:  # of what an Annotated holds
-        return False
-    return True
-
-
-def _within(type_: Any) -> Any:
-    """Return a type without its annotations and other names."""
-    while True:
-        if get_origin(type_) is Annotated:
-            type_ = get_args(type_)[0]
-        elif hasattr(type_, "__supertype__"):
-            type_ = type_.__supertype__
-        elif type(type_).__name__ == "TypeAliasType":
-            type_ = type_.__value__
-        else:
-            return type_
-
-
-def _members(type_: Any) -> list[Any]:
-    """Return the types that a type is one of."""
-    if get_origin(type_) in (Union, types.UnionType):
-        return [member for choice in get_args(type_) for member in _members(_within(choice))]
-    return [type_]
-
-
-def _is_structured(type_: Any) -> bool:
-    """Whether a value of a type is a list or an object."""
-    origin = get_origin(type_) or type_
-    return isinstance(origin, type) and (
-        origin in _LISTS
-        or origin in _SETS
-        or origin in _DICTS
-        or dataclasses.is_dataclass(origin)
-        or is_typeddict(origin)
-        or issubclass(origin, BaseModel)
-    )
-
-
-def _fields_of(shape: Any) -> Mapping[str, _Field] | None:
-    """Return each field by its name in JSON; None where they cannot be told."""
-    if not is_typeddict(shape) and (shape.__new__ is not object.__new__ or issubclass(shape, RootModel)):
-        return None  # it can only be made whole
-    loose = _loose(shape)
-    described = getattr(shape, "__pydantic_fields__", None)  # of a model, or of pydantic's own dataclasses
-    if described is not None:
-        return _described(described, loose)
-    try:
-        hints = get_type_hints(shape, include_extras=True)
-    except Exception:  # names that only the place of their definition knows
-        return None
-    if dataclasses.is_dataclass(shape):
-        names = [field.name for field in dataclasses.fields(shape) if field.init]
-        return {name: _Field(name, hints[name], "*" not in loose) for name in names}
-    return {name: _Field(name, _without_qualifiers(hint), "*" not in loose) for name, hint in hints.items()}
-
-
-def _described(fields: Mapping[str, Any], loose: set[str]) -> dict[str, _Field]:
-    found = {}
-    for name, field in fields.items():
-        alias = field.validation_alias
-        if isinstance(alias, pydantic.AliasChoices):
-            alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
-        key = (field.annotation, *field.metadata)
-        found[alias if isinstance(alias, str) else name] = _Field(
-            name, Annotated[key] if field.metadata else field.annotation, name not in loose and "*" not in loose
-        )
-    return found
-
-
-def _loose(shape: Any) -> set[str]:
-    """Return the fields whose values the shape may take though their types alone do not; ``*`` is all of them."""
-    made_by = getattr(shape, "__get_pydantic_core_schema__", None)
-    if made_by is not None and getattr(made_by, "__func__", None) is not _OF_MODELS:
-        return {"*"}
-    config = getattr(shape, "model_config", None) or getattr(shape, "__pydantic_config__", None)
-    if isinstance(config, dict) and any(config.get(name) for name in _LOOSENING):
-        return {"*"}
-    decorators = getattr(shape, "__pydantic_decorators__", None)
-    if decorators is None:
-        return set()
-    for found in (*decorators.model_validators.values(), *decorators.root_validators.values()):
-        if found.info.mode != "after":
-            return {"*"}
-    return {
-        name
-        for found in (*decorators.field_validators.values(), *decorators.validators.values())
-        if found.info.mode != "after"
-        for name in found.info.fields
-    }
-
-
-def _reshapes(type_: Any) -> bool:
-    """Whether a type's own annotations may take what its members alone do not."""
-    if get_origin(type_) is Annotated:
-        inner, *about = get_args(type_)
-        return _reshapes(inner) or any(
-            hasattr(item, "__get_pydantic_core_schema__") and not isinstance(item, pydantic.AfterValidator)
-            for item in about
-        )
-    if hasattr(type_, "__supertype__"):
-        return _reshapes(type_.__supertype__)
-    if type(type_).__name__ == "TypeAliasType":
-        return _reshapes(type_.__value__)
-    return get_origin(type_) in (Union, types.UnionType) and any(map(_reshapes, get_args(type_)))
-
-
-def _without_qualifiers(hint: Any) -> Any:
-    """Return the type of a TypedDict's field without Required, NotRequired and ReadOnly."""
-    while get_origin(hint) in (NotRequired, ReadOnly, Required):
-        hint = get_args(hint)[0]
-    return hint
 
 
 _ANY: Final = Mold(Any, Molds())
