@@ -147,7 +147,8 @@ class Completions:
         Args:
             model: As ``create``.
             messages: As ``create``.
-            response_format: A pydantic model or another type that pydantic knows; its strict schema is sent.
+            response_format: A pydantic model or another type that pydantic knows. Its strict schema is sent, or its plain one where
+                it has no strict form.
             **params: As ``create``. Tools of ``pydantic_function_tool`` give ``call.function.parsed_arguments``.
         Raises:
             LengthFinishReasonError: The answer ended at its length limit.
@@ -157,7 +158,8 @@ class Completions:
         Cancellation:
             Safe at any point; the connection is closed.
         """
-        parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
+        with translated(self._url):
+            parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
         asked: Any = {**params, "response_format": parser.response_format}
         return parser.completion(await self.create(model=model, messages=messages, **asked))
 
@@ -179,9 +181,9 @@ class Completions:
         Raises:
             BadRequestError: As ``create``.
         """
-        parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
-        asked: Any = {**params, "response_format": parser.response_format}
         with translated(self._url):
+            parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
+            asked: Any = {**params, "response_format": parser.response_format}
             first = self._calls.session.stream(**(request := self._calls.request(model, messages, asked)))
 
         async def open_stream() -> ChatStream:

@@ -8,15 +8,15 @@ from cometstream.answer.events import (
     ChunkEvent,
     ContentDeltaEvent,
     ContentDoneEvent,
-    FunctionToolCallArgumentsDeltaEvent,
     FunctionToolCallArgumentsDoneEvent,
     KeepAliveEvent,
     ReasoningDeltaEvent,
     ReasoningDoneEvent,
 )
+from cometstream.answer.json_output import JSON_OUTPUT, read_pieces
 from cometstream.errors import CometError, UsageError
 from cometstream.openai.errors import Request, Response, openais, translated
-from cometstream.openai.parsing import Parser, partial_value
+from cometstream.openai.parsing import Parser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cometstream.answer.events import StreamEvent
+    from cometstream.answer.partial_json import PartialJSON
     from cometstream.stream import ChatStream
     from cometstream.views.completion import ChatCompletion
 
@@ -127,10 +128,23 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
     ) -> None:
         super().__init__(stream, items, shows, url)
         self._parser = parser
+        self._partials: dict[int, PartialJSON] = {}  # by the choice
 
     async def __anext__(self) -> StreamEvent:
         event = await super().__anext__()
-        return _parsed(event, self._parser) if self._parser else event
+        return self._parsed(event) if self._parser else event
+
+    def _parsed(self, event: StreamEvent) -> Any:
+        if isinstance(event, ContentDeltaEvent):
+            partial = self._partials.get(event.choice_index)
+            if partial is None:
+                partial = self._partials[event.choice_index] = JSON_OUTPUT.parser()
+            return _ParsedEvent(event, read_pieces(partial, event.delta))
+        if isinstance(event, ContentDoneEvent):
+            return _ParsedEvent(event, self._parser.content(event.content))
+        if isinstance(event, FunctionToolCallArgumentsDoneEvent):
+            return _ParsedEvent(event, self._parser.arguments(event.name, event.arguments))
+        return event
 
     async def until_done(self) -> Self:
         """Read to the end.
@@ -167,7 +181,7 @@ class _ParsedEvent:
     """An event, and what is said so far as an object.
 
     Attributes:
-        parsed: The object; of a text that goes on, what its beginning says.
+        parsed: The object; of a text that goes on, what its beginning says: one object, which grows. Copy what you keep.
     """
 
     def __init__(self, event: StreamEvent, parsed: Any) -> None:
@@ -184,16 +198,6 @@ class _ParsedEvent:
 
     def __repr__(self) -> str:
         return f"{self._event!r}, parsed={self.parsed!r}"
-
-
-def _parsed(event: StreamEvent, parser: Parser) -> Any:
-    if isinstance(event, ContentDeltaEvent):
-        return _ParsedEvent(event, partial_value(event.snapshot))
-    if isinstance(event, ContentDoneEvent):
-        return _ParsedEvent(event, parser.content(event.content))
-    if isinstance(event, (FunctionToolCallArgumentsDeltaEvent, FunctionToolCallArgumentsDoneEvent)):
-        return _ParsedEvent(event, partial_value(event.arguments))
-    return event
 
 
 class AsyncChatCompletionStreamManager:

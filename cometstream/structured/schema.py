@@ -111,9 +111,17 @@ class Schema(Generic[T]):
         from cometstream.structured.problems import InvalidValue
 
         try:
-            value = self._whole.validate_json(json_within(text))
+            return self.validate(json_within(text))
         except ValidationError as error:
             raise InvalidValue(error, skip=0 if self._wrapper is None else 1) from None
+
+    def validate(self, text: str | bytes) -> T:
+        """Return the value of a JSON text.
+
+        Raises:
+            pydantic.ValidationError: It is not valid.
+        """
+        value = self._whole.validate_json(text)
         read: T = value if self._wrapper is None else getattr(value, self._wrapper)
         return read
 
