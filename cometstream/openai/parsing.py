@@ -66,7 +66,7 @@ def pydantic_function_tool(model: Any, *, name: str | None = None, description: 
 
 
 class Parser:
-    """What one request's answer is parsed with.
+    """Parses the answer to one request.
 
     Args:
         response_format: A pydantic model, or another type that pydantic knows; anything else is sent as it is.
@@ -95,12 +95,12 @@ class Parser:
         return self._schema is not None or bool(self._models)
 
     def completion(self, completion: ChatCompletion) -> ParsedChatCompletion[Any]:
-        """Return a whole answer with what it says as objects.
+        """Return a whole answer with its texts and arguments parsed.
 
         Raises:
-            LengthFinishReasonError: It ended at its length limit.
+            LengthFinishReasonError: It was cut at its length limit.
             ContentFilterFinishReasonError: A content filter ended it.
-            ValueError: pydantic's: what it says does not match the model.
+            ValueError: pydantic's: a text or arguments do not match the model.
         """
         for choice in completion.choices:
             if choice.finish_reason == "length":
@@ -143,7 +143,7 @@ def _json_in(text: str) -> str:
 
 
 class ParsedFunction(FunctionCall):
-    """A called function with its arguments as an object."""
+    """A called function whose arguments are parsed."""
 
     __slots__ = ("_parsed",)
 
@@ -158,7 +158,7 @@ class ParsedFunction(FunctionCall):
 
 
 class ParsedToolCall(ToolCall):
-    """A tool call with its arguments as an object."""
+    """A tool call whose arguments are parsed."""
 
     __slots__ = ("_parsed",)
 
@@ -173,7 +173,7 @@ class ParsedToolCall(ToolCall):
 
 
 class ParsedChatCompletionMessage(ChatCompletionMessage, Generic[_T]):
-    """A message with what it says as an object."""
+    """A message whose text is parsed."""
 
     __slots__ = ("_calls", "_parsed")
 
@@ -186,7 +186,7 @@ class ParsedChatCompletionMessage(ChatCompletionMessage, Generic[_T]):
 
     @property
     def parsed(self) -> _T | None:
-        """What the message says, as the response format's model; None where it refused, called tools or said nothing."""
+        """The text as the response format's model; None if the model refused, called tools or wrote no text."""
         return self._parsed
 
     @property
@@ -216,7 +216,7 @@ class ParsedChoice(CompletionChoice, Generic[_T]):
 
 
 class ParsedChatCompletion(ChatCompletion, Generic[_T]):
-    """An answer with what it says as objects: ``completion.choices[0].message.parsed``."""
+    """A completion whose texts and arguments are parsed: ``completion.choices[0].message.parsed``."""
 
     __slots__ = ("_told",)
 

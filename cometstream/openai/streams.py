@@ -39,17 +39,17 @@ _FOREIGN_EVENTS: Final = (KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEven
 class AsyncStream(Generic[_T]):
     """An open stream: iterate it.
 
-    Its end, an error and a cancelled read close the connection, and so do ``close()`` and ``async with``. A stream that is
-    forgotten earlier closes it, too, with a ResourceWarning.
+    The connection is closed at the end of the stream, after an error or a cancelled read, by ``close()`` and by ``async with``. A
+    stream that is dropped before closes it with a ResourceWarning.
 
     Args:
         stream: The entered stream.
-        items: Its reader.
-        shows: Which items the loop gets.
+        items: Yields the items.
+        shows: Whether the loop gets an item.
         url: Where the request went.
 
     Raises:
-        StreamError: While iterating: the answer did not end well; ``partial`` holds what came.
+        StreamError: While iterating: the answer did not come whole; ``partial`` is what came.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class AsyncStream(Generic[_T]):
 
     @property
     def completion(self) -> ChatCompletion:
-        """The completion so far. At the end it has ``usage``, also where the caller did not ask for it."""
+        """The completion so far. At the end it has ``usage``, even if the caller did not ask for it."""
         return self._stream.completion
 
     @property
@@ -115,7 +115,7 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
         items: As ``AsyncStream``.
         shows: As ``AsyncStream``.
         url: As ``AsyncStream``.
-        parser: Makes objects of what is said.
+        parser: Parses texts and arguments.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
         """Read to the end and return the completion.
 
         Raises:
-            CometError: As iterating; ``LengthFinishReasonError`` where it was to be parsed and is cut.
+            CometError: As iterating; ``LengthFinishReasonError`` if it is to be parsed and was cut at its length limit.
         Cancellation:
             Safe; the connection is closed.
         """
@@ -178,10 +178,10 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
 
 
 class _ParsedEvent:
-    """An event, and what is said so far as an object.
+    """An event with its text or arguments parsed.
 
     Attributes:
-        parsed: The object; of a text that goes on, what its beginning says: one object, which grows. Copy what you keep.
+        parsed: The value. While the text goes on it is the same object in all events, and grows: copy what you keep.
     """
 
     def __init__(self, event: StreamEvent, parsed: Any) -> None:
@@ -207,7 +207,7 @@ class AsyncChatCompletionStreamManager:
         open_stream: Returns the stream, not entered.
         shows_bare_chunks: Whether chunks without choices are events.
         url: Where the request goes.
-        parser: Makes objects of what is said.
+        parser: Parses texts and arguments.
     """
 
     def __init__(
