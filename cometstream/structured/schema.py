@@ -111,11 +111,18 @@ class Schema(Generic[T]):
         """
         from cometstream.structured.problems import InvalidValue, cause_of
 
-        whole = json_within(text)
         try:
-            value = self._whole.validate_json(whole)
+            return self.validate(json_within(text))
         except Exception as error:  # of pydantic's, or of a validator of the caller's own, which some answers surprise
             raise InvalidValue(error, skip=0 if self._wrapper is None else 1) from cause_of(error)
+
+    def validate(self, text: str | bytes) -> T:
+        """Return the value of a JSON text.
+
+        Raises:
+            pydantic.ValidationError: It is not valid.
+        """
+        value = self._whole.validate_json(text)
         read: T = value if self._wrapper is None else getattr(value, self._wrapper)
         return read
 
