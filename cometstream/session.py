@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from cometstream.hooks import Hooks
     from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
-    from cometstream.request.params import MessageParam, OtherChatParams, ResponseFormatParam
+    from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
     from cometstream.structured import Schema
     from cometstream.transport.pool import Client
-    from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+    from cometstream.views.completion import ChatCompletion
     from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
@@ -214,7 +214,7 @@ class CometSession:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
@@ -284,7 +284,7 @@ class CometSession:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,

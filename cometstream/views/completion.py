@@ -229,7 +229,12 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
     return {**sent, kind: kept}
 
 
-class ChatCompletionMessage(AnyMessage, Parsed[ParsedT_co]):
+# Type checkers take `messages = [{"role": "user", "content": "Hello"}]` for a list[dict[str, str]]. A class with a base of type Any
+# fits everywhere, so `messages.append(completion.message)` passes; known fields keep their types.
+_FitsInList: Any = object
+
+
+class ChatCompletionMessage(AnyMessage, Parsed[ParsedT_co], _FitsInList):  # type: ignore[misc] # a base of type Any, see above
     """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
     __slots__ = ("_choice", "_complete")
@@ -430,8 +435,8 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
         return dict(self._normalizations)
 
     @property
-    def message(self) -> ChatCompletionMessage[ParsedT_co] | None:
-        """The first choice's message; None before any choice came."""
+    def message(self) -> ChatCompletionMessage[ParsedT_co] | Any:
+        """The first choice's message; None before any choice came, which type checkers do not ask about: a whole answer has one."""
         choices = self.choices
         return choices[0].message if choices else None
 
