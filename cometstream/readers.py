@@ -13,7 +13,6 @@ import anyio
 import orjson
 
 from cometstream.answer.accumulate import Accumulator
-from cometstream.answer.smooth import Smoother
 from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, StreamServerError
 from cometstream.policy import is_seconds
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from cometstream.answer.events import StreamEvent
     from cometstream.answer.machine import Answer
+    from cometstream.answer.smooth import Smoother
 
 __all__ = ["HEARTBEAT", "EventReader", "FrameReader", "RelayReader", "TextReader", "checked_smoother"]
 
@@ -99,7 +99,12 @@ def checked_smoother(smooth: float | None, by: str) -> Smoother | None:
         raise ConfigurationError(f"by must be 'word' or 'grapheme'; got {shown(by)}")
     if smooth is not None and not is_seconds(smooth):
         raise ConfigurationError(f"smooth must be a number of seconds, 0 or more, or None; got {shown(smooth)}")
-    return None if smooth is None else Smoother(smooth, "word" if by == "word" else "grapheme")
+    if smooth is None:
+        return None
+    # Its tables of characters take longer to make than half of the package.
+    from cometstream.answer.smooth import Smoother
+
+    return Smoother(smooth, "word" if by == "word" else "grapheme")
 
 
 class EventReader:

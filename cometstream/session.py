@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -23,11 +24,12 @@ from cometstream.config import (
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
 from cometstream.network import checked_tls, find_proxy, find_proxy_secrets
+from cometstream.observe import Call
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
-from cometstream.transport.exchange import Endpoint
+from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
 from cometstream.views.cost import Prices
 from cometstream.views.models import Model
@@ -306,6 +308,7 @@ class CometSession:
         ) as stream:
             completion = await stream.until_done()
             completion.request_id = stream.response.request_id or completion.request_id
+            completion.metrics = stream.metrics
             return completion
 
     def forward(
@@ -455,6 +458,7 @@ class CometSession:
             clocks=self.clocks.with_(timeouts),
             retry=self._policy(retry),
             budget=self._budget,
+            call=self._call(endpoint),
             on_close=self.on_close,
         )
         document = await attempts.document()
@@ -507,6 +511,7 @@ class CometSession:
         streamed = request.streamed
         route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
+        call = self._call(endpoint, request.model)
         attempts = Attempts(
             endpoint,
             request,
@@ -514,6 +519,7 @@ class CometSession:
             retry=policy,
             budget=self._budget,
             fallback_models=fallbacks,
+            call=call,
             on_close=self.on_close,
         )
         make_answer = partial(
@@ -534,7 +540,13 @@ class CometSession:
             usage_asked=request.usage_asked,
             output=output,
             prices=self.prices,
+            call=call,
         )
+
+    def _call(self, endpoint: Endpoint, model: object = None) -> Call:
+        """Return what a call tells of itself by."""
+        own = endpoint.headers.get(CLIENT_REQUEST_ID)
+        return Call(os.urandom(16).hex() if own is None else own, model, (), endpoint.context.redact)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, Union, get_ar
 import pydantic
 import pydantic_core
 from pydantic import BaseModel, RootModel, TypeAdapter
+from pydantic_core import PydanticUndefined
 from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict  # comes with pydantic
 
-from cometstream.structured.problems import InvalidValue
+from cometstream.structured.problems import InvalidValue, cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,8 +108,8 @@ class Mold:
                 self._adapter = TypeAdapter(Any)
         try:
             return self._adapter.validate_json(pydantic_core.to_json(raw, inf_nan_mode="constants"))
-        except pydantic.ValidationError as error:
-            raise InvalidValue(error) from None
+        except Exception as error:  # of pydantic's, or of a validator of the caller's own, which some answers surprise
+            raise InvalidValue(error) from cause_of(error)
 
     def build(self, items: bool, depth: int) -> _Items | _Fields | _Names:
         """Return what a list (`items`) or an object of this type is built with."""
@@ -327,7 +328,7 @@ class _Fields:
                 ("__dict__", members),
                 ("__pydantic_fields_set__", self._came),
                 ("__pydantic_extra__", None),
-                ("__pydantic_private__", None),
+                ("__pydantic_private__", _private(cls)),
             ):
                 object.__setattr__(self.value, slot, content)
             self._put: Callable[[str, Any], None] = members.__setitem__
@@ -370,6 +371,23 @@ class _Fields:
 
     def finished(self) -> Any:
         return self.value if self._depth > _DEEPEST_CHECK else self._whole.check(self.raw)
+
+
+def _private(cls: type[BaseModel]) -> dict[str, Any] | None:
+    """Return the private attributes that have a default, as a new model has them; None where there are none."""
+    attributes = cls.__private_attributes__
+    if not attributes:
+        return None
+    private = {}
+    for name, attribute in attributes.items():
+        factory: Any = attribute.default_factory
+        try:
+            value = attribute.get_default() if factory is None else factory()
+        except Exception:  # it takes the fields, which have not come
+            continue
+        if value is not PydanticUndefined:
+            private[name] = value
+    return private
 
 
 def _is_hashable(type_: Any) -> bool:

@@ -360,9 +360,10 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
     Attributes:
         request_id: The gateway's id of the request, where the completion was not streamed; a stream has its own.
         prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
+        metrics: The ``StreamMetrics`` of ``session.complete()``; None where the completion was streamed, a stream has its own.
     """
 
-    __slots__ = ("_normalizations", "_output", "_parsed", "prices", "request_id")
+    __slots__ = ("_normalizations", "_output", "_parsed", "metrics", "prices", "request_id")
 
     def __init__(
         self,
@@ -371,6 +372,7 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
         output: Output[ParsedT_co] | None = None,
     ) -> None:
         self.prices: Prices | None = None
+        self.metrics: Any = None  # StreamMetrics is built on views, so its type cannot be named here
         self.request_id = text_or_none(raw.get("request_id"))
         self._raw = raw
         self._output = output

@@ -112,6 +112,9 @@ class SimulatedIncoming:
         finally:
             self._scope = None
 
+    def forget(self) -> None:
+        """Nothing to let go of: there is no connection."""
+
     def close(self) -> None:
         if self._scope is not None:
             self._scope.cancel()

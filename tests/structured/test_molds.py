@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,17 @@ pytest.importorskip("pydantic", reason="types as response_format need pydantic")
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, RootModel, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    RootModel,
+    create_model,
+    field_validator,
+)
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import NotRequired, Required, Self, TypeAliasType, TypedDict
 
@@ -369,3 +380,44 @@ def test_any_value_in_any_pieces_grows_into_itself(branch: Branch, size: int) ->
     parser, parts = read(Branch, branch.model_dump_json(), size)
     assert parser.value == branch
     assert not any(part.problems for part in parts)
+
+
+class Private(BaseModel):
+    title: str
+    _seen: list[int] = PrivateAttr(default_factory=list)
+    _limit: int = PrivateAttr(default=5)
+    _unset: int = PrivateAttr()
+
+
+def test_private_attributes_are_there_from_the_first_brace_on() -> None:
+    parser = Schema(Private).parser()
+    parser.feed('{"title": "Com')
+    value = parser.value
+    value._seen.append(1)
+    assert (value.title, value._seen, value._limit) == ("Com", [1], 5)
+    with pytest.raises(AttributeError):
+        _ = value._unset
+    assert copy.deepcopy(value)._seen == [1]
+    other = Schema(Private).parser()
+    other.feed("{")
+    assert other.value._seen == []
+
+
+def test_an_integer_stays_one_however_large_it_is() -> None:
+    text = '{"value": 1180591620717411303425, "children": []}'
+    tall = create_model("Tall", value=(int, ...), children=(list[int], ...))
+    parser, parts = read(tall, text)
+    assert parser.value == Schema(tall).read(text)
+    assert parser.value.value == 1180591620717411303425
+    assert [part.problems for part in parts] == [(), (), ()]
+    _, parts = read(tall, '{"value": ' + "9" * 5000 + ', "children": []}')
+    assert parts[0].problems
+
+
+def test_a_validator_that_breaks_is_a_problem_of_its_part() -> None:
+    class Kinds(BaseModel):
+        kind: Annotated[str, AfterValidator({"a": "A"}.__getitem__)]
+
+    parser, parts = read(Kinds, '{"kind": "b"}')
+    assert parser.complete
+    assert {part.problems for part in parts} == {("the answer: a validator raised KeyError",)}
