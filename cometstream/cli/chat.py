@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -30,7 +29,7 @@ from cometstream.cli.kept import continued, private_file, touch
 from cometstream.cli.process import OutputFailed, Stdout, run_until_signal, say
 from cometstream.cli.words import described
 from cometstream.errors import CometError
-from cometstream.policy import RetryPolicy, Timeouts
+from cometstream.policy import RetryPolicy
 
 if TYPE_CHECKING:
     from cometstream.cli.chat_state import Chat
@@ -93,13 +92,11 @@ def chat(
     model = chosen_model(context, model, demo=demo, kept=None if kept is None else kept.model)
     timeouts = given_timeouts(clocks)
 
-    from cometstream.cli.terminal import unechoed  # prompt_toolkit: --help does not wait for it
+    from cometstream.cli.terminal import between_prompts  # prompt_toolkit: --help does not wait for it
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session(base_url=base_url, demo=demo, timeouts=timeouts))
-            prices = asyncio.ensure_future(_read_prices(session))
-            stack.callback(prices.cancel)
             talk, lines = await _opened(
                 stack,
                 session,
@@ -112,8 +109,8 @@ def chat(
                 keep=not no_keep,
                 demo=demo,
             )
-            talk.tell(f"{talk.model}; /help lists the commands, Ctrl-D ends")
-            with unechoed():
+            with between_prompts():
+                talk.tell(f"{talk.model}; /help lists the commands, Ctrl-D ends")
                 await _talk(talk, lines)
 
     try:
@@ -195,14 +192,6 @@ async def _talk(chat: Chat, lines: Lines) -> None:
             if error.filename is None:
                 raise
             say(f"{error.filename}: {error.strerror}")
-
-
-async def _read_prices(session: CometSession) -> None:
-    """Read the catalogue beside the chat, so that answers have a cost; without it the cost is not known."""
-    try:
-        await session.catalog(timeouts=Timeouts(connect=5, first_content=10, total=20), retry=None)
-    except CometError:
-        pass
 
 
 def _history(*, demo: bool) -> Path | None:

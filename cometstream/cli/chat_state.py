@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cometstream.cli.attachments import said
 from cometstream.cli.chat_turn import Answering
+from cometstream.cli.connection import load_prices
 from cometstream.cli.kept import keep_last
 from cometstream.cli.process import printable, say
 from cometstream.views.cost import output_tokens
@@ -87,6 +88,7 @@ class Chat:
     tools_on: bool = True
     totals: Totals = field(default_factory=Totals)
     attached: list[Any] = field(default_factory=list)
+    prices_read: bool = False
     failed: Any = None  # the question that had no answer
 
     def begin(self, conversation: Conversation) -> None:
@@ -106,7 +108,8 @@ class Chat:
 
     def tell(self, text: str) -> None:
         """Show a text of ours, or of a server's, as it is."""
-        self.console.print(Text(printable(text), style="dim"))
+        # The terminal wraps it, so that a path can be copied.
+        self.console.print(Text(printable(text), style="dim"), soft_wrap=True)
 
     async def send(self, text: str, parts: list[Any]) -> None:
         """Send a message, with what was attached before."""
@@ -131,7 +134,7 @@ class Chat:
         length = len(conversation.messages)
         self.failed = question
         tools = self.tools if self.tools_on else []
-        turn = Answering(self.console, self.session, self.model, self.retries, tools, self.asking)
+        turn = Answering(self.console, self.session, self.model, self.retries, tools, self.asking, self._read_prices)
         figures = await turn.take(conversation, question)
         if len(conversation.messages) > length:
             self.failed = None
@@ -143,3 +146,8 @@ class Chat:
             self.tell(f"[{figures}]")
         if self.failed is not None:
             self.tell("the conversation is as it was before; /retry asks again")
+
+    async def _read_prices(self) -> None:
+        if not self.prices_read:
+            self.prices_read = True
+            await load_prices(self.session)

@@ -13,11 +13,11 @@ from cometstream.cli.terminal import on_interrupt
 from cometstream.cli.waiting import Waiting
 from cometstream.cli.words import described
 from cometstream.errors import CometError
-from cometstream.tools import run_tools
+from cometstream.tools import ToolRun, run_tools
 from cometstream.views.cost import output_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from rich.console import Console
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cometstream.tools import Tool
     from cometstream.tools.events import RunEvent
     from cometstream.views.chunks import CompletionUsage
+    from cometstream.views.completion import ChatCompletion
 
 __all__ = ["Answering", "Figures"]
 
@@ -37,8 +38,8 @@ _SHOWN: Final = 160
 class Figures(NamedTuple):
     """What a turn cost; None where nobody says. Times in seconds."""
 
-    usage: CompletionUsage | None
-    cost: float | None
+    usage: CompletionUsage | None = None
+    cost: float | None = None
     first: float | None = None  # until the first content
     streamed: float | None = None  # from the first content to the end, of an answer without calls
     stopped: bool = False
@@ -68,6 +69,7 @@ class Answering:
         retries: Further attempts before the first content.
         tools: What the model may call.
         asking: Asks before a call is run.
+        read_prices: Called after an answer whose cost the server did not tell.
     """
 
     def __init__(
@@ -78,12 +80,15 @@ class Answering:
         retries: int,
         tools: Sequence[Tool[..., Any]],
         asking: Asking,
+        read_prices: Callable[[], Awaitable[None]],
     ) -> None:
         self._console = console
         self._session = session
         self._model = model
         self._tools = tools
+        self._asked_for = {tool.name for tool in tools if tool.approve is not False}  # the question shows their calls
         self._asking = asking
+        self._read_prices = read_prices
         self._growing = Growing(console)
         self._waiting = Waiting(model, show_reasoning=True)
         self._retry = self._waiting.policy(retries)
@@ -113,21 +118,30 @@ class Answering:
         self._growing.settle()
 
     async def _answered(self, conversation: Conversation, question: Any) -> Figures:
-        began = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         answer = self._with_tools if self._tools else self._without_tools
         try:
             async with self._waiting:
-                usage, cost, rounds = await answer(conversation, question)
+                answered = await answer(conversation, question)
         finally:
             self.pause()
-        if self._first is None:
-            return Figures(usage, cost, stopped=self._stopping)
-        streamed = asyncio.get_running_loop().time() - self._first
-        return Figures(usage, cost, self._first - began, streamed if rounds == 1 else None, self._stopping)
+        ended = loop.time()
+        if answered is not None and answered.usage is not None and answered.cost is None:
+            try:
+                await self._read_prices()
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
+        figures = Figures(stopped=self._stopping)
+        if answered is not None:
+            figures = figures._replace(usage=answered.usage, cost=answered.cost)
+        if self._first is not None:
+            streamed = None if isinstance(answered, ToolRun) and answered.rounds > 1 else ended - self._first
+            figures = figures._replace(first=self._first - began, streamed=streamed)
+        return figures
 
-    async def _without_tools(
-        self, conversation: Conversation, question: Any
-    ) -> tuple[CompletionUsage | None, float | None, int]:
+    async def _without_tools(self, conversation: Conversation, question: Any) -> ChatCompletion | None:
         stream = None
         try:
             async with conversation.turn(self._session, question, model=self._model, retry=self._retry) as stream:
@@ -137,18 +151,16 @@ class Answering:
             if not self._stopping:
                 raise
         if stream is None:
-            return None, None, 1
+            return None
         completion = stream.completion
         said = stopped(completion)
         if stream.outcome != "complete" and said is not None:
             conversation.add(question, said)
         self.pause()
         tell_unseen(completion)
-        return completion.usage, completion.cost, 1
+        return completion
 
-    async def _with_tools(
-        self, conversation: Conversation, question: Any
-    ) -> tuple[CompletionUsage | None, float | None, int]:
+    async def _with_tools(self, conversation: Conversation, question: Any) -> ToolRun:
         messages = [*conversation.messages_for(self._model), question]
         run = run_tools(
             self._session, model=self._model, messages=messages, tools=self._tools, max_rounds=20, retry=self._retry
@@ -174,7 +186,7 @@ class Answering:
             tell_unseen(run.completion)
         if run.outcome == "max_rounds":
             say(f"the model still called tools after {run.rounds} answers: say how it should go on")
-        return run.usage, run.cost, max(run.rounds, 1)
+        return run
 
     def _show(self, event: RunEvent) -> None:
         if event.type in ("content.delta", "reasoning.delta", "refusal.delta"):
@@ -185,7 +197,7 @@ class Answering:
             self._growing.add("text", event.delta)
         elif event.type == "reasoning.delta" and event.choice_index == 0:
             self._growing.add("reasoning", event.delta)
-        elif event.type == "tool.started":
+        elif event.type == "tool.started" and event.call.name not in self._asked_for:
             self._note(f"{event.call.name} {event.call.text}")
         elif event.type == "tool.result":
             self._note(f"{event.call.name} gave {event.content}")

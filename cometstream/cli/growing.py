@@ -131,10 +131,10 @@ class Growing:
         else:
             lines = self._console.render_lines(Text(text, style="dim italic"), pad=False)
         # Entities of HTML may stand for control characters, so that only what is drawn is known to be clean.
-        rows = [[Segment(printable(part.text), part.style) for part in line if not part.control] for line in lines]
-        while rows and _is_blank(rows[0]):
+        rows = [_row(Segment(printable(part.text), part.style) for part in line if not part.control) for line in lines]
+        while rows and not rows[0]:
             del rows[0]
-        while rows and _is_blank(rows[-1]):
+        while rows and not rows[-1]:
             del rows[-1]
         return rows
 
@@ -166,5 +166,11 @@ def _blocks(text: str, kind: Kind) -> list[str]:
     return [f"{part}\n" for part in parts[:-1]] + parts[-1:]
 
 
-def _is_blank(row: list[Segment]) -> bool:
-    return not any(part.text.strip() for part in row)
+def _row(parts: Iterable[Segment]) -> list[Segment]:
+    """Return a line without the spaces at its end, which nobody wants to copy."""
+    row = list(parts)
+    while row and not row[-1].text.strip():
+        del row[-1]
+    if row:
+        row[-1] = Segment(row[-1].text.rstrip(), row[-1].style)
+    return row

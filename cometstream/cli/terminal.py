@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from prompt_toolkit.key_binding import KeyPressEvent
 
-__all__ = ["Lines", "on_interrupt", "stoppable", "unechoed"]
+__all__ = ["Lines", "between_prompts", "on_interrupt", "stoppable"]
 
 
 class Lines:
@@ -106,6 +106,7 @@ def _keys() -> KeyBindings:
             buffer.validate_and_handle()
 
     @keys.add("escape", "enter", filter=has_focus(DEFAULT_BUFFER))
+    @keys.add("escape", "c-j", filter=has_focus(DEFAULT_BUFFER))  # what was typed before the prompt was there
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
@@ -149,8 +150,18 @@ async def stoppable(work: Coroutine[Any, Any, object]) -> None:
 
 
 @contextmanager
-def unechoed() -> Iterator[None]:
-    """Do not show what is typed while no prompt reads it; the next one does, Ctrl-D included."""
+def between_prompts() -> Iterator[None]:
+    """Let neither what is typed between two prompts show, nor a late Ctrl-C end the chat; the next prompt reads what was typed."""
+    former = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        with _unechoed():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+@contextmanager
+def _unechoed() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
@@ -158,6 +169,7 @@ def unechoed() -> Iterator[None]:
 
     stdin = sys.stdin.fileno()
     former = termios.tcgetattr(stdin)
+    # Not line by line either: a Ctrl-D would get lost.
     quiet = [*former[:3], former[3] & ~(termios.ECHO | termios.ICANON), *former[4:]]
     termios.tcsetattr(stdin, termios.TCSADRAIN, quiet)
     try:

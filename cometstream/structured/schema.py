@@ -82,6 +82,9 @@ class Schema(Generic[T]):
         self.problems: list[str] = []
         if strict:
             schema, self.problems = strict_schema(schema)
+            if self._wrapper is not None:  # it is not the caller's
+                around = f"response_format.{self._wrapper}"
+                self.problems = [problem.replace(around, "response_format", 1) for problem in self.problems]
         fields: dict[str, Any] = {"name": name or _name(type_), "schema": schema, "strict": strict}
         if description is not None:
             fields["description"] = description
