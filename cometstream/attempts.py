@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from cometstream.transport.opening import OpeningClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cometstream.observe import Call
     from cometstream.policy import Clocks, RetryPolicy
     from cometstream.request.chat import ChatRequest
     from cometstream.transport.exchange import Endpoint
@@ -35,25 +35,22 @@ class Attempts:
         retry: When to try again.
         budget: The failures of all requests of the session.
         fallback_models: Models to turn to, in order, once the one before is given up.
+        call: What is told of the attempts.
         on_close: The session's own method: it has the session's end call something, and returns what takes that back.
-
-    Attributes:
-        made: Attempts made so far.
     """
 
     __slots__ = (
         "_budget",
+        "_call",
         "_cancelled",
         "_clocks",
         "_endpoint",
         "_fallbacks",
-        "_id",
         "_on_close",
         "_request",
         "_retries",
         "_retry",
         "_scope",
-        "made",
     )
 
     def __init__(
@@ -65,9 +62,9 @@ class Attempts:
         retry: RetryPolicy,
         budget: RetryBudget,
         fallback_models: Sequence[str] = (),
+        call: Call,
         on_close: Callable[[Callable[[], None]], Callable[[], None]],
     ) -> None:
-        self.made = 0
         self._endpoint = endpoint
         self._request = request
         self._clocks = clocks
@@ -76,7 +73,7 @@ class Attempts:
         self._budget = budget if retry.max_retries else RetryBudget()
         self._fallbacks = list(fallback_models)
         self._on_close = on_close
-        self._id = os.urandom(16).hex()
+        self._call = call
         self._retries = 0
         self._scope: OpeningClock | anyio.CancelScope | None = None  # the wait that is going on
         self._cancelled = False
@@ -95,18 +92,20 @@ class Attempts:
         Cancellation:
             Safe at any point; the connection is closed.
         """
-        method, endpoint = "GET" if self._request is None else "POST", self._endpoint
+        method, endpoint, call = "GET" if self._request is None else "POST", self._endpoint, self._call
+        now = asyncio.get_running_loop().time
         while True:
             if failure is not None and not self._cancelled:
                 await self._prepare(failure, total_due)
             if self._cancelled:
                 return None
             clock = self._scope = OpeningClock(self._clocks, total_due, traced=endpoint.traced)
-            self.made += 1
+            call.sends(now())
             payload = None if self._request is None else self._request.payload
             try:
-                incoming = await endpoint.send(method, payload, clock, self._id)
+                incoming = await endpoint.send(method, payload, clock, call.client_request_id)
                 self._budget.succeeded()
+                call.is_answered(incoming, now())
                 return incoming
             except CometError as error:
                 failure = error
@@ -134,15 +133,18 @@ class Attempts:
         """Wait for the next attempt and change the request for it, or raise `failure` where no attempt is left."""
         if isinstance(failure, APITimeoutError) and failure.clock == "content_idle":
             raise failure  # the answer had begun, and one that has begun is not asked for again
+        now = asyncio.get_running_loop().time()
         smaller = None if self._request is None else self._request.without_addition(failure)
         if smaller is not None:
+            self._call.repeats(failure, now, "without_stream_options")
             self._request = smaller
             return
         may_retry, unknown = self._retry.allows(failure), is_unknown_model(failure)
         # The budget counts each failure, also one that is not retried.
         if may_retry and self._budget.failed(self._retry) and self._retries < self._retry.max_retries:
             delay = self._retry.delay(self._retries + 1, failure, random.random())
-            if delay is not None and asyncio.get_running_loop().time() + delay < total_due:
+            if delay is not None and now + delay < total_due:
+                self._call.repeats(failure, now, "retry", wait=delay)
                 await self._wait(delay)
                 return
         # Another model mends neither a bad request nor a bad key.
@@ -150,7 +152,9 @@ class Attempts:
         if self._request is None or at_fault or not (may_retry or unknown) or not self._fallbacks:
             raise failure
         self._retries = 0
-        self._request = self._request.with_model(self._fallbacks.pop(0))
+        model = self._fallbacks.pop(0)
+        self._call.repeats(failure, now, "fallback", model=model)
+        self._request = self._request.with_model(model)
 
     async def _wait(self, delay: float) -> None:
         with anyio.CancelScope() as self._scope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -23,17 +24,19 @@ from cometstream.config import (
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
 from cometstream.network import checked_tls, find_proxy, find_proxy_secrets
+from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
 from cometstream.stream import ChatStream
-from cometstream.transport.exchange import Endpoint
+from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
 from cometstream.views.cost import Prices
 from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
     from ssl import SSLContext
@@ -42,11 +45,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from cometstream.catalog import Balance, Catalog
+    from cometstream.hooks import Hooks
+    from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
-    from cometstream.request.params import MessageParam, OtherChatParams, ResponseFormatParam
+    from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
     from cometstream.structured import Schema
     from cometstream.transport.pool import Client
-    from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+    from cometstream.views.completion import ChatCompletion
     from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
@@ -91,6 +96,7 @@ class CometSession:
             ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name.
         proxy: The URL of an http or https proxy, with user and password in any characters: ``http://user:p@ss@host:3128``. None
             uses no proxy; not given is ``HTTPS_PROXY`` (``HTTP_PROXY``, ``ALL_PROXY``), but for the hosts in ``NO_PROXY``.
+        hooks: Functions of yours that are called when a call starts, is repeated, brings its first content and ends; see ``Hooks``.
 
     Attributes:
         prices: The prices that answers' ``cost`` goes by; none before ``catalog()`` was called.
@@ -113,6 +119,7 @@ class CometSession:
         max_event_size: int = MAX_EVENT_SIZE,
         ssl: SSLContext | str | PathLike[str] | None = None,
         proxy: str | NotGiven | None = NOT_GIVEN,
+        hooks: Hooks | None = None,
     ) -> None:
         if client is not None and not (ssl is None and isinstance(proxy, NotGiven)):
             raise ConfigurationError("ssl= and proxy= are for the session's own connections: give them to your client")
@@ -138,6 +145,8 @@ class CometSession:
         self._proxy = find_proxy(self.base_url, proxy if client is None else None)
         self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._listeners = self._hooked(hooks)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -155,11 +164,15 @@ class CometSession:
     async def aclose(self) -> None:
         """Close the pool and all open streams; a second call does nothing.
 
+        What hooks await has up to 1 s to end.
+
         Cancellation:
             The pool is closed all the same.
         """
         self._closed = True
         await self._pool.aclose()
+        if self._under_way:
+            await settle(self._under_way)
 
     def close_soon(self) -> None:
         """Close the pool and all open streams without waiting: each event loop closes its own connections when it runs next.
@@ -184,11 +197,24 @@ class CometSession:
         """
         return self._pool.on_close(callback)
 
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have a listener told of every call from now on: the seam for logs, metrics and traces. See `Hooks` for functions.
+
+        Returns:
+            A function that takes this back.
+        """
+        self._listeners = (*self._listeners, listener)
+
+        def forget() -> None:
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return forget
+
     def stream(
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
@@ -200,6 +226,7 @@ class CometSession:
         max_event_size: int | NotGiven = NOT_GIVEN,
         query: str = "",
         response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
+        hooks: Hooks | None = None,
         **params: Unpack[OtherChatParams],
     ) -> ChatStream[AskedT]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
@@ -224,6 +251,7 @@ class CometSession:
             response_format: A pydantic model, a dataclass, a TypedDict, or any type that pydantic's TypeAdapter takes: the answer
                 is JSON of that type, ``partials()`` yields it as it grows, and ``completion.parsed`` is the checked value. A
                 ``Schema`` of one says more. Or the wire's own form.
+            hooks: Functions for this call, called after the session's.
             **params: The wire's parameters by their names; None means not given.
         Returns:
             The stream.
@@ -249,13 +277,14 @@ class CometSession:
             split_think=split_think,
             max_event_size=max_event_size,
             query=query,
+            hooks=hooks,
         )
 
     async def complete(
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         timeouts: Timeouts | NotGiven | None = NOT_GIVEN,
         retry: RetryPolicy | int | NotGiven | None = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
@@ -265,6 +294,7 @@ class CometSession:
         max_event_size: int | NotGiven = NOT_GIVEN,
         query: str = "",
         response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
+        hooks: Hooks | None = None,
         **params: Unpack[OtherChatParams],
     ) -> ChatCompletion[AskedT]:
         """Send one request in the route's synchronous form and return the completion.
@@ -284,6 +314,7 @@ class CometSession:
             max_event_size: As the session's, for this call.
             query: As ``stream``.
             response_format: As ``stream``.
+            hooks: As ``stream``.
             **params: As ``stream``.
         Returns:
             The completion, as the server wrote it.
@@ -303,9 +334,11 @@ class CometSession:
             split_think=split_think,
             max_event_size=max_event_size,
             query=query,
+            hooks=hooks,
         ) as stream:
             completion = await stream.until_done()
             completion.request_id = stream.response.request_id or completion.request_id
+            completion.metrics = stream.metrics
             return completion
 
     def forward(
@@ -317,6 +350,7 @@ class CometSession:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         fallback_models: Sequence[str] = (),
+        hooks: Hooks | None = None,
     ) -> ChatStream:
         """Return a request that another client wrote as a stream: its bytes are sent as they are, unchecked.
 
@@ -330,6 +364,7 @@ class CometSession:
             headers: As ``stream``.
             query: What stands behind ``?`` in the URL, as it is written there.
             fallback_models: As ``stream``.
+            hooks: As ``stream``.
         Raises:
             InvalidRequestError: The body is not a JSON object.
             ConfigurationError: An option of the call cannot be used.
@@ -348,6 +383,7 @@ class CometSession:
             headers=headers,
             query=query,
             fallback_models=fallback_models,
+            hooks=hooks,
         )
 
     async def models(
@@ -455,6 +491,7 @@ class CometSession:
             clocks=self.clocks.with_(timeouts),
             retry=self._policy(retry),
             budget=self._budget,
+            call=self._call(endpoint),
             on_close=self.on_close,
         )
         document = await attempts.document()
@@ -493,6 +530,7 @@ class CometSession:
         fallback_models: Sequence[str],
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
+        hooks: Hooks | None = None,
     ) -> ChatStream[Any]:
         clocks, policy = self.clocks.with_(timeouts), self._policy(retry)
         if not is_seconds(pace):
@@ -507,6 +545,7 @@ class CometSession:
         streamed = request.streamed
         route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
+        call = self._call(endpoint, request.model, (*self._listeners, *self._hooked(hooks)))
         attempts = Attempts(
             endpoint,
             request,
@@ -514,6 +553,7 @@ class CometSession:
             retry=policy,
             budget=self._budget,
             fallback_models=fallbacks,
+            call=call,
             on_close=self.on_close,
         )
         make_answer = partial(
@@ -534,7 +574,25 @@ class CometSession:
             usage_asked=request.usage_asked,
             output=output,
             prices=self.prices,
+            call=call,
         )
+
+    def _hooked(self, hooks: Hooks | None) -> tuple[Listener, ...]:
+        """Return what calls a caller's hooks.
+
+        Raises:
+            ConfigurationError: They are not ``Hooks``.
+        """
+        if hooks is None:
+            return ()
+        from cometstream.hooks import HookRunner  # programs without hooks do not wait for the import
+
+        return (HookRunner(hooks, self._under_way),)
+
+    def _call(self, endpoint: Endpoint, model: object = None, listeners: Sequence[Listener] = ()) -> Call:
+        """Return what is told of a call. Listeners hear of answers only, the log also of other routes."""
+        own = endpoint.headers.get(CLIENT_REQUEST_ID)
+        return Call(os.urandom(16).hex() if own is None else own, model, listeners, endpoint.context.redact)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 from cometstream.answer.budget import Budget
 from cometstream.errors import CometError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
+from cometstream.observe import Call, settle
 from cometstream.readable import Readable
 from cometstream.transport.incoming import Interrupted
 from cometstream.transport.pool import running_loop
@@ -63,6 +64,7 @@ class ChatStream(Readable[ParsedT_co]):
         usage_asked: The caller asked for the usage, so that it is relayed, too.
         output: What ``response_format`` asked for, where that is JSON.
         prices: What the completion's ``cost`` goes by; None for no prices.
+        call: What is told of the stream; None for nobody.
 
     Raises:
         APIStatusError: On entering: the last attempt's status, typed.
@@ -77,6 +79,7 @@ class ChatStream(Readable[ParsedT_co]):
     __slots__ = (
         "__weakref__",
         "_answer",
+        "_call",
         "_clocks",
         "_connect",
         "_entered",
@@ -111,6 +114,7 @@ class ChatStream(Readable[ParsedT_co]):
         usage_asked: bool = True,
         output: GrowingOutput[ParsedT_co] | None = None,
         prices: Prices | None = None,
+        call: Call | None = None,
     ) -> None:
         self._connect = connect
         self._output = output
@@ -119,6 +123,7 @@ class ChatStream(Readable[ParsedT_co]):
         self._on_incomplete = on_incomplete
         self._pace = pace
         self._prices = prices
+        self._call = Call("") if call is None else call
         self._usage_asked = usage_asked
         # "left" is closed by the end of its block; "closed" is everything else that closed it, the stop button above all.
         self._state: Literal["new", "open", "ended", "left", "closed"] = "new"
@@ -142,10 +147,14 @@ class ChatStream(Readable[ParsedT_co]):
         self._entered = self._time()
         self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total
         self._state = "open"
+        self._call.starts(self._entered)
         try:
             await self._open(None)
-        except BaseException as error:
-            self._close("error" if isinstance(error, CometError) else "cancelled")
+        except CometError as error:
+            self._close("error", error)
+            raise
+        except BaseException:
+            self._close("cancelled")
             raise
         return self
 
@@ -160,14 +169,16 @@ class ChatStream(Readable[ParsedT_co]):
             if self._loop.is_closed():
                 self._incoming.forget()
             else:
-                for end in (self._timer.stop, self._incoming.close, self._answer.close):
-                    self._loop.call_soon_threadsafe(end)
+                self._loop.call_soon_threadsafe(self._close, "cancelled")
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         was_read = self._waiting or self._state == "closed"
         self._close("cancelled")
         if not was_read:
             self._state = "left"
+        # A coroutine that is closed may not wait.
+        if self._call.under_way is not None and exc_type is not GeneratorExit:
+            await settle([self._call.under_way])
 
     async def aclose(self) -> None:
         """End the stream, also from another task: a reader's loop ends quietly, the connection is closed at once.
@@ -212,22 +223,10 @@ class ChatStream(Readable[ParsedT_co]):
     @property
     def metrics(self) -> StreamMetrics:
         """What the stream cost so far."""
-        began, answer = self._entered, self._answer
-        first = None if answer is None else answer.first_content
-        until = self._left or (0.0 if began is None else self._time())
-        completion = self.completion
-        cost = completion.cost
-        return StreamMetrics(
-            request_id=None if answer is None else self._incoming.request_id,
-            attempts=self._connect.made,
-            time_to_first_content=None if first is None or began is None else first - began,
-            duration=until - (began or 0.0),
-            chunks=0 if answer is None else answer.chunks,
-            bytes=0 if answer is None else self._incoming.bytes,
-            usage=completion.usage,
-            cost=cost,
-            cost_source="unknown" if cost is None else completion.cost_source,
-        )
+        answer = self._answer
+        until = self._time() if self._left is None and self._entered is not None else self._left
+        incoming = None if answer is None else self._incoming
+        return self._call.measure(answer, incoming, self.completion, self._outcome, until)
 
     def __repr__(self) -> str:
         return f"<ChatStream {self._outcome or self._state}, {self._answer.chunks if self._answer else 0} chunks>"
@@ -274,6 +273,8 @@ class ChatStream(Readable[ParsedT_co]):
                 else:
                     self._timer.waiting = False
                 if data:
+                    if (gaps := self._call.gaps) is not None:
+                        gaps.add(now)
                     answer.receive(data, now)
                     self._in_a_turn += len(data)
                     if self._in_a_turn > _A_TURN:
@@ -321,7 +322,7 @@ class ChatStream(Readable[ParsedT_co]):
             if answer.done:
                 await self._incoming.drain()
         finally:
-            self._release()
+            self._release(self.error)
 
     def _raise_ending(self) -> NoReturn:
         if self._state == "new":
@@ -359,6 +360,7 @@ class ChatStream(Readable[ParsedT_co]):
         self._timer.close_at(self._total_due)
         budget = Budget(self._clocks, waited=incoming.waited, total_due=self._total_due)
         answer = self._answer = self._make_answer(budget)
+        answer.on_first_content = self._call.content_begins
         self._failure = None
         # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
         data = incoming.at_hand()
@@ -367,7 +369,7 @@ class ChatStream(Readable[ParsedT_co]):
             answer.receive(data, now)
             answer.ended(None, now)
 
-    def _close(self, outcome: Outcome) -> None:
+    def _close(self, outcome: Outcome, error: CometError | None = None) -> None:
         if self._state in ("left", "closed"):
             return
         self._state = "closed"
@@ -380,11 +382,12 @@ class ChatStream(Readable[ParsedT_co]):
                 self._outcome = answer.outcome
         self._outcome = self._outcome or outcome
         self._connect.cancel()
-        self._release()
+        self._release(error)
 
-    def _release(self) -> None:
-        if self._left is None and self._entered is not None:
-            self._left = self._time()
+    def _release(self, error: CometError | None) -> None:
         if self._answer is not None:
             self._timer.stop()
             self._incoming.close()
+        if self._left is None and self._entered is not None and self._outcome is not None:
+            self._left = self._time()
+            self._call.ends(self, self._outcome, error, self._left)

@@ -252,8 +252,6 @@ async def test_aclose_before_entering_sends_nothing() -> None:
 
 async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> None:
     class Connector:
-        made = 1
-
         async def __call__(self, failure: CometError | None, total_due: float) -> Incoming:
             response = await client.get(server.base_url, headers={"Authorization": "Bearer none"})
             await stream.aclose()

@@ -49,7 +49,9 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"cometstream (ask|balance|batch|models|serve)\b", README))))
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"cometstream (ask|balance|batch|chat|models|serve)\b", README)))
+)
 def test_every_command_that_the_readme_names_is_there(command: str) -> None:
     program = shutil.which("cometstream", path=str(Path(sys.executable).parent))
     assert program is not None

@@ -299,6 +299,7 @@ async def test_a_stream_that_works_logs_no_key(log: pytest.LogCaptureFixture) ->
         await ask(session)
         await session.complete(**CHAT)
         await session.models()
+    assert "cometstream" in {record.name for record in log.records}
     for record in log.records:
         assert KEY not in record.getMessage() + repr(record.args)
 

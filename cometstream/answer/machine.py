@@ -82,6 +82,7 @@ class Answer:
         chunks: How many chunks were handed over.
         done: [DONE] came.
         first_content: When the bytes of the first content were received, on the caller's clock; None before.
+        on_first_content: Called with that time, if it is set.
     """
 
     __slots__ = (
@@ -117,6 +118,7 @@ class Answer:
         "done",
         "failure",
         "first_content",
+        "on_first_content",
         "started",
         "state",
     )
@@ -170,6 +172,7 @@ class Answer:
         self.chunks = 0
         self.done = False
         self.first_content: float | None = None
+        self.on_first_content: Callable[[float], None] | None = None
 
     @property
     def outcome(self) -> Outcome | None:
@@ -447,6 +450,8 @@ class Answer:
             return
         if chunk.has_content():
             self.first_content = self.budget.read_at
+            if self.on_first_content is not None:
+                self.on_first_content(self.first_content)
         else:
             finish_reasons = [finish_reason_of(choice) for choice in list_of_dicts(chunk.raw.get("choices"))]
             if any(map(is_error_reason, finish_reasons)):

@@ -73,6 +73,9 @@ _UNKNOWN: Final = "\ufffd"
 _LEAST: Final = -(1 << 63)
 _BEYOND: Final = 1 << 64
 
+# Of an integer that Python reads; pydantic's reader takes no more either.
+_MOST_DIGITS: Final = 4300
+
 
 class PartialJSONError(ValueError):
     """The text is not JSON.
@@ -185,7 +188,7 @@ class PartialJSON:
     """Reads one JSON value in pieces that are cut anywhere.
 
     It takes what Python's and orjson's readers take: of a name that comes twice the last value counts, integers that 64 bits do not
-    hold become floats, ``NaN`` and ``Infinity`` are numbers. Half of a surrogate pair becomes U+FFFD.
+    hold become floats unless `make_root` is given, ``NaN`` and ``Infinity`` are numbers. Half of a surrogate pair becomes U+FFFD.
 
     Args:
         make_root: Makes what the root is put in, which decides what is made of it; None for dicts, lists, texts and numbers.
@@ -520,11 +523,17 @@ class PartialJSON:
             value = _WORDS[word]
         elif number is None:
             raise self._failed("a value is neither a number nor a word of JSON", end)
-        elif number[1] or number[2] or len(word) > 20 or not _LEAST <= int(word) < _BEYOND:
+        elif number[1] or number[2] or not self._holds(word):
             value = float(word)
         else:
             value = int(word)
         self._put_scalar(value, end)
+
+    def _holds(self, integer: str) -> bool:
+        """Whether an integer stays one: as orjson reads it, or in a typed value as pydantic does."""
+        if self._make_root is not _JSON:
+            return len(integer) <= _MOST_DIGITS
+        return len(integer) <= 20 and _LEAST <= int(integer) < _BEYOND
 
     def _put_scalar(self, value: Any, end: int) -> None:
         problem: ValueError | None = None

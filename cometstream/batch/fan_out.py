@@ -20,6 +20,7 @@ from cometstream.errors import ConfigurationError, UsageError
 from cometstream.policy import NOT_GIVEN, NotGiven, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import check_defaults
 from cometstream.request.describe import kind, shown
+from cometstream.request.params import OtherChatParams
 from cometstream.session import CometSession
 from cometstream.views.output import Parsed, ParsedT_co
 
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from cometstream.batch.limits import ConcurrencyChange
     from cometstream.batch.price import Price
     from cometstream.batch.result import BatchProgress, BatchResult
-    from cometstream.request.params import ResponseFormatParam
+    from cometstream.request.params import Message, ResponseFormatParam
     from cometstream.structured import Schema
     from cometstream.views.output import AskedT
 
@@ -125,6 +126,14 @@ class FanOut(Parsed[ParsedT_co]):
             )
 
 
+class BatchParams(OtherChatParams, total=False):
+    """The wire's parameters that the rows of a batch can share."""
+
+    model: str
+    messages: Sequence[Message]
+    extra_body: Mapping[str, Any] | None
+
+
 def fan_out(
     session: CometSession,
     requests: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
@@ -144,7 +153,7 @@ def fan_out(
     max_event_size: int | NotGiven = NOT_GIVEN,
     response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
     repair: int = 0,
-    **defaults: Any,
+    **defaults: Unpack[BatchParams],
 ) -> FanOut[AskedT]:
     """Return a batch. Enter it with ``async with``, then iterate it: each row gives one ``BatchResult``. Nothing is sent before.
 
@@ -194,6 +203,7 @@ def fan_out(
     Cancellation:
         Nothing is awaited.
     """
+    shared: dict[str, Any] = {**defaults}
     if not isinstance(session, CometSession):
         raise ConfigurationError(f"session must be a CometSession; got {kind(session)}")
     if session.closed:
@@ -208,7 +218,7 @@ def fan_out(
     for name, value in (("ordered", ordered), ("split_think", split_think)):
         if not isinstance(value, bool):
             raise ConfigurationError(f"{name} must be True or False; got {shown(value)}")
-    foreign = sorted(NOT_SENT & defaults.keys())
+    foreign = sorted(NOT_SENT & shared.keys())
     if foreign:
         raise ConfigurationError(f"{foreign[0]}: is neither a wire parameter nor an option of a batch")
     if max_tokens_total is not None and (
@@ -232,8 +242,8 @@ def fan_out(
         from cometstream.structured import read_response_format
 
         asked, output, problems = read_response_format(response_format)
-        defaults["response_format"] = asked if output is JSON_OUTPUT or output is None else output
-    check_defaults({**defaults, "response_format": asked}, validate=session.validate, stacklevel=2, problems=problems)
+        shared["response_format"] = asked if output is JSON_OUTPUT or output is None else output
+    check_defaults({**shared, "response_format": asked}, validate=session.validate, stacklevel=2, problems=problems)
     session.clocks.with_(timeouts)
     policy = _RETRY if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=_RETRY)
     limits = partial(Limits, concurrency=concurrency, rpm=rpm, tpm=tpm, max_retry_after=policy.max_retry_after)
@@ -253,7 +263,7 @@ def fan_out(
             retry=policy,
             patient=isinstance(retry, NotGiven),
             options=options,
-            defaults=defaults,
+            defaults=shared,
             ordered=ordered,
             max_tokens_total=max_tokens_total,
             cost=cost,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import OutputError, OutputInvalidError
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from cometstream.views.completion import ChatCompletion
 
 __all__ = ["ask_again", "wrong_output"]
+
+# Problems that a model is told: each costs tokens, and those of one list are alike.
+_TOLD: Final = 20
 
 
 def wrong_output(row: Row, completion: ChatCompletion[Any]) -> OutputError | None:
@@ -31,11 +34,14 @@ def ask_again(row: Row, wrong: OutputError) -> bool:
     if not isinstance(wrong, OutputInvalidError):
         return False
     row.repairs += 1
-    answer = wrong.partial.content or ""
-    problems = "\n".join(f"- {problem}" for problem in wrong.problems)
+    answer = wrong.partial.content
+    more = len(wrong.problems) - _TOLD
+    listed = [*wrong.problems[:_TOLD], *([f"and {more} more"] if more > 0 else [])]
+    problems = "\n".join(f"- {problem}" for problem in listed)
     row.params["messages"] = [
         *row.params["messages"],
-        {"role": "assistant", "content": answer},
+        # Some providers refuse a message without content.
+        *([{"role": "assistant", "content": answer}] if answer else []),
         {
             "role": "user",
             "content": f"This answer cannot be used:\n{problems}\nAnswer again, with the whole JSON and these mistakes mended.",

@@ -4,6 +4,10 @@
 
     app.py          the command group, and how every ending becomes an exit code and one line on stderr
     ask.py          cometstream ask; prompt.py finds the prompt, waiting.py passes the time, printers.py shows the answer
+    attachments.py  files as parts of a message; schema_file.py a JSON Schema as what an answer has to be
+    kept.py         conversations on disk
+    chat.py         cometstream chat; chat_state.py is one chat, chat_turn.py one answer in it, chat_commands.py its commands,
+                    chat_tools.py what the model may call; terminal.py reads the lines, growing.py draws the answer
     batch.py        cometstream batch; batch_run.py is one run of it, batch_input.py its rows, batch_progress.py what it shows
     models.py       cometstream models and cometstream balance
     serve.py        cometstream serve

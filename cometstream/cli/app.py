@@ -9,12 +9,13 @@ import click
 
 from cometstream.cli.ask import ask
 from cometstream.cli.batch import batch
+from cometstream.cli.chat import chat
 from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
 from cometstream.cli.models import balance, models
 from cometstream.cli.process import Interrupted, OutputFailed, say
 from cometstream.cli.serve import serve
-from cometstream.cli.words import in_cli_words
-from cometstream.errors import APIStatusError, CometError
+from cometstream.cli.words import described
+from cometstream.errors import CometError
 from cometstream.version import __version__
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def cometstream() -> None:
     """
 
 
-for command in (ask, balance, batch, models, serve):
+for command in (ask, balance, batch, chat, models, serve):
     cometstream.add_command(command)
 
 
@@ -59,7 +60,7 @@ def run(args: Sequence[str] | None) -> int:
             say(str(error))
             return ExitCode.ERROR
         except CometError as error:
-            say(_describe(error))
+            say(described(error))
             return exit_code(error)
     return result if isinstance(result, int) else ExitCode.OK  # --help gives its own code
 
@@ -80,12 +81,3 @@ def _usage(error: click.ClickException) -> str:
     if context is None:
         return error.format_message()
     return f"{error.format_message()} (see `{context.command_path} --help`)"
-
-
-def _describe(error: CometError) -> str:
-    message = in_cli_words(str(error))
-    if isinstance(error, APIStatusError) and error.retry_after is not None:
-        message += f" (the server asks to wait {error.retry_after:g} s)"
-    if error.request_id is not None and error.request_id not in message:
-        message += f" (request id: {error.request_id})"
-    return message

@@ -22,8 +22,10 @@ __all__ = [
     "chosen_model",
     "clock_options",
     "connection_options",
+    "continue_option",
     "cost_option",
     "given_timeouts",
+    "keep_option",
     "load_prices",
     "model_option",
     "open_session",
@@ -90,10 +92,31 @@ def model_option(purpose: str) -> Callable[[_Command], _Command]:
     )
 
 
-def chosen_model(context: click.Context, model: str, *, demo: bool) -> str:
-    """Return the model to ask. The demo ignores the model of the environment."""
-    from_environment = context.get_parameter_source("model") is click.core.ParameterSource.ENVIRONMENT
-    return _DEFAULT_MODEL if demo and from_environment else model
+def chosen_model(context: click.Context, model: str, *, demo: bool, kept: str | None = None) -> str:
+    """Return the model to ask: the flag's, else that of a conversation that goes on, else the environment's.
+
+    The demo ignores the model of the environment.
+    """
+    source = context.get_parameter_source("model")
+    if kept is not None and source is not click.core.ParameterSource.COMMANDLINE:
+        return kept
+    return _DEFAULT_MODEL if demo and source is click.core.ParameterSource.ENVIRONMENT else model
+
+
+def continue_option(command: _Command) -> _Command:
+    """Add ``--continue``."""
+    return click.option(
+        "-c",
+        "--continue",
+        "continue_",
+        is_flag=True,
+        help="Go on with the last conversation, and with its model unless --model names another.",
+    )(command)
+
+
+def keep_option(command: _Command) -> _Command:
+    """Add ``--no-keep``."""
+    return click.option("--no-keep", is_flag=True, help="Do not keep this conversation for -c.")(command)
 
 
 def retries_option(purpose: str, *, default: int | None) -> Callable[[_Command], _Command]:

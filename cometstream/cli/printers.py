@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cometstream.views.chunks import ChatCompletionChunk
     from cometstream.views.completion import ChatCompletion
 
-__all__ = ["JSONPrinter", "Notes", "Printer", "Stderr", "TextPrinter"]
+__all__ = ["JSONPrinter", "Notes", "Printer", "Stderr", "TextPrinter", "tell_unseen"]
 
 
 class Printer(Protocol):
@@ -119,12 +119,7 @@ class Notes:
         """Show what the reader of the text cannot see, then usage and metrics."""
         self._end_line()
         completion = stream.completion
-        if completion.refusal:
-            say(f"the model refused: {completion.refusal}")
-        if completion.finish_reason == "length":
-            say("the token limit cut the answer (finish_reason: length)")
-        elif completion.finish_reason == "content_filter":
-            say("the provider's content filter cut the answer (finish_reason: content_filter)")
+        tell_unseen(completion)
         if self._usage:
             self._show(f"{_usage(completion)}\n{_metrics(stream.metrics)}\n")
         if self._cost or (self._usage and completion.cost is not None):
@@ -141,6 +136,16 @@ class Notes:
             self._console.out(shown, style="dim", highlight=False, end="")
         except OSError:
             pass  # a full disk, for example; the answer matters more
+
+
+def tell_unseen(completion: ChatCompletion) -> None:
+    """Say what the reader of the text cannot see: that the model refused, or that the answer was cut."""
+    if completion.refusal:
+        say(f"the model refused: {completion.refusal}")
+    if completion.finish_reason == "length":
+        say("the token limit cut the answer (finish_reason: length)")
+    elif completion.finish_reason == "content_filter":
+        say("the provider's content filter cut the answer (finish_reason: content_filter)")
 
 
 def _error(error: CometError) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Tells on a terminal that ``ask`` waits, and what for, until there is something to read."""
+"""Tells on a terminal that ``ask`` or ``chat`` waits, and what for, until there is something to read."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -38,8 +39,11 @@ class Waiting:
 
     def __init__(self, model: str, *, show_reasoning: bool) -> None:
         self._what = f"waiting for {one_line(model)}"
+        self._why = ""
+        self._began = 0.0
         self._thinks = f"{one_line(model)} is reasoning"
         self._show_reasoning = show_reasoning
+        self._due: float | None = None  # when the next attempt begins, on the loop's clock
         self._console = Stderr()
         self._status: Status | None = None
         self._task: asyncio.Task[None] | None = None
@@ -50,7 +54,9 @@ class Waiting:
 
     async def __aenter__(self) -> Self:
         if self._console.is_terminal:
-            self._task = asyncio.get_running_loop().create_task(self._tick())
+            loop = asyncio.get_running_loop()
+            self._began = loop.time()
+            self._task = loop.create_task(self._tick())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -60,7 +66,7 @@ class Waiting:
         """End the line where a chunk is shown; say so where it is reasoning that is not."""
         for choice in chunk.choices:
             if choice.delta.reasoning and not self._show_reasoning:
-                self._what = self._thinks
+                self._what, self._due = self._thinks, None
             elif choice.delta.content or choice.delta.reasoning or choice.finish_reason:
                 self.end()
 
@@ -74,19 +80,32 @@ class Waiting:
             self._status = None
 
     def _retry(self, error: CometError, delay: float) -> None:
-        self._what = f"trying again after {delay:.1f} s: {one_line(in_cli_words(str(error)))}"
+        self._due = asyncio.get_running_loop().time() + delay
+        self._why = one_line(in_cli_words(str(error)))
+        if self._task is not None:
+            self._draw()  # at once: it may be a long wait, and somebody may want to end it
 
     async def _tick(self) -> None:
         await asyncio.sleep(_PATIENCE)
-        waited = _PATIENCE
-        status = self._status = self._console.status("")
-        status.start()
         while True:
-            # A text, since rich reads brackets in a string as styles, and a server's words may have some.
-            line = f"{waited:.0f} s, {self._what}"
-            status.update(Text(line, style="dim", no_wrap=True, overflow="ellipsis"))
+            self._draw()
             await asyncio.sleep(_TICK)
-            waited += _TICK
+
+    def _draw(self) -> None:
+        if self._status is None:
+            self._status = self._console.status("")
+            self._status.start()
+        # A text, since rich reads brackets in a string as styles, and a server's words may have some.
+        self._status.update(Text(self._line(), style="dim", no_wrap=True, overflow="ellipsis"))
+
+    def _line(self) -> str:
+        now = asyncio.get_running_loop().time()
+        waited = f"{now - self._began:.0f} s"
+        if self._due is None:
+            return f"{waited}, {self._what}"
+        if now < self._due:
+            return f"trying again in {math.ceil(self._due - now)} s: {self._why}"
+        return f"{waited}, {self._what}, again after {self._why}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["in_cli_words"]
+from cometstream.errors import APIStatusError, CometError
+
+__all__ = ["described", "in_cli_words"]
 
 _CLOCK: Final = re.compile(r"\btimeouts\.(connect|first_content|content_idle|total)\b")
 
@@ -23,4 +25,14 @@ def in_cli_words(message: str) -> str:
     message = _CLOCK.sub(lambda clock: f"--{clock[1].replace('_', '-')}-timeout", message)
     for ours, theirs in _WORDS.items():
         message = message.replace(ours, theirs)
+    return message
+
+
+def described(error: CometError) -> str:
+    """Return what an error says, with what one may want to know beside it."""
+    message = in_cli_words(str(error))
+    if isinstance(error, APIStatusError) and error.retry_after is not None:
+        message += f" (the server asks to wait {error.retry_after:g} s)"
+    if error.request_id is not None and error.request_id not in message:
+        message += f" (request id: {error.request_id})"
     return message

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from cometstream.openai.parsing import ParsedChatCompletion
     from cometstream.openai.streams import AsyncChatCompletionStream, AsyncChatCompletionStreamManager, AsyncStream
     from cometstream.policy import NotGiven
-    from cometstream.request.params import MessageParam
+    from cometstream.request.params import Message
     from cometstream.views.chunks import ChatCompletionChunk
-    from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+    from cometstream.views.completion import ChatCompletion
     from cometstream.views.models import Model
 
 __all__ = ["ChatCompletionStream", "ChatCompletionStreamManager", "OpenAI", "Stream", "SyncPage"]
@@ -130,7 +130,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: Literal[False] | NotGiven | None = ...,
         **params: Unpack[CreateParams],
     ) -> ChatCompletion: ...
@@ -140,7 +140,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: Literal[True],
         **params: Unpack[CreateParams],
     ) -> Stream[ChatCompletionChunk]: ...
@@ -150,7 +150,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: bool,
         **params: Unpack[CreateParams],
     ) -> ChatCompletion | Stream[ChatCompletionChunk]: ...
@@ -159,7 +159,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         stream: Any = None,
         **params: Unpack[CreateParams],
     ) -> ChatCompletion | Stream[ChatCompletionChunk]:
@@ -171,7 +171,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         response_format: Any = None,
         **params: Unpack[ParseParams],
     ) -> ParsedChatCompletion[Any]:
@@ -182,7 +182,7 @@ class Completions:
         self,
         *,
         model: str,
-        messages: Sequence[MessageParam | ChatCompletionMessage],
+        messages: Sequence[Message],
         response_format: Any = None,
         **params: Unpack[ParseParams],
     ) -> ChatCompletionStreamManager:

@@ -70,6 +70,11 @@ class ChatRequest:
         return self._body.get("stream") is True
 
     @property
+    def model(self) -> Any:
+        """The model that is asked, as it was given."""
+        return self._body.get("model")
+
+    @property
     def choices(self) -> int:
         """The number of choices that the request asks for: ``n``."""
         n = self._body.get("n")

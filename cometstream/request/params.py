@@ -1,7 +1,8 @@
 """Types of the request's parameters, for editors and type checkers; at run time `checks` looks at their values.
 
-Every object may also be a plain mapping, so that dicts from anywhere and other libraries' TypedDicts are accepted. Optional
-parameters take None for "not given", as in the OpenAI SDK.
+A dict literal in a call is checked key by key. A variable of type ``dict[str, Any]`` is taken as it is, for what a provider has of
+its own. A message may be any mapping, since checkers take ``[{"role": "user", "content": "Hello"}]`` for ``list[dict[str, str]]``.
+Fields are ReadOnly, so that OpenAI's own TypedDicts are accepted. Optional parameters take None for "not given".
 """
 
 from __future__ import annotations
@@ -9,24 +10,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
+from cometstream.views.completion import ChatCompletionMessage
+
 if TYPE_CHECKING:
-    from typing_extensions import NotRequired
+    from typing_extensions import NotRequired, ReadOnly
 
 __all__ = [
     "AssistantMessageParam",
     "AudioParam",
     "ChatParams",
     "ContentPartParam",
+    "CustomParam",
+    "CustomToolParam",
     "DeveloperMessageParam",
     "FilePartParam",
     "FunctionParam",
     "FunctionToolParam",
     "ImagePartParam",
     "InputAudioPartParam",
+    "Message",
     "MessageParam",
     "NamedToolChoice",
     "OtherChatParams",
     "PredictionParam",
+    "ReasoningEffort",
     "ResponseFormatParam",
     "RunParams",
     "StreamOptionsParam",
@@ -39,6 +46,13 @@ __all__ = [
     "UserMessageParam",
     "WebSearchOptionsParam",
 ]
+
+
+class _Unchecked:
+    """What no value of a literal is; only Any passes for it."""
+
+
+_AnyDict: TypeAlias = Mapping[str, _Unchecked]
 
 
 class TextPartParam(TypedDict):
@@ -167,96 +181,118 @@ MessageParam: TypeAlias = (
 )
 """One message of the conversation: a dict literal, another library's TypedDict, or what ``message.to_dict()`` gave."""
 
+Message: TypeAlias = MessageParam | ChatCompletionMessage
+"""What a conversation is made of: ``messages: list[Message]`` takes dicts, and an answer's ``message`` as it is."""
+
 
 class FunctionParam(TypedDict):
     """A function that the model may call; `parameters` is a JSON Schema."""
 
-    name: str
-    description: NotRequired[str]
-    parameters: NotRequired[Mapping[str, object]]
-    strict: NotRequired[bool | None]
+    name: ReadOnly[str]
+    description: ReadOnly[NotRequired[str]]
+    parameters: ReadOnly[NotRequired[Mapping[str, object]]]
+    strict: ReadOnly[NotRequired[bool | None]]
 
 
 class FunctionToolParam(TypedDict):
     """A tool that is a function."""
 
-    type: Literal["function"]
-    function: FunctionParam
+    type: ReadOnly[Literal["function"]]
+    function: ReadOnly[FunctionParam]
 
 
-ToolParam: TypeAlias = FunctionToolParam | Mapping[str, object]
-"""A tool; tool types of a provider's own go as plain mappings."""
+class CustomParam(TypedDict):
+    """A tool that takes text; `format` restricts the text."""
+
+    name: ReadOnly[str]
+    description: ReadOnly[NotRequired[str]]
+    format: ReadOnly[NotRequired[Mapping[str, object]]]
+
+
+class CustomToolParam(TypedDict):
+    """A tool that takes text instead of JSON."""
+
+    type: ReadOnly[Literal["custom"]]
+    custom: ReadOnly[CustomParam]
+
+
+ToolParam: TypeAlias = FunctionToolParam | CustomToolParam | _AnyDict
+"""A tool. Annotate a tool of a provider's own type as ``dict[str, Any]``."""
 
 
 class FunctionName(TypedDict):
     """A function by its name."""
 
-    name: str
+    name: ReadOnly[str]
 
 
 class NamedToolChoice(TypedDict):
     """Call this one function."""
 
-    type: Literal["function"]
-    function: FunctionName
+    type: ReadOnly[Literal["function"]]
+    function: ReadOnly[FunctionName]
 
 
-ToolChoiceParam: TypeAlias = Literal["auto", "none", "required"] | str | NamedToolChoice | Mapping[str, object]
+ToolChoiceParam: TypeAlias = Literal["auto", "none", "required"] | NamedToolChoice | _AnyDict
 """How the model selects tools."""
 
 
 class TextFormat(TypedDict):
     """Plain text, or any JSON object without a schema."""
 
-    type: Literal["text", "json_object"]
+    type: ReadOnly[Literal["text", "json_object"]]
 
 
 class JSONSchema(TypedDict):
     """A named JSON Schema; with `strict` the answer must match it exactly."""
 
-    name: str
-    schema: Mapping[str, object]
-    description: NotRequired[str]
-    strict: NotRequired[bool | None]
+    name: ReadOnly[str]
+    schema: ReadOnly[NotRequired[Mapping[str, object]]]
+    description: ReadOnly[NotRequired[str]]
+    strict: ReadOnly[NotRequired[bool | None]]
 
 
 class JSONSchemaFormat(TypedDict):
     """JSON that matches a schema."""
 
-    type: Literal["json_schema"]
-    json_schema: JSONSchema
+    type: ReadOnly[Literal["json_schema"]]
+    json_schema: ReadOnly[JSONSchema]
 
 
-ResponseFormatParam: TypeAlias = TextFormat | JSONSchemaFormat | Mapping[str, object]
+ResponseFormatParam: TypeAlias = TextFormat | JSONSchemaFormat | _AnyDict
 """The answer's format."""
 
 
 class StreamOptionsParam(TypedDict, total=False):
     """Options of a stream; `include_usage` asks for token counts before its end."""
 
-    include_usage: bool
-    include_obfuscation: bool
+    include_usage: ReadOnly[bool]
+    include_obfuscation: ReadOnly[bool]
 
 
 class AudioParam(TypedDict):
     """The voice and the format of spoken answers."""
 
-    voice: str | Mapping[str, object]
-    format: str
+    voice: ReadOnly[str | Mapping[str, object]]
+    format: ReadOnly[str]
 
 
 class PredictionParam(TypedDict):
     """Text that much of the answer is expected to repeat."""
 
-    type: Literal["content"]
-    content: str | Sequence[TextPartParam | Mapping[str, object]]
+    type: ReadOnly[Literal["content"]]
+    content: ReadOnly[str | Sequence[TextPartParam | Mapping[str, object]]]
 
 
 class WebSearchOptionsParam(TypedDict, total=False):
     """How the model searches the web, where it does."""
 
-    search_context_size: Literal["low", "medium", "high"]
-    user_location: Mapping[str, object] | None
+    search_context_size: ReadOnly[Literal["low", "medium", "high"]]
+    user_location: ReadOnly[Mapping[str, object] | None]
+
+
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How long a reasoning model thinks; a model knows some of them."""
 
 
 class CommonParams(TypedDict, total=False):
@@ -279,16 +315,16 @@ class CommonParams(TypedDict, total=False):
     top_logprobs: int | None
     user: str | None
     tool_choice: ToolChoiceParam | None
-    reasoning_effort: Literal["low", "medium", "high"] | str | None
-    stream_options: StreamOptionsParam | Mapping[str, object] | None
+    reasoning_effort: ReasoningEffort | None
+    stream_options: StreamOptionsParam | _AnyDict | None
     service_tier: Literal["auto", "default", "flex", "priority"] | str | None
-    audio: AudioParam | Mapping[str, object] | None
-    function_call: Literal["auto", "none"] | str | FunctionName | Mapping[str, object] | None
-    functions: Sequence[FunctionParam | Mapping[str, object]] | None
+    audio: AudioParam | _AnyDict | None
+    function_call: Literal["auto", "none"] | FunctionName | _AnyDict | None
+    functions: Sequence[FunctionParam | _AnyDict] | None
     metadata: Mapping[str, str] | None
     modalities: Sequence[Literal["text", "audio"] | str] | None
     parallel_tool_calls: bool | None
-    prediction: PredictionParam | Mapping[str, object] | None
+    prediction: PredictionParam | _AnyDict | None
     moderation: Mapping[str, object] | None
     prompt_cache_key: str | None
     prompt_cache_options: Mapping[str, object] | None
@@ -296,8 +332,8 @@ class CommonParams(TypedDict, total=False):
     safety_identifier: str | None
     seed: int | None
     store: bool | None
-    verbosity: Literal["low", "medium", "high"] | str | None
-    web_search_options: WebSearchOptionsParam | Mapping[str, object] | None
+    verbosity: Literal["low", "medium", "high"] | None
+    web_search_options: WebSearchOptionsParam | _AnyDict | None
 
 
 class RunParams(CommonParams, total=False):

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ConfigurationError
+from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,13 +39,16 @@ def schema_check(schema: dict[str, Any]) -> Callable[[dict[str, Any]], None] | N
         jsonschema: Any = importlib.import_module("jsonschema")
     except ImportError:
         return None
-    validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
+        validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
         validator.check_schema(schema)
-    except (jsonschema.SchemaError, RecursionError) as error:
-        problem = getattr(error, "message", "it is nested too deep")
-        path = "".join(f".{step}" for step in getattr(error, "absolute_path", ()))
-        raise ConfigurationError(f"parameters{path}: is not a JSON Schema: {problem[:_LONGEST]}") from None
+    except jsonschema.SchemaError as error:
+        path = "".join(f".{step}" for step in error.absolute_path)
+        raise ConfigurationError(f"parameters{path}: is not a JSON Schema: {error.message[:_LONGEST]}") from None
+    except RecursionError:
+        raise ConfigurationError("parameters: is not a JSON Schema: it is nested too deep") from None
+    except Exception as error:  # jsonschema's own, at what it did not expect
+        raise ConfigurationError(f"parameters: is not a JSON Schema ({shown(error)})") from error
     made = validator(schema)
 
     def check(arguments: dict[str, Any]) -> None:
@@ -52,6 +56,8 @@ def schema_check(schema: dict[str, Any]) -> Callable[[dict[str, Any]], None] | N
             errors = sorted(made.iter_errors(arguments), key=lambda error: [str(step) for step in error.absolute_path])
         except RecursionError:
             raise ArgumentsError("the arguments are nested too deep") from None
+        except Exception as error:  # of a schema that says what cannot be checked
+            raise ArgumentsError("the arguments could not be checked") from error
         if errors:
             raise ArgumentsError(
                 listed((".".join(str(step) for step in error.absolute_path), error.message) for error in errors)

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
-from cometstream.errors import ToolError
+from cometstream.errors import ConfigurationError, ToolError
 from cometstream.policy import NotGiven
 from cometstream.request.describe import shown
 from cometstream.tools.events import (
@@ -22,6 +23,7 @@ from cometstream.tools.events import (
 )
 from cometstream.tools.execution import as_content, run_tool, told_of
 from cometstream.tools.invocation import Answered, Denied
+from cometstream.tools.ledger import LedgerEntry
 from cometstream.tools.round import CANCELLED, CHANGED, INCOMPLETE, MOST_CALLS, NOT_RUN
 from cometstream.tools.workers import Workers
 
@@ -92,11 +94,14 @@ class CarryingOut:
                     raise TypeError(
                         f"approve must return True, False, Denied or Answered; it returned {shown(decision)}"
                     )
-        except Exception as error:
+        except BaseException as error:
+            self._raise_if_over(call, error)
             self._failed(call, error, now() - began)
             return
         if not await self._may_run(call):
             return
+        # An async function would begin all the same, up to where it first waits.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         try:
             if decision is False or isinstance(decision, Denied):
                 raise ToolError((Denied() if decision is False else decision).message)
@@ -112,11 +117,8 @@ class CarryingOut:
                     is_cancelled=lambda: self._is_cancelled(call),
                 )
             content = as_content(value)
-        except (KeyboardInterrupt, SystemExit):
-            raise
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._is_cancelled(call):
-                raise
+            self._raise_if_over(call, error)
             self._failed(call, error, now() - began)
         else:
             call.settle(content)
@@ -137,6 +139,12 @@ class CarryingOut:
     def _is_cancelled(self, call: CallState) -> bool:
         return self.workers.stopping or call.taken_back is not None
 
+    def _raise_if_over(self, call: CallState, error: BaseException) -> None:
+        """Raise what ends the program or this call; every other error of the caller's own code ends the call alone."""
+        over = isinstance(error, asyncio.CancelledError) and self._is_cancelled(call)
+        if over or isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+
     def _failed(self, call: CallState, error: BaseException, duration: float) -> None:
         content = told_of(error)
         call.settle(content)
@@ -151,8 +159,15 @@ class CarryingOut:
             known = await self._ledger.start(
                 made.execution_id, {"id": made.id, "name": made.name, "arguments": made.text}
             )
-        except Exception as error:
-            self.failure = error
+            if known is not None and not (
+                isinstance(known, LedgerEntry) and isinstance(known.content, (str, type(None)))
+            ):
+                raise ConfigurationError(
+                    f"the ledger's start() must return None, or a LedgerEntry of a text or None; it returned {shown(known)}"
+                )
+        except BaseException as error:
+            self._raise_if_over(call, error)
+            self._fail_by_ledger(error)
             call.settle(NOT_RUN)
             return False
         if known is None:
@@ -174,5 +189,13 @@ class CarryingOut:
         try:
             with anyio.CancelScope(shield=True):
                 await self._ledger.finish(call.invocation.execution_id, call.content)
-        except Exception as error:
-            self.failure = error
+        except BaseException as error:
+            self._raise_if_over(call, error)
+            self._fail_by_ledger(error)
+
+    def _fail_by_ledger(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):  # it would end the caller's task, or its generator
+            self.failure = ConfigurationError(f"the ledger raised {type(error).__name__}")
+            self.failure.__cause__ = error
+            return
+        self.failure = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -93,7 +94,11 @@ def as_content(value: Any) -> str:
         try:
             text = orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
         except (TypeError, RecursionError) as error:
-            raise TypeError(f"the tool returned what JSON cannot hold: {type(value).__name__} ({error})") from None
+            try:
+                # It takes integers of any size.
+                text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                raise TypeError(f"the tool returned what JSON cannot hold: {type(value).__name__} ({error})") from None
     if not isinstance(text, str):
         raise TypeError(f"the tool returned what JSON cannot hold: {type(value).__name__}")
     # A lone surrogate cannot be sent.
@@ -121,7 +126,7 @@ def error_content(message: str) -> str:
 
 def told_of(error: BaseException) -> str:
     """Return what the model may know of a tool's exception: the words of a ``ToolError``, else only that it failed."""
-    if isinstance(error, ToolError):
+    if isinstance(error, ToolError) and isinstance(error.message, str):
         return error_content(error.message)
     if isinstance(error, ToolTimeoutError):
         return error_content("the tool did not answer in time")

@@ -6,6 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from cometstream.errors import ConfigurationError
+from cometstream.request.describe import shown
+from cometstream.tools.execution import as_content
+
 __all__ = ["Answered", "Approver", "Decision", "Denied", "Invocation", "RunAgain"]
 
 
@@ -44,6 +48,10 @@ class Denied:
 
     message: str = "the user did not allow this call"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.message, str):
+            raise ConfigurationError(f"Denied takes a text, which the model is told; got {shown(self.message)}")
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -51,9 +59,20 @@ class Answered:
 
     Attributes:
         value: The result: a text, or anything that JSON can hold.
+
+    Raises:
+        ConfigurationError: JSON cannot hold it.
     """
 
     value: Any
+
+    def __post_init__(self) -> None:
+        try:
+            as_content(self.value)
+        except Exception as error:  # of a value of the caller's own
+            raise ConfigurationError(
+                f"Answered takes a text, or what JSON can hold; got {shown(self.value)}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

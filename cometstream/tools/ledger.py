@@ -81,6 +81,10 @@ class SqliteLedger:
             os.fsencode(self.path)
         except (TypeError, ValueError):
             raise ConfigurationError(f"the ledger's path must be a file's name; got {shown(path)}") from None
+        except RuntimeError:  # of Path.home(), as in a container whose user has no name
+            raise ConfigurationError(
+                "the ledger has no place, as this user has no home: give ledger= a file's name, or set COMETSTREAM_LEDGER"
+            ) from None
 
     async def start(self, execution_id: str, call: Mapping[str, Any], /) -> LedgerEntry | None:
         """Write down that a call is about to run; return what was known of it already.

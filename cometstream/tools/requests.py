@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
+from cometstream.structured import read_response_format
 
 if TYPE_CHECKING:
     from cometstream.session import CometSession
     from cometstream.stream import ChatStream
 
 __all__ = ["RoundRequests"]
+
+# What `open` gives itself.
+_OF_THE_RUN: Final = ("self", "model", "messages", "tools")
 
 
 class RoundRequests:
@@ -45,9 +49,16 @@ class RoundRequests:
         n = self.params.get("n", 1)
         if type(n) is not int or n != 1:
             raise ConfigurationError(f"n must be 1 where tools are run: each choice would call them; got {shown(n)}")
-        for name in ("functions", "function_call", "stream", "on_incomplete"):
+        for name in ("functions", "function_call", "stream", "on_incomplete", *_OF_THE_RUN, *self._options):
             if name in self.params:
                 raise ConfigurationError(f"{name}: cannot be used where tools are run")
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The parameters as a state keeps them: of a type its JSON Schema."""
+        if "response_format" not in self.params:
+            return self.params
+        return {**self.params, "response_format": read_response_format(self.params["response_format"])[0]}
 
     def open(self, messages: list[Any], number: int) -> ChatStream:
         """Return the stream of one round, not entered.

@@ -43,7 +43,7 @@ CHANGED: Final = error_content(
     "cancelled: this call was changed after it had been started. It may have been carried out in part, with other arguments."
 )
 CANCELLED: Final = error_content("cancelled: the user stopped it. It may have been carried out in part or in whole.")
-NOT_RUN: Final = error_content("the call was not carried out: the user stopped before")
+NOT_RUN: Final = error_content("the call was not carried out: the run ended before")
 
 
 @dataclass(eq=False)
@@ -126,14 +126,7 @@ class Round:
 
     def verify(self, sent: dict[str, Any]) -> dict[str, Any]:
         """Take and return the message of a whole answer; calls that share an id get ids of their own, as each needs a result."""
-        seen: set[str] = set()
-        calls = []
-        for place, call in enumerate(sent.get("tool_calls", ())):
-            if call["id"] in seen:
-                call = {**call, "id": f"{call['id']}_{place}"}
-            seen.add(call["id"])
-            calls.append(call)
-        self.message = {**sent, "tool_calls": calls} if calls else sent
+        self.message = _told_apart(sent)
         return self.message
 
     def messages(self, completion: ChatCompletion | None, *, left: bool) -> list[dict[str, Any]]:
@@ -178,7 +171,24 @@ class Round:
                 calls.append({**raw, "type": "custom", "custom": {"name": made.name, "input": made.text}})
             else:
                 calls.append({**raw, "function": {"name": made.name, "arguments": made.text}})
-        return ChatCompletionMessage({**message.raw, "tool_calls": calls}, True).to_dict()
+        return _told_apart(ChatCompletionMessage({**message.raw, "tool_calls": calls}, True).to_dict())
+
+
+def _told_apart(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message whose calls have an id each; one that came before is lengthened by its place."""
+    given = message.get("tool_calls", ())
+    taken, seen = {call["id"] for call in given}, set()
+    calls = []
+    for place, call in enumerate(given):
+        name = call["id"]
+        if name in seen:
+            while name in taken:
+                name = f"{name}_{place}"
+            taken.add(name)
+            call = {**call, "id": name}
+        seen.add(name)
+        calls.append(call)
+    return {**message, "tool_calls": calls} if calls else message
 
 
 def arguments_of(call: ToolCall) -> tuple[str, str, dict[str, Any]]:
@@ -202,13 +212,20 @@ def same_call(made: Invocation, call: ToolCall) -> bool:
         return (call.function.name, call.parse()) == (made.name, made.arguments)
     except ProtocolError:
         return False
+    except RecursionError:  # objects that are nested too deep to be compared
+        return (call.function.name, call.function.arguments) == (made.name, made.text)
 
 
 def execution_id(
     run: str, number: int, place: int, name: str, arguments: dict[str, Any], text: str, attempt: int
 ) -> str:
     """Return the name of one execution: the same in every process that goes on with a run, and for the same call only."""
-    said = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS) if arguments else text.encode("utf-8", "replace")
+    said = text.encode("utf-8", "replace")
+    if arguments:
+        try:
+            said = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
+        except TypeError:  # nested deeper than it writes
+            pass
     digest = hashlib.sha256(name.encode("utf-8", "replace") + b"\0" + said).hexdigest()[:12]
     again = f"~{attempt}" if attempt > 1 else ""
     return f"{run}.{number}.{place}.{digest}{again}"

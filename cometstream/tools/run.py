@@ -235,7 +235,7 @@ class ToolRun:
             {
                 "run": progress.run,
                 "model": self._requests.model,
-                "params": self._requests.params,
+                "params": self._requests.stored,
                 "messages": progress.messages,
                 "round": progress.rounds,
                 "max_rounds": self._max_rounds,

@@ -193,6 +193,8 @@ def _validated(model: type[BaseModel], arguments: dict[str, Any], omit: frozense
         return model.model_validate_json(orjson.dumps(given))
     except pydantic.ValidationError as error:
         raise ArgumentsError(_told(error)) from None
+    except Exception as error:  # of a validator of the caller's own; or they are nested deeper than orjson writes
+        raise ArgumentsError("the arguments could not be checked") from error
 
 
 def _told(error: ValidationError) -> str:

@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from cometstream.policy import RetryPolicy, Timeouts
-    from cometstream.request.params import MessageParam, RunParams
+    from cometstream.request.params import Message, RunParams
     from cometstream.tools.definition import Tool
     from cometstream.tools.invocation import Decision
     from cometstream.tools.ledger import Ledger
-    from cometstream.views.completion import ChatCompletionMessage
 
     GivenTool = Tool[..., Any] | Callable[..., Any] | Mapping[str, Any] | type
 
@@ -50,7 +49,7 @@ def run_tools(
     session: CometSession,
     *,
     model: str,
-    messages: Sequence[MessageParam | ChatCompletionMessage],
+    messages: Sequence[Message],
     tools: Sequence[GivenTool],
     max_rounds: int = _ROUNDS,
     max_corrections: int = _CORRECTIONS,
@@ -214,7 +213,8 @@ def resume_tools(
             f"this run has ended ({saved['outcome']}): start another with its messages"
             + ("" if saved["outcome"] != "max_rounds" else ", or give a larger max_rounds")
         )
-    requests.open(saved["messages"], progress.rounds + 1)  # what the session refuses, it refuses before anything is run
+    # What the session refuses, it refuses before anything is run.
+    requests.open(saved["messages"] + ([] if paused is None else paused.messages(None, left=True)), progress.rounds + 1)
     carrying_out = CarryingOut(
         SqliteLedger() if ledger is None else checked_ledger(ledger), _checked_limit(tool_timeout)
     )
@@ -233,8 +233,14 @@ def resume_tools(
 def _restored(saved: dict[str, Any], tools: dict[str, Tool[..., Any]], decisions: dict[str, Any]) -> Round:
     """Return the round that a state was paused in, with what was decided about its calls."""
     round_ = Round(saved["round"], message=saved["message"])
-    sent = (saved["message"] or {}).get("tool_calls")
-    if not isinstance(sent, list) or [call["index"] for call in saved["calls"]] != list(range(len(sent))):
+    message = saved["message"] or {}
+    sent = message.get("tool_calls")
+    calls = [(call["index"], call["id"]) for call in saved["calls"]]
+    if (
+        message.get("role") != "assistant"
+        or not isinstance(sent, list)
+        or calls != [(place, call.get("id") if isinstance(call, dict) else None) for place, call in enumerate(sent)]
+    ):
         raise ToolStateError("the state's calls are not those of its message: pass what run.state() gave")
     for raw in saved["calls"]:
         call = _restored_call(raw, saved, tools)

@@ -149,13 +149,7 @@ class Incoming:
 
 
 class Connector(Protocol):
-    """What opens the next attempt of one request.
-
-    Attributes:
-        made: Attempts made so far.
-    """
-
-    made: int
+    """What opens the next attempt of one request."""
 
     async def __call__(self, failure: CometError | None, total_due: float) -> Incoming | None:
         """Open the next attempt; None where it was cancelled by `cancel`.

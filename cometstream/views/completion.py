@@ -229,7 +229,12 @@ def _sendable_part(part: Any) -> dict[str, Any] | None:
     return {**sent, kind: kept}
 
 
-class ChatCompletionMessage(AnyMessage, Parsed[ParsedT_co]):
+# Type checkers take `messages = [{"role": "user", "content": "Hello"}]` for a list[dict[str, str]]. A class with a base of type Any
+# fits everywhere, so `messages.append(completion.message)` passes; known fields keep their types.
+_FitsInList: Any = object
+
+
+class ChatCompletionMessage(AnyMessage, Parsed[ParsedT_co], _FitsInList):  # type: ignore[misc] # a base of type Any, see above
     """The assistant's message. It, or ``to_dict()``, can be sent back as it is in the next request's ``messages``."""
 
     __slots__ = ("_choice", "_complete")
@@ -355,9 +360,10 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
     Attributes:
         request_id: The gateway's id of the request, where the completion was not streamed; a stream has its own.
         prices: The prices that ``cost`` goes by where the server reports none; None for no prices.
+        metrics: The ``StreamMetrics`` of ``session.complete()``; None where the completion was streamed, a stream has its own.
     """
 
-    __slots__ = ("_normalizations", "_output", "_parsed", "prices", "request_id")
+    __slots__ = ("_normalizations", "_output", "_parsed", "metrics", "prices", "request_id")
 
     def __init__(
         self,
@@ -366,6 +372,7 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
         output: Output[ParsedT_co] | None = None,
     ) -> None:
         self.prices: Prices | None = None
+        self.metrics: Any = None  # StreamMetrics is built on views, so its type cannot be named here
         self.request_id = text_or_none(raw.get("request_id"))
         self._raw = raw
         self._output = output
@@ -428,8 +435,8 @@ class ChatCompletion(AnyCompletion, Parsed[ParsedT_co]):
         return dict(self._normalizations)
 
     @property
-    def message(self) -> ChatCompletionMessage[ParsedT_co] | None:
-        """The first choice's message; None before any choice came."""
+    def message(self) -> ChatCompletionMessage[ParsedT_co] | Any:
+        """The first choice's message; None before any choice came, which type checkers do not ask about: a whole answer has one."""
         choices = self.choices
         return choices[0].message if choices else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from cometstream.errors import OutputCutError, OutputError, OutputInvalidError, OutputRefusedError
 
@@ -35,6 +35,9 @@ else:
 __all__ = ["Output", "Parsed", "ParsedT_co", "ValueT_co", "invalid_output", "read_output"]
 
 ValueT_co = TypeVar("ValueT_co", covariant=True)
+
+# Problems that the message of an error lists; one wrong list has as many as it has items.
+_LISTED: Final = 10
 
 
 class Output(Protocol[ValueT_co]):
@@ -88,6 +91,7 @@ def read_output(
             return output.read(text)
         except ValueError as invalid:
             error = invalid_output(getattr(invalid, "problems", None) or [f"the answer: {invalid}"])
+            error.__cause__ = invalid.__cause__
     error.value = output.read_partial(text)
     error.partial = completion
     raise error
@@ -96,8 +100,10 @@ def read_output(
 def invalid_output(problems: Sequence[str]) -> OutputInvalidError:
     """Return the error of an answer that is not what was asked for."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    more = f"; and {len(problems) - _LISTED} more, see problems" if len(problems) > _LISTED else ""
     error = OutputInvalidError(
-        f"the answer is not what response_format asked for, it has {count}: {'; '.join(problems)}", retryable=True
+        f"the answer is not what response_format asked for, it has {count}: {'; '.join(problems[:_LISTED])}{more}",
+        retryable=True,
     )
     error.problems = tuple(problems)
     return error

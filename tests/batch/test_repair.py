@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pytest
 
 pytest.importorskip("pydantic", reason="types as response_format need pydantic")
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, create_model
 from support import virtual_clock
 from support.serving import serving
 
@@ -144,3 +144,23 @@ async def test_what_cannot_be_asked_for_is_refused_at_once() -> None:
         for repair in (-1, 1.5, True, None):
             with pytest.raises(ConfigurationError, match="repair must be a whole number"):
                 fan_out(session, [], response_format=Box, repair=repair)
+
+
+def test_a_row_is_asked_again_in_few_words_and_without_an_empty_answer() -> None:
+    numbers = create_model("Numbers", numbers=(list[int], ...))
+    wrong = '{"numbers": [' + ", ".join(['"x"'] * 5000) + "]}"
+    _, sent = batch(Reply.text(""), Reply.text(wrong), Reply.text('{"numbers": []}'), response_format=numbers, repair=2)
+    assert [message["role"] for message in sent[2]["messages"]] == ["user", "user", "assistant", "user"]
+    complaint = sent[2]["messages"][3]["content"]
+    assert "- numbers[0]: " in complaint
+    assert "- and 4980 more\n" in complaint
+    assert len(complaint) < 3000
+
+
+def test_a_validator_that_breaks_fails_its_row_and_not_the_batch() -> None:
+    kinds = create_model("Kinds", kind=(Annotated[str, AfterValidator({"a": "A"}.__getitem__)], ...))
+    replies = [Reply.text(f'{{"kind": "{kind}"}}') for kind in "ba"]
+    first, second = batch(*replies, requests=rows(2), response_format=kinds)[0]
+    assert type(first.error) is OutputInvalidError
+    assert second.completion is not None
+    assert second.completion.parsed.kind == "A"

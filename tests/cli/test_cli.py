@@ -8,12 +8,10 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli_server import ServerThread
 
 import cometstream.session
 from cometstream import CometSession, RetryPolicy, Timeouts
@@ -33,22 +31,6 @@ class Stdin(io.TextIOWrapper):
 
     def isatty(self) -> bool:
         return self._terminal
-
-
-@pytest.fixture(scope="module")
-def thread() -> Iterator[ServerThread]:
-    with ServerThread() as thread:
-        yield thread
-
-
-@pytest.fixture
-def server(thread: ServerThread, monkeypatch: pytest.MonkeyPatch) -> SimulatedServer:
-    thread.server.requests.clear()
-    monkeypatch.delenv("COMETAPI_MODEL", raising=False)
-    monkeypatch.setenv("COMETAPI_BASE_URL", thread.server.base_url)
-    monkeypatch.setenv("COMETAPI_KEY", thread.server.api_key)
-    monkeypatch.setattr(sys, "stdin", Stdin())
-    return thread.server
 
 
 def told(err: str) -> str:

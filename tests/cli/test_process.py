@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from support.cli_server import ServerThread
 from cometstream.testing import Reply, chunk
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="terminals and signals are POSIX's here")
-
-
-@pytest.fixture(scope="module")
-def thread() -> Iterator[ServerThread]:
-    with ServerThread() as thread:
-        yield thread
 
 
 def test_a_terminal_gets_each_token_and_dim_reasoning_as_they_arrive(thread: ServerThread) -> None:
@@ -201,7 +194,9 @@ def test_a_terminal_is_told_what_is_waited_for_and_why(thread: ServerThread) -> 
     thread.server.script(Reply.error(429, "slow down", retry_after=1.2), reasoning)
     with start(thread, "ask", "Hi", stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        assert b"waiting for" not in read_until(ours, b" s: 429: slow down")
+        told = read_until(ours, b"trying again in 1 s: 429: slow down")
+        assert b"trying again in 2 s: 429: slow down" in told
+        assert b"waiting for" not in told
         shown = read_until(ours, b"gpt-5.4 is reasoning")
         thread.set(event)
         shown = read_until(ours, b"Hello\r\n")

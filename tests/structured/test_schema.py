@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("pydantic", reason="types as response_format need pydantic")
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, create_model, field_validator
 from typing_extensions import TypedDict
 
 from cometstream import ConfigurationError, InvalidRequestError, Schema
@@ -297,3 +297,36 @@ except cometstream.ConfigurationError as error:
     print(error)
 """
     assert run(program) == "a type as response_format needs pydantic 2: pip install 'cometstream[structured]'"
+
+
+class Surprised(BaseModel):
+    kind: str
+
+    @field_validator("kind")
+    @classmethod
+    def known(cls, kind: str) -> str:
+        return {"a": "A"}[kind]
+
+
+def test_a_validator_that_breaks_is_a_problem_of_the_answer_and_its_cause_is_told() -> None:
+    schema = Schema(Surprised)
+    assert schema.read('{"kind": "a"}').kind == "A"
+    with pytest.raises(ValueError, match="the answer: a validator raised KeyError") as caught:
+        schema.read('{"kind": "b"}')
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_problem_is_one_line_that_is_not_long() -> None:
+    def refuse(kind: str) -> str:
+        raise ValueError("first\nsecond " + "x" * 5000)
+
+    with pytest.raises(ValueError, match="kind: Value error, first second") as caught:
+        Schema(create_model("Kind", kind=(Annotated[str, AfterValidator(refuse)], ...))).read('{"kind": "a"}')
+    (problem,) = caught.value.problems  # type: ignore[attr-defined]
+    assert len(problem) < 400
+
+
+@pytest.mark.parametrize("type_", [Any, list[Any], dict[str, int] | None])
+def test_the_paths_of_what_strict_mode_refuses_are_the_callers(type_: Any) -> None:
+    (problem,) = Schema(type_).problems
+    assert problem.startswith(("response_format: ", "response_format[]: "))

@@ -167,3 +167,10 @@ def test_arguments_nested_too_deep_are_refused_and_not_followed() -> None:
     deep = '{"a":' * 900 + "{}" + "}" * 900
     with pytest.raises(ArgumentsError, match="nested too deep"):
         Tool("f", parameters=schema).read(made("f", deep))
+
+
+@pytest.mark.parametrize("schema", [{"$schema": 5}, {"$schema": ["x"]}, {"$id": 7}])
+def test_a_schema_that_cannot_be_checked_is_refused_or_read(schema: dict[str, Any]) -> None:
+    with only_ours():
+        odd = Tool("f", parameters={"type": "object", **schema})
+        assert odd.read(made("f", "{}")) == ((), {})

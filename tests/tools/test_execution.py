@@ -54,6 +54,8 @@ class Number(float):
         (ToolCall({"id": "a"}), '{"id":"a"}'),
         (datetime.date(2026, 3, 1), '"2026-03-01"'),
         ([Number(1.5)], "[1.5]"),
+        (2**70, "1180591620717411303424"),
+        ({"total": [2**70, {7}]}, '{"total": [1180591620717411303424, [7]]}'),
     ],
 )
 def test_a_text_is_told_as_it_is_and_anything_else_as_json(value: Any, content: str) -> None:

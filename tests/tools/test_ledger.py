@@ -77,3 +77,14 @@ def test_a_path_that_is_none_is_refused() -> None:
     for path in (7, "\ud800"):
         with pytest.raises(ConfigurationError, match="the ledger's path"):
             SqliteLedger(path)  # type: ignore[arg-type]
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("COMETSTREAM_LEDGER", "XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(ConfigurationError, match="set COMETSTREAM_LEDGER"):
+        SqliteLedger()

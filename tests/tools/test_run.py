@@ -609,6 +609,7 @@ def test_leaving_the_block_cancels_what_runs_and_the_conversation_can_go_on() ->
         async with run_tools(session, **ASK, tools=[kitchen.tool(), Tool("ring", lambda: "rang", eager=False)]) as run:
             async for event in run:
                 if event.type == "tool.started":
+                    await asyncio.sleep(0.1)  # or it would not have begun
                     break
         assert run.outcome == "cancelled"
         assert "the user stopped" in results(run)["call_0"]
@@ -715,6 +716,7 @@ def test_an_error_in_the_block_is_raised_as_it_is() -> None:
             async with run_tools(session, **ASK, tools=[kitchen.tool()]) as run:
                 async for event in run:
                     if event.type == "tool.started":
+                        await asyncio.sleep(0.1)
                         raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):

@@ -268,3 +268,13 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "docstring_parser", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'cometstream\[structured\]'"):
         tool(google)
+
+
+def test_a_validator_that_breaks_is_told_without_its_words() -> None:
+    def sort(kind: str) -> None: ...
+
+    sort.__annotations__["kind"] = Annotated[str, pydantic.AfterValidator({"a": "A"}.__getitem__)]
+
+    with pytest.raises(ArgumentsError, match=r"^the arguments could not be checked$") as raised:
+        read(tool(sort), '{"kind":"b"}')
+    assert isinstance(raised.value.__cause__, KeyError)

@@ -107,7 +107,6 @@ async def test_a_run_pauses_for_a_decision_and_another_one_goes_on_from_its_stat
         (Denied("too much"), '{"error":"too much"}'),
         (Answered({"paid": 5}), '{"paid":5}'),
         (Answered("cash"), "cash"),
-        (Answered(object()), '{"error":"the tool failed"}'),
     ],
 )
 async def test_a_call_that_is_not_approved_is_not_run(decision: Any, content: str) -> None:
@@ -300,7 +299,7 @@ async def test_without_its_ledger_a_run_ends(step: str) -> None:
     assert run.outcome == "error"
     # Nothing ran without being written down; what ran is in the conversation.
     assert results(run) == {
-        "a": "Ann is in" if step == "finish" else '{"error":"the call was not carried out: the user stopped before"}'
+        "a": "Ann is in" if step == "finish" else '{"error":"the call was not carried out: the run ended before"}'
     }
 
 
@@ -373,6 +372,10 @@ def test_what_is_no_state_is_refused(odd: Any) -> None:
     [
         {"message": None},
         {"message": {"role": "assistant"}},
+        {"message": {"role": "user", "content": "x", "tool_calls": [{"id": "a"}]}},
+        {"message": {"role": "assistant", "tool_calls": [{}]}},
+        {"message": {"role": "assistant", "tool_calls": [None]}},
+        {"message": {"role": "assistant", "tool_calls": [{"id": "b"}]}},
         {"calls": []},
         {"calls": [7]},
         {"round": "1"},
@@ -389,6 +392,33 @@ def test_a_state_that_was_written_by_hand_is_refused(state: str, change: dict[st
 def test_a_call_that_was_written_by_hand_is_refused(state: str, change: dict[str, Any]) -> None:
     with pytest.raises(ToolStateError, match=r"pass what run\.state\(\) gave"):
         resume(forged(state, calls=[{**orjson.loads(state)["calls"][0], **change}]))
+
+
+@pytest.mark.parametrize("name", ["self", "model", "messages", "tools", "timeouts", "retry", "headers"])
+def test_a_state_has_no_parameters_that_are_the_runs_own(state: str, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}: cannot be used"):
+        resume(forged(state, params={name: 1}))
+
+
+def test_a_paused_answer_that_cannot_be_sent_is_refused_before_its_calls_run(state: str) -> None:
+    answer = orjson.loads(state)["message"]
+    with pytest.raises(InvalidRequestError, match="content: is 5"):
+        resume(forged(state, message={**answer, "content": 5}))
+
+
+async def test_a_run_that_asks_for_a_type_can_pause() -> None:
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
+    receipt = pydantic.create_model("Receipt", total=(int, ...))
+    post = Post()
+    async with serving(answer(call(0, "pay", ANN, "a")), Reply.text('{"total":7}')) as (server, session):
+        run = run_tools(session, **ASK, tools=post.tools, response_format=receipt)
+        await told(run)
+        resumed = resume_tools(session, run.state(), tools=post.tools, decisions=True, ledger=Memory())
+        await told(resumed)
+        asked = [request.json["response_format"] for request in server.requests]
+    assert resumed.outcome == "complete"
+    assert asked[0]["type"] == "json_schema"
+    assert asked[0] == asked[1]
 
 
 async def test_a_secret_makes_a_state_that_nobody_else_can_write() -> None:

@@ -9,6 +9,7 @@ import pytest
 from cometstream.answer.json_output import JSON_OUTPUT
 from cometstream.errors import OutputCutError, OutputError, OutputInvalidError, OutputRefusedError
 from cometstream.views.completion import ChatCompletion, ChatCompletionMessage
+from cometstream.views.output import invalid_output
 
 
 class Upper:
@@ -113,3 +114,11 @@ def test_copies_have_the_value_too() -> None:
 
 def test_a_type_in_brackets_is_for_type_checkers() -> None:
     assert ChatCompletion[int] is ChatCompletion
+
+
+def test_the_message_of_a_bad_answer_lists_some_problems_and_the_error_has_them_all() -> None:
+    error = invalid_output([f"tags[{place}]: Input should be a valid string" for place in range(20_000)])
+    assert "it has 20000 problems: tags[0]: " in str(error)
+    assert str(error).endswith("; and 19990 more, see problems")
+    assert len(str(error)) < 1000
+    assert len(error.problems) == 20_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeAlias
 
 from cometstream.openai.parsing import ParsedChatCompletion, ParsedChatCompletionMessage, ParsedChoice
@@ -14,8 +13,9 @@ from cometstream.request.params import (
     FunctionToolParam,
     ImagePartParam,
     InputAudioPartParam,
-    MessageParam,
+    Message,
     NamedToolChoice,
+    ReasoningEffort,
     StreamOptionsParam,
     SystemMessageParam,
     TextPartParam,
@@ -71,12 +71,12 @@ ChatCompletionContentPartTextParam = TextPartParam
 ChatCompletionDeveloperMessageParam = DeveloperMessageParam
 ChatCompletionFunctionToolParam = FunctionToolParam
 ChatCompletionMessageFunctionToolCall = ToolCall
-ChatCompletionMessageParam: TypeAlias = MessageParam | ChatCompletionMessage
+ChatCompletionMessageParam: TypeAlias = Message
 ChatCompletionMessageToolCall = ToolCall
 ChatCompletionMessageToolCallParam = ToolCallParam
 ChatCompletionMessageToolCallUnion = ToolCall
-ChatCompletionNamedToolChoiceParam: TypeAlias = NamedToolChoice | Mapping[str, object]
-ChatCompletionReasoningEffort: TypeAlias = str
+ChatCompletionNamedToolChoiceParam = NamedToolChoice
+ChatCompletionReasoningEffort: TypeAlias = ReasoningEffort
 ChatCompletionRole: TypeAlias = str
 ChatCompletionStreamOptionsParam = StreamOptionsParam
 ChatCompletionSystemMessageParam = SystemMessageParam
