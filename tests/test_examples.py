@@ -29,6 +29,8 @@ PRINTED = {
 }
 DEMOS = {"structured_partial.py", "tool_loop.py", "approval.py"}
 RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]
+# Driven by tests/web_chat/test_ui_builders.py, where their tools are installed.
+UI_BUILDERS = ["gradio_chat.py", "streamlit_chat.py", "textual_chat.py"]
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def environment(server: SimulatedServer, **more: str) -> dict[str, str]:
 
 
 def test_every_example_is_run() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTED, *RELAYS}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTED, *RELAYS, *UI_BUILDERS}
 
 
 @pytest.mark.parametrize("name", PRINTED)

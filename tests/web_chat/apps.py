@@ -19,13 +19,14 @@ from support.browsing import serving_asgi
 
 from cometstream.testing import SimulatedServer
 
-FOLDER = Path(__file__).parent.parent.parent / "examples" / "web_chat"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+FOLDER = EXAMPLES / "web_chat"
 NAMES = ("fastapi_app.py", "aiohttp_app.py")
 
 
-def load(name: str) -> Any:
-    """Import a file of the example."""
-    spec = importlib.util.spec_from_file_location(f"web_chat_{name[:-3]}", FOLDER / name)
+def load(name: str, folder: Path = FOLDER) -> Any:
+    """Import a file of the examples."""
+    spec = importlib.util.spec_from_file_location(f"{folder.name}_{name[:-3]}", folder / name)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
