@@ -35,6 +35,7 @@ def example() -> Any:
 
 async def written(app: Any, pilot: Any, text: str) -> None:
     """Wait until a text stands on the screen."""
+    said: list[str] = []
     for _ in range(500):
         await pilot.pause(0.01)
         said = [widget.source for widget in app.query("Markdown")] + [
