@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from cometstream.answer.partial_json import PartialJSON
     from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
     from cometstream.conversation import Conversation
+    from cometstream.failed import FailedAttempt
+    from cometstream.hooks import Hooks
+    from cometstream.observe import Call
     from cometstream.partials import Part
     from cometstream.structured import Schema
     from cometstream.tools import Tool, ToolRun, resume_tools, run_tools, tool
@@ -79,6 +82,7 @@ __all__ = [
     "BadRequestError",
     "BatchProgress",
     "BatchResult",
+    "Call",
     "ChatCompletion",
     "ChatCompletionChunk",
     "ChatCompletionMessage",
@@ -93,7 +97,9 @@ __all__ = [
     "ConfigurationError",
     "Conversation",
     "EmptyStreamError",
+    "FailedAttempt",
     "FanOut",
+    "Hooks",
     "InternalServerError",
     "InvalidRequestError",
     "Model",
@@ -136,7 +142,10 @@ __all__ = [
 # Programs that send one request at a time do not wait for the import of what runs many, and so on.
 _LATE = {
     **dict.fromkeys(("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"), "cometstream.batch"),
+    "Call": "cometstream.observe",
     "Conversation": "cometstream.conversation",
+    "FailedAttempt": "cometstream.failed",
+    "Hooks": "cometstream.hooks",
     "Part": "cometstream.partials",
     "PartialJSON": "cometstream.answer.partial_json",
     "Schema": "cometstream.structured",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect
 from dataclasses import dataclass
-from math import exp, log
+from math import exp
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ __all__ = ["Gaps", "StreamMetrics", "StreamResponse", "UsageSource"]
 
 UsageSource = Literal["reported", "unknown"]
 
-_COUNTERS: Final = 64
-
-# Gaps are counted by their logarithm, above 0.1 ms: 64 counters of which each is for gaps 1.26 times as long reach to 300 s.
+# The 64 counters of a sketch: each is for gaps about 1.26 times as long as the one before, from 0.1 ms up to 300 s and more.
 _FINEST: Final = 1e-4
 _BY_E: Final = 4.27
+_BOUNDS: Final = [_FINEST * (exp(counter / _BY_E) - 1.0) for counter in range(1, 64)]
 
 
 class StreamResponse(NamedTuple):
@@ -51,7 +51,7 @@ class Gaps:
     __slots__ = ("_counters", "last", "longest")
 
     def __init__(self, now: float) -> None:
-        self._counters = array("I", bytes(4 * _COUNTERS))
+        self._counters = array("I", bytes(4 * (len(_BOUNDS) + 1)))
         self.last = now
         self.longest = 0.0
 
@@ -61,8 +61,7 @@ class Gaps:
         self.last = now
         if gap > self.longest:
             self.longest = gap
-        counter = int(log(gap / _FINEST + 1.0) * _BY_E)
-        self._counters[counter if counter < _COUNTERS else -1] += 1
+        self._counters[bisect(_BOUNDS, gap)] += 1
 
     def percentile(self, share: float) -> float | None:
         """Return the gap that a share of all gaps does not exceed; None where there was no gap."""

@@ -9,6 +9,7 @@ clock, never its message, which may quote the prompt. Contents are logged by the
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -19,7 +20,7 @@ from cometstream.metrics import Gaps, StreamMetrics
 from cometstream.views.cost import output_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cometstream.answer.machine import Answer
     from cometstream.answer.states import Outcome
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from cometstream.transport.incoming import Incoming
     from cometstream.views.completion import ChatCompletion
 
-__all__ = ["CONTENT", "LOG", "Call", "Listener"]
+__all__ = ["CONTENT", "LOG", "Call", "Listener", "settle"]
 
 LOG: Final = logging.getLogger("cometstream")
 
@@ -36,6 +37,10 @@ CONTENT: Final = logging.getLogger("cometstream.content")
 
 # A name that a server or a caller gave stands in a line as it is if it is one word; anything longer may be a message.
 _WORD: Final = re.compile(r"[\w.:/@+-]{1,100}", re.ASCII)
+
+
+# Seconds that leaving a stream, or closing its session, waits for what listeners have under way.
+_GRACE: Final = 1.0
 
 
 class Listener(Protocol):
@@ -90,6 +95,7 @@ class Call:
         began: When the stream was entered, on the event loop's clock.
         head_at: When the head of the last answer came; None before.
         gaps: Those between reads from the first content on; None before.
+        under_way: A listener's task that leaving the stream waits for, but not for long; None where there is none.
     """
 
     __slots__ = (
@@ -105,6 +111,7 @@ class Call:
         "model",
         "model_asked",
         "request_id",
+        "under_way",
     )
 
     def __init__(
@@ -122,6 +129,7 @@ class Call:
         self.began: float | None = None
         self.head_at: float | None = None
         self.gaps: Gaps | None = None
+        self.under_way: asyncio.Task[None] | None = None
         self._attempt_began = 0.0
         self._listeners = listeners
         self._redact = redact
@@ -328,3 +336,15 @@ def _needs_mending(error: CometError) -> bool:
     if isinstance(error, (AuthenticationError, PermissionDeniedError)) or is_unknown_model(error):
         return True
     return getattr(error, "status", None) == 402 or (isinstance(error, RateLimitError) and not error.retryable)
+
+
+async def settle(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Give what listeners have under way a moment to end.
+
+    Cancellation:
+        Safe; the tasks go on.
+    """
+    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+    awaited = [task for task in tasks if task is not running and task.get_loop() is loop]
+    if awaited:
+        await asyncio.wait(awaited, timeout=_GRACE)

@@ -24,7 +24,7 @@ from cometstream.config import (
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
 from cometstream.network import checked_tls, find_proxy, find_proxy_secrets
-from cometstream.observe import Call
+from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
@@ -36,6 +36,7 @@ from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
     from ssl import SSLContext
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from cometstream.catalog import Balance, Catalog
+    from cometstream.hooks import Hooks
+    from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
     from cometstream.structured import Schema
@@ -93,6 +96,7 @@ class CometSession:
             ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` name.
         proxy: The URL of an http or https proxy, with user and password in any characters: ``http://user:p@ss@host:3128``. None
             uses no proxy; not given is ``HTTPS_PROXY`` (``HTTP_PROXY``, ``ALL_PROXY``), but for the hosts in ``NO_PROXY``.
+        hooks: Functions of yours that are called when a call starts, is repeated, brings its first content and ends; see ``Hooks``.
 
     Attributes:
         prices: The prices that answers' ``cost`` goes by; none before ``catalog()`` was called.
@@ -115,6 +119,7 @@ class CometSession:
         max_event_size: int = MAX_EVENT_SIZE,
         ssl: SSLContext | str | PathLike[str] | None = None,
         proxy: str | NotGiven | None = NOT_GIVEN,
+        hooks: Hooks | None = None,
     ) -> None:
         if client is not None and not (ssl is None and isinstance(proxy, NotGiven)):
             raise ConfigurationError("ssl= and proxy= are for the session's own connections: give them to your client")
@@ -140,6 +145,8 @@ class CometSession:
         self._proxy = find_proxy(self.base_url, proxy if client is None else None)
         self._budget = RetryBudget()
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._listeners = self._hooked(hooks)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -157,11 +164,15 @@ class CometSession:
     async def aclose(self) -> None:
         """Close the pool and all open streams; a second call does nothing.
 
+        What hooks await has up to 1 s to end.
+
         Cancellation:
             The pool is closed all the same.
         """
         self._closed = True
         await self._pool.aclose()
+        if self._under_way:
+            await settle(self._under_way)
 
     def close_soon(self) -> None:
         """Close the pool and all open streams without waiting: each event loop closes its own connections when it runs next.
@@ -186,6 +197,19 @@ class CometSession:
         """
         return self._pool.on_close(callback)
 
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have a listener told of every call from now on: the seam for logs, metrics and traces. See `Hooks` for functions.
+
+        Returns:
+            A function that takes this back.
+        """
+        self._listeners = (*self._listeners, listener)
+
+        def forget() -> None:
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return forget
+
     def stream(
         self,
         *,
@@ -202,6 +226,7 @@ class CometSession:
         max_event_size: int | NotGiven = NOT_GIVEN,
         query: str = "",
         response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
+        hooks: Hooks | None = None,
         **params: Unpack[OtherChatParams],
     ) -> ChatStream[AskedT]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
@@ -226,6 +251,7 @@ class CometSession:
             response_format: A pydantic model, a dataclass, a TypedDict, or any type that pydantic's TypeAdapter takes: the answer
                 is JSON of that type, ``partials()`` yields it as it grows, and ``completion.parsed`` is the checked value. A
                 ``Schema`` of one says more. Or the wire's own form.
+            hooks: Functions for this call, called after the session's.
             **params: The wire's parameters by their names; None means not given.
         Returns:
             The stream.
@@ -251,6 +277,7 @@ class CometSession:
             split_think=split_think,
             max_event_size=max_event_size,
             query=query,
+            hooks=hooks,
         )
 
     async def complete(
@@ -267,6 +294,7 @@ class CometSession:
         max_event_size: int | NotGiven = NOT_GIVEN,
         query: str = "",
         response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
+        hooks: Hooks | None = None,
         **params: Unpack[OtherChatParams],
     ) -> ChatCompletion[AskedT]:
         """Send one request in the route's synchronous form and return the completion.
@@ -286,6 +314,7 @@ class CometSession:
             max_event_size: As the session's, for this call.
             query: As ``stream``.
             response_format: As ``stream``.
+            hooks: As ``stream``.
             **params: As ``stream``.
         Returns:
             The completion, as the server wrote it.
@@ -305,6 +334,7 @@ class CometSession:
             split_think=split_think,
             max_event_size=max_event_size,
             query=query,
+            hooks=hooks,
         ) as stream:
             completion = await stream.until_done()
             completion.request_id = stream.response.request_id or completion.request_id
@@ -320,6 +350,7 @@ class CometSession:
         headers: Mapping[str, str] | None = None,
         query: str = "",
         fallback_models: Sequence[str] = (),
+        hooks: Hooks | None = None,
     ) -> ChatStream:
         """Return a request that another client wrote as a stream: its bytes are sent as they are, unchecked.
 
@@ -333,6 +364,7 @@ class CometSession:
             headers: As ``stream``.
             query: What stands behind ``?`` in the URL, as it is written there.
             fallback_models: As ``stream``.
+            hooks: As ``stream``.
         Raises:
             InvalidRequestError: The body is not a JSON object.
             ConfigurationError: An option of the call cannot be used.
@@ -351,6 +383,7 @@ class CometSession:
             headers=headers,
             query=query,
             fallback_models=fallback_models,
+            hooks=hooks,
         )
 
     async def models(
@@ -497,6 +530,7 @@ class CometSession:
         fallback_models: Sequence[str],
         split_think: bool = False,
         max_event_size: int | NotGiven = NOT_GIVEN,
+        hooks: Hooks | None = None,
     ) -> ChatStream[Any]:
         clocks, policy = self.clocks.with_(timeouts), self._policy(retry)
         if not is_seconds(pace):
@@ -511,7 +545,7 @@ class CometSession:
         streamed = request.streamed
         route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
-        call = self._call(endpoint, request.model)
+        call = self._call(endpoint, request.model, (*self._listeners, *self._hooked(hooks)))
         attempts = Attempts(
             endpoint,
             request,
@@ -543,10 +577,22 @@ class CometSession:
             call=call,
         )
 
-    def _call(self, endpoint: Endpoint, model: object = None) -> Call:
-        """Return what a call tells of itself by."""
+    def _hooked(self, hooks: Hooks | None) -> tuple[Listener, ...]:
+        """Return what calls a caller's hooks.
+
+        Raises:
+            ConfigurationError: They are not ``Hooks``.
+        """
+        if hooks is None:
+            return ()
+        from cometstream.hooks import HookRunner  # programs without hooks do not wait for the import
+
+        return (HookRunner(hooks, self._under_way),)
+
+    def _call(self, endpoint: Endpoint, model: object = None, listeners: Sequence[Listener] = ()) -> Call:
+        """Return what is told of a call. Listeners hear of answers only, the log also of other routes."""
         own = endpoint.headers.get(CLIENT_REQUEST_ID)
-        return Call(os.urandom(16).hex() if own is None else own, model, (), endpoint.context.redact)
+        return Call(os.urandom(16).hex() if own is None else own, model, listeners, endpoint.context.redact)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

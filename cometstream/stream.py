@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 from cometstream.answer.budget import Budget
 from cometstream.errors import CometError, UsageError
 from cometstream.metrics import StreamMetrics, StreamResponse
-from cometstream.observe import Call
+from cometstream.observe import Call, settle
 from cometstream.readable import Readable
 from cometstream.transport.incoming import Interrupted
 from cometstream.transport.pool import running_loop
@@ -169,14 +169,16 @@ class ChatStream(Readable[ParsedT_co]):
             if self._loop.is_closed():
                 self._incoming.forget()
             else:
-                for end in (self._timer.stop, self._incoming.close, self._answer.close):
-                    self._loop.call_soon_threadsafe(end)
+                self._loop.call_soon_threadsafe(self._close, "cancelled")
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         was_read = self._waiting or self._state == "closed"
         self._close("cancelled")
         if not was_read:
             self._state = "left"
+        # A coroutine that is closed may not wait.
+        if self._call.under_way is not None and exc_type is not GeneratorExit:
+            await settle([self._call.under_way])
 
     async def aclose(self) -> None:
         """End the stream, also from another task: a reader's loop ends quietly, the connection is closed at once.

@@ -29,8 +29,9 @@ SESSION = (
     "max_event_size",
     "ssl",
     "proxy",
+    "hooks",
 )
-CALL = ("timeouts", "retry", "headers", "fallback_models", "extra_body", "split_think", "max_event_size")
+CALL = ("timeouts", "retry", "headers", "fallback_models", "extra_body", "split_think", "max_event_size", "hooks")
 STREAM = (*CALL, "pace", "on_incomplete")
 WIRE = ("model", "messages", "stream", "temprature", *ChatParams.__annotations__)
 CLIENT = ("api_key", "base_url", "timeout", "max_retries", "default_headers")

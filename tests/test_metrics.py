@@ -65,6 +65,14 @@ def test_without_a_gap_there_is_no_percentile() -> None:
     assert Gaps(5.0).percentile(0.5) is None
 
 
+def test_a_clock_that_goes_backwards_breaks_nothing() -> None:
+    sketch = Gaps(5.0)
+    for now in (6.0, 2.0, 3.0, 4.0):
+        sketch.add(now)
+    assert sketch.longest == 1.0
+    assert sketch.percentile(0.95) == pytest.approx(1.0, rel=0.13)
+
+
 def test_the_sketch_has_one_size_however_many_gaps_there_were() -> None:
     sketch = Gaps(0.0)
     empty = sys.getsizeof(sketch._counters)

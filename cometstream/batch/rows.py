@@ -40,6 +40,7 @@ NOT_SENT: Final = frozenset(
         "timeouts",
         "retry",
         "headers",
+        "hooks",
         "pace",
         "on_incomplete",
         "fallback_models",

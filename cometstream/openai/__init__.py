@@ -1,17 +1,17 @@
-"""OpenAI's client, by its names and shapes, over a ``CometSession``; two doors for programs that are written for it.
+"""OpenAI's client, by its names and shapes, over a ``CometSession``. Programs written for it have two ways.
 
-The light one, for programs that create, stream, parse and read: only the import changes ::
+The light client, for programs that create, stream, parse and read. Only the import changes ::
 
     from cometstream.openai import AsyncOpenAI
 
-What it leaves out is listed in ``left_out``, and fails at the first touch with one line that names the other door: OpenAI's own
-client over our transport, which has everything of OpenAI's ::
+What it leaves out is listed in ``left_out``. Using that raises an error of one line, which names the other way: OpenAI's own client
+over our transport, with all that OpenAI's client has ::
 
     from cometstream.openai.transport import CometTransport
 
     client = openai.AsyncOpenAI(http_client=httpx.AsyncClient(transport=CometTransport()))
 
-What differs in the light one is what the README's table says.
+The README's table lists how the light client differs from OpenAI's.
 """
 
 from __future__ import annotations

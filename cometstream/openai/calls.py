@@ -42,11 +42,11 @@ omit: Any = _NOT_GIVEN
 Omit = NotGiven
 
 ApiKey: TypeAlias = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that gives one for each request, as one does whose keys expire."""
+"""A key, or a function that returns one for each request, for keys that expire."""
 
 Query: TypeAlias = Mapping[str, object] | NotGiven | None
 
-# A session must have a key; where a function gives them, each request brings its own.
+# A session needs a key. Where a function returns the keys, each request has its own.
 _BY_A_FUNCTION: Final = "given-by-a-function"
 
 
@@ -90,7 +90,7 @@ class Calls:
     key: ApiKey | None = None
 
     async def with_key(self) -> Calls:
-        """Return these calls with the key of the next request, where a function gives it."""
+        """Return these calls with the key of the next request, if a function returns the keys."""
         if self.key is None or isinstance(self.key, str):
             return self
         try:
@@ -137,7 +137,7 @@ class Calls:
 
 
 def is_given(value: object) -> bool:
-    """Whether a value is given: it is neither our sentinel nor one of OpenAI's package."""
+    """Whether a value is given: it is neither our sentinel nor one of OpenAI's."""
     if isinstance(value, NotGiven):
         return False
     kind = type(value)
@@ -145,7 +145,7 @@ def is_given(value: object) -> bool:
 
 
 def to_query(name: str, query: Query) -> str:
-    """Return a query as it is written in a URL; lists give a pair for each item.
+    """Return a query as it is written in a URL. A list becomes a pair for each item.
 
     Raises:
         ConfigurationError: It is not a mapping.

@@ -43,7 +43,7 @@ class Chat:
 
 
 class Beta:
-    """``client.beta``: ``chat.completions``, under the name that it had before.
+    """``client.beta``: ``chat.completions`` under its old name.
 
     Attributes:
         chat: ``client.chat``.
@@ -117,8 +117,8 @@ class Completions:
                 the body, replace others of the same name, and are not checked.
         Raises:
             BadRequestError: The server refused the request, or it does not match the specification; every problem is listed.
-            APIError: The server answered with an error, or there was no answer. Without ``stream`` also: the answer did not end
-                well.
+            APIError: The server answered with an error, or there was no answer. Without ``stream`` also: the answer did not
+                come whole.
         Cancellation:
             Safe at any point; the connection is closed.
         """
@@ -147,7 +147,8 @@ class Completions:
         Args:
             model: As ``create``.
             messages: As ``create``.
-            response_format: A pydantic model or another type that pydantic knows; its strict schema is sent.
+            response_format: A pydantic model or another type that pydantic knows. Its strict schema is sent, or its plain one where
+                it has no strict form.
             **params: As ``create``. Tools of ``pydantic_function_tool`` give ``call.function.parsed_arguments``.
         Raises:
             LengthFinishReasonError: The answer ended at its length limit.
@@ -157,7 +158,8 @@ class Completions:
         Cancellation:
             Safe at any point; the connection is closed.
         """
-        parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
+        with translated(self._url):
+            parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
         asked: Any = {**params, "response_format": parser.response_format}
         return parser.completion(await self.create(model=model, messages=messages, **asked))
 
@@ -179,9 +181,9 @@ class Completions:
         Raises:
             BadRequestError: As ``create``.
         """
-        parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
-        asked: Any = {**params, "response_format": parser.response_format}
         with translated(self._url):
+            parser = Parser(response_format if is_given(response_format) else None, params.get("tools"))
+            asked: Any = {**params, "response_format": parser.response_format}
             first = self._calls.session.stream(**(request := self._calls.request(model, messages, asked)))
 
         async def open_stream() -> ChatStream:
@@ -192,7 +194,7 @@ class Completions:
 
 
 def _asks_for_usage(request: Mapping[str, Any]) -> bool:
-    """Whether the caller decided on the usage chunk. If not, the session asks for it, and the caller's loop does not see it."""
+    """Whether the caller set ``include_usage``. If not, the session does, and the caller's loop does not see the usage chunk."""
     for holder in (request, request.get("extra_body")):
         options = holder.get("stream_options") if isinstance(holder, Mapping) else None
         if isinstance(options, Mapping) and "include_usage" in options:

@@ -25,7 +25,7 @@ __all__ = ["AsyncOpenAI", "Client"]
 
 
 class Client:
-    """What the asynchronous client and the other have in common: settings, and the calls that they make.
+    """What the asynchronous and the synchronous client share: settings, and the calls made with them.
 
     Args:
         given: The constructor's arguments.
@@ -43,7 +43,7 @@ class Client:
         retries = given.get("max_retries", NOT_GIVEN)
         self._given = given
         self._key: ApiKey | None = given.get("api_key")
-        self._owner: Client | None = None  # whose pool it uses: that lives as long as one who uses it
+        self._owner: Client | None = None  # the client whose pool this one uses; kept, so that the pool lives as long
         self._session = CometSession(
             api_key=Calls.session_key(self._key),
             base_url=_address(given.get("base_url")),
@@ -73,7 +73,7 @@ class Client:
         raise missing("client", name)
 
     def __del__(self) -> None:
-        # OpenAI's client need not be closed, so this one is when it is forgotten; those that share a pool leave it alone.
+        # OpenAI's client need not be closed. This one closes its own pool when it is garbage-collected, but not one that it shares.
         if self.__dict__.get("_owner", self) is None and "_session" in self.__dict__:
             self._session.close_soon()
 
@@ -84,7 +84,7 @@ class Client:
 
     @property
     def api_key(self) -> str:
-        """The key, as it was given or found; set it to use another. ``""`` where a function gives it."""
+        """The key, as it was given or found; set it to use another. ``""`` if a function returns the keys."""
         return "" if callable(self._key) else find_key(self._key)[0]
 
     @api_key.setter
@@ -182,21 +182,22 @@ def _pairs(query: Any) -> dict[str, object]:
 
 
 def _address(base_url: Any) -> Any:
-    """Return an address as text: httpx has a class of its own for one, which OpenAI's client takes, too."""
+    """Return an address as text. OpenAI's client also takes an ``httpx.URL``."""
     return str(base_url) if type(base_url).__name__ == "URL" else base_url
 
 
 class AsyncOpenAI(Client):
     """A client with the names of OpenAI's client, for chat completions and the list of models.
 
-    Use it with ``async with``, or end it with ``await client.close()``; one that is forgotten closes its connections itself.
+    Use it with ``async with``, or end it with ``await client.close()``. A client that is never closed closes its connections
+    when it is garbage-collected.
 
     Args:
         api_key: The CometAPI key, or a function that returns one for each request, or returns an awaitable of one; None takes the
             environment variable ``COMETAPI_KEY``, never ``OPENAI_API_KEY``.
         base_url: The address of the endpoint; None takes ``COMETAPI_BASE_URL``, then ``https://api.cometapi.com/v1``.
         timeout: Seconds that each wait may take: for a connection, for the first content, for the next content. Of an
-            ``httpx.Timeout`` its ``connect`` limits the first, its ``read`` the others; its ``write`` and ``pool`` are not used.
+            ``httpx.Timeout``, ``connect`` limits the first and ``read`` the others; ``write`` and ``pool`` are not used.
             ``Timeouts`` sets each clock, also ``total``. None turns all clocks off.
         max_retries: Attempts after the first; the default is two.
         default_headers: Headers added to every request.
@@ -237,7 +238,7 @@ class AsyncOpenAI(Client):
 
     @property  # type: ignore[misc] # read, never set
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] # as above
-        # What wraps OpenAI's client asks whether it is one. The type stays ours; what is not there says so when it is touched.
+        # Libraries that wrap OpenAI's client check for its class. What this client lacks raises an error when it is used.
         return openais_class("AsyncOpenAI") or AsyncOpenAI
 
     def _bind(self) -> None:
@@ -254,7 +255,7 @@ class AsyncOpenAI(Client):
         await self.close()
 
     async def close(self) -> None:
-        """Close the pool and all open streams, also those of clients made with ``with_options``: they share the pool.
+        """Close the pool and all open streams, also those of clients made with ``with_options``, which share the pool.
 
         Cancellation:
             The pool is closed all the same.

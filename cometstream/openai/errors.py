@@ -1,4 +1,4 @@
-"""OpenAI's errors: each is one of ours, too, and tells what OpenAI's tell.
+"""OpenAI's errors. Each is one of ours, too, and has the attributes of OpenAI's.
 
 ::
 
@@ -117,11 +117,11 @@ class APIConnectionError(APIError, ours.APIConnectionError):
 
 
 class APITimeoutError(APIConnectionError, ours.APITimeoutError):
-    """There was none in time."""
+    """The answer did not come in time."""
 
 
 class APIResponseValidationError(APIError, ours.ProtocolError):
-    """The answer is not what it should be."""
+    """The answer is not valid."""
 
 
 class StreamError(APIError, ours.StreamError):
@@ -192,14 +192,16 @@ class InternalServerError(APIStatusError, ours.InternalServerError):
 
 
 class LengthFinishReasonError(ours.CometError):
-    """The answer cannot be parsed: it ended at its length limit.
+    """The answer cannot be parsed: it was cut at its length limit.
 
     Attributes:
         completion: The answer.
     """
 
     def __init__(self, *, completion: Any) -> None:
-        super().__init__(f"the answer cannot be parsed, it ended at its length limit: {completion.usage}")
+        super().__init__(
+            f"the answer was cut at its length limit and cannot be parsed: raise max_completion_tokens ({completion.usage})"
+        )
         self.completion = completion
 
 
@@ -211,11 +213,11 @@ class ContentFilterFinishReasonError(ours.CometError):
     """
 
     def __init__(self, *, completion: Any = None) -> None:
-        super().__init__("the answer cannot be parsed, a content filter ended it")
+        super().__init__("a content filter ended the answer, so it cannot be parsed")
         self.completion = completion
 
 
-# The first that an error is an instance of counts.
+# The first class that fits is taken.
 _CLASSES: Final[tuple[tuple[type[ours.CometError], type[APIError]], ...]] = (
     (ours.InvalidRequestError, RefusedRequestError),
     (ours.APITimeoutError, APITimeoutError),
@@ -238,7 +240,7 @@ _BY_STATUS: Final = {409: ConflictError, 422: UnprocessableEntityError}
 
 
 def openais(error: ours.CometError, request: Request) -> ours.CometError:
-    """Return an error as OpenAI's; one that OpenAI's tree has no place for as it is."""
+    """Return an error as one of OpenAI's classes. An error that has no such class is returned as it is."""
     if isinstance(error, APIError):
         return error
     cls = next((theirs for mine, theirs in _CLASSES if isinstance(error, mine)), None)
@@ -262,7 +264,7 @@ def openais(error: ours.CometError, request: Request) -> ours.CometError:
 
 @contextmanager
 def translated(url: str, method: str = "POST") -> Iterator[None]:
-    """Raise OpenAI's errors in the place of ours."""
+    """Raise OpenAI's errors instead of ours."""
     try:
         yield
     except ours.CometError as error:

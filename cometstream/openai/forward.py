@@ -1,4 +1,4 @@
-"""A chat completion of another client, by a session: request bytes in, status, headers and bytes of the answer out.
+"""Sends another client's chat completion by a session: request bytes in, status, headers and bytes of the answer out.
 
 What stands between them is the session: its clocks, its retries before the first content, its check of the ending. The transports
 and the proxy are thin shells around `forward`.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUTE", "EventBytes", "Forwarded", "error_body", "forward", "passed_headers"]
 
 ROUTE: Final = "/chat/completions"
-"""How the path of a request ends that goes through a session; all others are nobody's business here."""
+"""The end of the path of requests that go through a session. All other requests are passed on unchanged."""
 
 # What belongs to one connection, or to the bytes as they were on it (RFC 9110, 7.6.1): the session has its own.
 _OF_A_CONNECTION: Final = frozenset(
@@ -54,7 +54,7 @@ _OF_A_CONNECTION: Final = frozenset(
     }
 )
 
-# A client above that knows it does not repeat what the session has repeated.
+# A client that reads it does not repeat what the session has repeated.
 _NO_RETRY: Final = ("x-should-retry", "false")
 
 

@@ -1,4 +1,4 @@
-"""What OpenAI's client has and the light one has not, by name; each fails at the first touch, with a line that says where it is."""
+"""What OpenAI's client has and the light one does not, by name. Using it raises an error of one line that says where to find it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _WHERE: Final = (
-    "is not in this light client: use OpenAI's own over cometstream.openai.transport.CometTransport (http_client="
+    "is not in this light client: use OpenAI's own client over cometstream.openai.transport.CometTransport (http_client="
     "httpx.AsyncClient(transport=CometTransport()))"
 )
 
@@ -51,7 +51,7 @@ RESOURCES: Final = frozenset(
         "webhooks",
     }
 )
-"""Attributes of the client: the routes beside chat completions and models."""
+"""Attributes of the client: all routes but chat completions and models."""
 
 ARGUMENTS: Final = frozenset(
     {
@@ -114,7 +114,7 @@ def missing(owner: str, name: str) -> AttributeError:
 
 
 class LeftOutCompletions:
-    """``client.completions``: wrappers of OpenAI's client read it; calling it fails."""
+    """``client.completions``: libraries that wrap OpenAI's client read it. Calling it raises an error."""
 
     def create(self, **_params: object) -> NoReturn:
         """Raise ``AttributeError``: the route is not in this client."""
@@ -127,7 +127,7 @@ def openais_class(name: str) -> Any:
 
 
 class DefaultAsyncHttpxClient:
-    """Importable, as in OpenAI's package; making one fails: there is no httpx below the light client."""
+    """Importable, as in OpenAI's package. Making one raises an error: the light client does not use httpx."""
 
     def __init__(self, **_options: object) -> None:
         _refuse(type(self).__name__)

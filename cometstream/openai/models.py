@@ -51,7 +51,7 @@ class Models:
             "retry": calls.retry,
             "query": calls.query_with(extra_query),
         }
-        calls.headers_with(extra_headers)  # so that what cannot be sent is refused at once
+        calls.headers_with(extra_headers)  # headers that cannot be sent are refused at once
 
         async def fetch() -> Sequence[Model]:
             with translated(self._url, "GET"):
@@ -68,7 +68,7 @@ class Models:
         extra_headers: Mapping[str, str] | None = None,
         extra_query: Query = None,
     ) -> Model:
-        """Return one model, by its id, out of the list.
+        """Return one model of the list by its id.
 
         Args:
             model: Its id.
@@ -91,7 +91,7 @@ class Models:
 
 
 class AsyncPaginator:
-    """The list of models, not fetched yet: ``await`` it for the page, or iterate its models.
+    """The list of models, not fetched yet. ``await`` it for the page, or iterate its models.
 
     Args:
         fetch: Fetches it.
@@ -113,7 +113,7 @@ class AsyncPaginator:
 
 @dataclass(frozen=True)
 class AsyncPage:
-    """The list of models: one page, and the last.
+    """The list of models, which is one page.
 
     Attributes:
         data: The models.
@@ -128,11 +128,11 @@ class AsyncPage:
             yield model
 
     def has_next_page(self) -> bool:
-        """Whether there is another page; there is none."""
+        """Return False: the list is one page."""
         return False
 
     def next_page_info(self) -> None:
-        """What to ask for the next page; there is none."""
+        """Return None: the list is one page."""
 
     async def get_next_page(self) -> AsyncPage:
         """Raise ``RuntimeError``, as OpenAI's client does where there is no next page."""

@@ -1,12 +1,16 @@
-"""Answers as pydantic models: the schema that goes out, and what comes back as objects. pydantic is the caller's own."""
+"""Answers as pydantic models, by OpenAI's names: what is sent for a type, and what comes back as objects."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cometstream.errors import ConfigurationError
+import orjson
+
+from cometstream.answer.json_output import JSON_OUTPUT, json_within
 from cometstream.openai.errors import ContentFilterFinishReasonError, LengthFinishReasonError
-from cometstream.request.describe import shown
+from cometstream.request.encode import is_json_list
+from cometstream.request.strict_schema import strict_schema
+from cometstream.structured import Schema, read_response_format
 from cometstream.views.completion import (
     ChatCompletion,
     ChatCompletionMessage,
@@ -23,7 +27,6 @@ __all__ = [
     "ParsedChatCompletionMessage",
     "ParsedChoice",
     "Parser",
-    "partial_value",
     "pydantic_function_tool",
 ]
 
@@ -33,21 +36,29 @@ _T = TypeVar("_T")
 class _FunctionTool(dict[str, Any]):
     """The function of a tool, which remembers the model that it was made of."""
 
-    model: Any
+    model: Schema[Any]
 
 
 def pydantic_function_tool(model: Any, *, name: str | None = None, description: str | None = None) -> dict[str, Any]:
     """Return a tool whose arguments are a pydantic model.
+
+    It asks for strict mode where the model's schema has a strict form. A field with a default, for example, has none.
 
     Args:
         model: The model's class.
         name: The tool's name; None takes the class's.
         description: What the tool is for; None takes the class's docstring.
     Raises:
-        ConfigurationError: It is not a pydantic model.
+        InvalidRequestError: There is no JSON Schema for the model.
+        ConfigurationError: The name cannot be used, or pydantic is not installed.
     """
-    function = _FunctionTool(name=name or getattr(model, "__name__", ""), strict=True, parameters=_schema(model))
-    function.model = model
+    schema = Schema(model, name=name, description=description, strict=False)
+    written = schema.wire["json_schema"]
+    parameters, problems = strict_schema(written["schema"], "parameters")
+    function = _FunctionTool(
+        name=written["name"], strict=not problems, parameters=written["schema"] if problems else parameters
+    )
+    function.model = schema
     described = description or model.__doc__
     if described:
         function["description"] = described
@@ -55,31 +66,41 @@ def pydantic_function_tool(model: Any, *, name: str | None = None, description: 
 
 
 class Parser:
-    """What one request's answer is parsed with.
+    """Parses the answer to one request.
 
     Args:
         response_format: A pydantic model, or another type that pydantic knows; anything else is sent as it is.
         tools: The tools; those of ``pydantic_function_tool`` give parsed arguments.
     Attributes:
         response_format: The parameter as it is sent.
+    Raises:
+        InvalidRequestError: There is no JSON Schema for the type.
+        ConfigurationError: It is a type, and pydantic is not installed.
     """
 
-    def __init__(self, response_format: Any, tools: Sequence[Any] | None) -> None:
-        self._type = response_format if isinstance(response_format, type) else None
-        self.response_format = response_format if self._type is None else _format(self._type)
-        functions = [tool.get("function") for tool in tools or () if isinstance(tool, dict)]
+    def __init__(self, response_format: Any, tools: Any) -> None:
+        self.response_format, output, problems = read_response_format(response_format)
+        self._schema = output if isinstance(output, Schema) else None
+        if self._schema is response_format and problems:
+            self.response_format = (
+                response_format  # a Schema that asks for strict mode itself: the session says what is wrong
+            )
+        elif self._schema is not None and problems:
+            self._schema = Schema(response_format, strict=False)
+            self.response_format = self._schema.wire
+        functions = [tool.get("function") for tool in tools if isinstance(tool, dict)] if is_json_list(tools) else []
         self._models = {each["name"]: each.model for each in functions if isinstance(each, _FunctionTool)}
 
     def __bool__(self) -> bool:
-        return self._type is not None or bool(self._models)
+        return self._schema is not None or bool(self._models)
 
     def completion(self, completion: ChatCompletion) -> ParsedChatCompletion[Any]:
-        """Return a whole answer with what it says as objects.
+        """Return a whole answer with its texts and arguments parsed.
 
         Raises:
-            LengthFinishReasonError: It ended at its length limit.
+            LengthFinishReasonError: It was cut at its length limit.
             ContentFilterFinishReasonError: A content filter ended it.
-            ValueError: pydantic's: what it says does not match the model.
+            ValueError: pydantic's: a text or arguments do not match the model.
         """
         for choice in completion.choices:
             if choice.finish_reason == "length":
@@ -90,10 +111,20 @@ class Parser:
         return ParsedChatCompletion(completion, parsed)
 
     def content(self, text: str | None) -> Any:
-        """Return a text as the response format's object; None where there is no text or no type."""
-        if self._type is None or not text:
-            return None
-        return _adapter(self._type).validate_json(text)
+        """Return a text as the response format's object; None where there is no text or no type.
+
+        Raises:
+            ValueError: pydantic's: it does not match the model.
+        """
+        return None if self._schema is None or not text else self._schema.validate(_json_in(text))
+
+    def arguments(self, name: str, text: str) -> Any:
+        """Return the arguments of a call as its tool's model; where they are not valid or it has none, as far as they are JSON."""
+        model = self._models.get(name)
+        try:
+            return JSON_OUTPUT.read(text) if model is None else model.validate(text)
+        except ValueError:
+            return JSON_OUTPUT.read_partial(text)
 
     def _message(self, message: ChatCompletionMessage) -> tuple[Any, list[Any]]:
         calls = [self._arguments(call) for call in message.tool_calls or ()]
@@ -101,11 +132,18 @@ class Parser:
 
     def _arguments(self, call: ToolCall) -> Any:
         model = self._models.get(call.function.name)
-        return None if model is None else _adapter(model).validate_python(call.parse())
+        return None if model is None else model.validate(orjson.dumps(call.parse()))
+
+
+def _json_in(text: str) -> str:
+    try:
+        return json_within(text)
+    except ValueError:
+        return text  # pydantic's error says what is wrong
 
 
 class ParsedFunction(FunctionCall):
-    """A called function with its arguments as an object."""
+    """A called function whose arguments are parsed."""
 
     __slots__ = ("_parsed",)
 
@@ -120,7 +158,7 @@ class ParsedFunction(FunctionCall):
 
 
 class ParsedToolCall(ToolCall):
-    """A tool call with its arguments as an object."""
+    """A tool call whose arguments are parsed."""
 
     __slots__ = ("_parsed",)
 
@@ -135,7 +173,7 @@ class ParsedToolCall(ToolCall):
 
 
 class ParsedChatCompletionMessage(ChatCompletionMessage, Generic[_T]):
-    """A message with what it says as an object."""
+    """A message whose text is parsed."""
 
     __slots__ = ("_calls", "_parsed")
 
@@ -148,7 +186,7 @@ class ParsedChatCompletionMessage(ChatCompletionMessage, Generic[_T]):
 
     @property
     def parsed(self) -> _T | None:
-        """What the message says, as the response format's model; None where it refused, called tools or said nothing."""
+        """The text as the response format's model; None if the model refused, called tools or wrote no text."""
         return self._parsed
 
     @property
@@ -178,7 +216,7 @@ class ParsedChoice(CompletionChoice, Generic[_T]):
 
 
 class ParsedChatCompletion(ChatCompletion, Generic[_T]):
-    """An answer with what it says as objects: ``completion.choices[0].message.parsed``."""
+    """A completion whose texts and arguments are parsed: ``completion.choices[0].message.parsed``."""
 
     __slots__ = ("_told",)
 
@@ -194,56 +232,3 @@ class ParsedChatCompletion(ChatCompletion, Generic[_T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (ChatCompletion(self._raw, self._normalizations), self._told)
-
-
-def partial_value(text: str) -> Any:
-    """Return what the beginning of a JSON text says so far; None where that is nothing."""
-    from pydantic_core import from_json
-
-    try:
-        return from_json(text, allow_partial="trailing-strings")
-    except ValueError:
-        return None
-
-
-def _format(kind: type) -> dict[str, Any]:
-    schema = {"name": kind.__name__, "schema": _schema(kind), "strict": True}
-    return {"type": "json_schema", "json_schema": schema}
-
-
-def _adapter(kind: Any) -> Any:
-    try:
-        from pydantic import TypeAdapter
-    except ImportError:
-        raise ConfigurationError("parsing needs pydantic: pip install pydantic") from None
-    return TypeAdapter(kind)
-
-
-def _schema(kind: Any) -> dict[str, Any]:
-    """Return the schema of a type, strict as the providers want it.
-
-    Raises:
-        ConfigurationError: pydantic does not know the type.
-    """
-    try:
-        schema = _adapter(kind).json_schema()
-    except ConfigurationError:
-        raise
-    except Exception as error:  # of pydantic's, or of the type's own hooks
-        raise ConfigurationError(f"no schema can be made of {shown(kind)}: {error}") from error
-    strict: dict[str, Any] = _strict(schema)
-    return strict
-
-
-def _strict(schema: Any) -> Any:
-    """Return a schema in which each object names all it has and requires it; defaults that are null are left out."""
-    if isinstance(schema, list):
-        return [_strict(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    strict = {key: _strict(value) for key, value in schema.items() if not (key == "default" and value is None)}
-    if isinstance(strict.get("properties"), dict):
-        strict["required"] = list(strict["properties"])
-    if strict.get("type") == "object":
-        strict.setdefault("additionalProperties", False)
-    return strict

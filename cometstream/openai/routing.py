@@ -77,16 +77,16 @@ class Routing:
         return Route(session, passed, query)
 
     def check_other(self, url: str) -> None:
-        """Refuse a route that is not a chat completion, of a client that was told no address: its key is OpenAI's.
+        """Refuse a request that is not a chat completion and would go to OpenAI, because the client has no ``base_url``.
 
         Raises:
-            ConfigurationError: It is one.
+            ConfigurationError: It is refused.
         """
         own = self._own()
         if own is not None and url.startswith(_OPENAIS_DEFAULT) and own.base_url != _OPENAIS_DEFAULT:
             raise ConfigurationError(
-                "this client would go to api.openai.com: give it base_url= and api_key= of your session "
-                f"({own.base_url}); only chat completions find their way without"
+                "this request would go to api.openai.com, since the client has no base_url. Only chat completions work without "
+                f"one: give the client base_url={own.base_url!r} and the key of your session as api_key"
             )
 
     def _own(self) -> CometSession | None:
@@ -97,7 +97,7 @@ class Routing:
         return self._made.get("")
 
     async def aclose(self) -> None:
-        """Close the sessions that were made here.
+        """Close the sessions that this transport made.
 
         Cancellation:
             The connections are closed all the same.
@@ -107,6 +107,6 @@ class Routing:
             await session.aclose()
 
     def __del__(self) -> None:
-        # Clients are left unclosed as a matter of course; each event loop closes its own connections when it runs next.
+        # Many programs never close their clients. Each event loop closes its own connections when it runs next.
         while self._made:
             self._made.popitem()[1].close_soon()

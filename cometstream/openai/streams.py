@@ -8,15 +8,15 @@ from cometstream.answer.events import (
     ChunkEvent,
     ContentDeltaEvent,
     ContentDoneEvent,
-    FunctionToolCallArgumentsDeltaEvent,
     FunctionToolCallArgumentsDoneEvent,
     KeepAliveEvent,
     ReasoningDeltaEvent,
     ReasoningDoneEvent,
 )
+from cometstream.answer.json_output import JSON_OUTPUT, read_pieces
 from cometstream.errors import CometError, UsageError
 from cometstream.openai.errors import Request, Response, openais, translated
-from cometstream.openai.parsing import Parser, partial_value
+from cometstream.openai.parsing import Parser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cometstream.answer.events import StreamEvent
+    from cometstream.answer.partial_json import PartialJSON
     from cometstream.stream import ChatStream
     from cometstream.views.completion import ChatCompletion
 
@@ -38,17 +39,17 @@ _FOREIGN_EVENTS: Final = (KeepAliveEvent, ReasoningDeltaEvent, ReasoningDoneEven
 class AsyncStream(Generic[_T]):
     """An open stream: iterate it.
 
-    Its end, an error and a cancelled read close the connection, and so do ``close()`` and ``async with``. A stream that is
-    forgotten earlier closes it, too, with a ResourceWarning.
+    The connection is closed at the end of the stream, after an error or a cancelled read, by ``close()`` and by ``async with``. A
+    stream that is dropped before closes it with a ResourceWarning.
 
     Args:
         stream: The entered stream.
-        items: Its reader.
-        shows: Which items the loop gets.
+        items: Yields the items.
+        shows: Whether the loop gets an item.
         url: Where the request went.
 
     Raises:
-        StreamError: While iterating: the answer did not end well; ``partial`` holds what came.
+        StreamError: While iterating: the answer did not come whole; ``partial`` is what came.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class AsyncStream(Generic[_T]):
 
     @property
     def completion(self) -> ChatCompletion:
-        """The completion so far. At the end it has ``usage``, also where the caller did not ask for it."""
+        """The completion so far. At the end it has ``usage``, even if the caller did not ask for it."""
         return self._stream.completion
 
     @property
@@ -114,7 +115,7 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
         items: As ``AsyncStream``.
         shows: As ``AsyncStream``.
         url: As ``AsyncStream``.
-        parser: Makes objects of what is said.
+        parser: Parses texts and arguments.
     """
 
     def __init__(
@@ -127,10 +128,23 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
     ) -> None:
         super().__init__(stream, items, shows, url)
         self._parser = parser
+        self._partials: dict[int, PartialJSON] = {}  # by the choice
 
     async def __anext__(self) -> StreamEvent:
         event = await super().__anext__()
-        return _parsed(event, self._parser) if self._parser else event
+        return self._parsed(event) if self._parser else event
+
+    def _parsed(self, event: StreamEvent) -> Any:
+        if isinstance(event, ContentDeltaEvent):
+            partial = self._partials.get(event.choice_index)
+            if partial is None:
+                partial = self._partials[event.choice_index] = JSON_OUTPUT.parser()
+            return _ParsedEvent(event, read_pieces(partial, event.delta))
+        if isinstance(event, ContentDoneEvent):
+            return _ParsedEvent(event, self._parser.content(event.content))
+        if isinstance(event, FunctionToolCallArgumentsDoneEvent):
+            return _ParsedEvent(event, self._parser.arguments(event.name, event.arguments))
+        return event
 
     async def until_done(self) -> Self:
         """Read to the end.
@@ -150,7 +164,7 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
         """Read to the end and return the completion.
 
         Raises:
-            CometError: As iterating; ``LengthFinishReasonError`` where it was to be parsed and is cut.
+            CometError: As iterating; ``LengthFinishReasonError`` if it is to be parsed and was cut at its length limit.
         Cancellation:
             Safe; the connection is closed.
         """
@@ -164,10 +178,10 @@ class AsyncChatCompletionStream(AsyncStream["StreamEvent"]):
 
 
 class _ParsedEvent:
-    """An event, and what is said so far as an object.
+    """An event with its text or arguments parsed.
 
     Attributes:
-        parsed: The object; of a text that goes on, what its beginning says.
+        parsed: The value. While the text goes on it is the same object in all events, and grows: copy what you keep.
     """
 
     def __init__(self, event: StreamEvent, parsed: Any) -> None:
@@ -186,16 +200,6 @@ class _ParsedEvent:
         return f"{self._event!r}, parsed={self.parsed!r}"
 
 
-def _parsed(event: StreamEvent, parser: Parser) -> Any:
-    if isinstance(event, ContentDeltaEvent):
-        return _ParsedEvent(event, partial_value(event.snapshot))
-    if isinstance(event, ContentDoneEvent):
-        return _ParsedEvent(event, parser.content(event.content))
-    if isinstance(event, (FunctionToolCallArgumentsDeltaEvent, FunctionToolCallArgumentsDoneEvent)):
-        return _ParsedEvent(event, partial_value(event.arguments))
-    return event
-
-
 class AsyncChatCompletionStreamManager:
     """The result of ``stream(...)``: entering it sends the request.
 
@@ -203,7 +207,7 @@ class AsyncChatCompletionStreamManager:
         open_stream: Returns the stream, not entered.
         shows_bare_chunks: Whether chunks without choices are events.
         url: Where the request goes.
-        parser: Makes objects of what is said.
+        parser: Parses texts and arguments.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
 
     client = openai.AsyncOpenAI(http_client=httpx.AsyncClient(transport=CometTransport(session)))
 
-One class serves httpx and httpx2, which openai uses from its version 3 on: an answer is made of the classes that its request is of.
+One class serves httpx and httpx2, which openai uses since version 3: an answer has the classes of its request's package.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ else:
     _AsyncTransport = type("_AsyncTransport", tuple(module.AsyncBaseTransport for module in _INSTALLED), {})
     _SyncTransport = type("_SyncTransport", tuple(module.BaseTransport for module in _INSTALLED), {})
 
-# What openai's client sets where its user sets nothing: the session's own clocks are meant.
+# What openai's client sets if its user sets nothing: then the session's own clocks are used.
 _OPENAIS_DEFAULT: Final = {"connect": 5.0, "read": 600, "write": 600, "pool": 600}
 
-# Which request failed last in this task, and of what: openai's client sends it again, but the session has done so already.
+# Which request failed last in this task, and with which error: openai's client repeats it, but the session has done so already.
 _FAILED: Final[ContextVar[tuple[bytes, CometError] | None]] = ContextVar("cometstream.openai.transport", default=None)
 
 
@@ -65,13 +65,13 @@ class CometTransport(_AsyncTransport):
 
     Chat completions go through a session: its clocks, its retries before the first content, its check of the ending. All other
     routes pass through httpx's own transport, untouched. A request goes to the address that its client gives, with the key that it
-    brings; where a client of OpenAI's was given no address, the session's address and key are used.
+    brings. If OpenAI's client was given no address, the session's address and key are used.
 
     Args:
         session: The session, which stays yours to close. None makes one from ``COMETAPI_KEY`` and ``COMETAPI_BASE_URL``, or for the
             address and key of each request; it is closed with the transport.
-        repair: Bend what gateways bend back into the documented shape, above all tool calls. False passes chunks on as they came;
-            endings are verified all the same.
+        repair: Mend what gateways change of the documented shape, above all tool calls. False passes chunks on as they came.
+            Endings are verified in both cases.
     Raises:
         ConfigurationError: An argument cannot be used.
     """
@@ -186,13 +186,13 @@ class SyncCometTransport(_SyncTransport):
 
 
 class _Chat:
-    """One chat completion of a client above.
+    """One chat completion that OpenAI's client sends.
 
     Args:
         request: The request.
         body: Its body.
     Raises:
-        Exception: The client sends again what has failed for good: the same failure, at once.
+        Exception: The client repeats a request that has failed for good: it gets the same failure at once.
     """
 
     def __init__(self, request: Any, body: bytes) -> None:

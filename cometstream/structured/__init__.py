@@ -6,6 +6,7 @@
 
     schema.py     a type as a response_format: what is sent, and how an answer is read
     molds.py      what a value is built with as it grows
+    shapes.py     what lies within a type
     problems.py   what pydantic finds wrong
 """
 

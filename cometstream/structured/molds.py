@@ -6,19 +6,28 @@ is checked as its type asks, and takes its form (a date, an enum, a model whose 
 
 from __future__ import annotations
 
-import collections.abc
-import dataclasses
 import types
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args, get_origin
 
-import pydantic
 import pydantic_core
-from pydantic import BaseModel, RootModel, TypeAdapter
-from pydantic_core import PydanticUndefined
-from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict  # comes with pydantic
+from pydantic import BaseModel, TypeAdapter
+from typing_extensions import is_typeddict  # comes with pydantic
 
 from cometstream.structured.problems import InvalidValue, cause_of
+from cometstream.structured.shapes import (
+    DICTS,
+    LISTS,
+    SETS,
+    Field,
+    fields_of,
+    is_hashable,
+    is_structured,
+    members,
+    private_attributes,
+    reshapes,
+    within,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,9 +39,8 @@ __all__ = ["Molds", "Root"]
 # A model that lies deeper is checked with the one around it: each check reads all that is within.
 _DEEPEST_CHECK: Final = 8
 
-_LISTS: Final = frozenset({list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable})
-_SETS: Final = frozenset({set, frozenset, tuple, collections.abc.Set, collections.abc.MutableSet})
-_DICTS: Final = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
+# The depth of all that a validator may still make valid: it is checked with what has that validator.
+_UNJUDGED: Final = 1 << 20
 
 # What JSON has as it is: nothing to check.
 _PLAIN: Final[Mapping[Any, tuple[type, ...]]] = {
@@ -80,14 +88,15 @@ class Mold:
         self._type = type_
         self._molds = molds
         self._adapter: TypeAdapter[Any] | None = None
-        inner = _within(type_)
-        self._plain = _PLAIN.get(type_, ()) if _is_hashable(type_) else ()
-        members = _members(inner)
-        self.grows = any(member is str or member is Any or member is object for member in members)
-        structured = [member for member in members if _is_structured(member)]
+        inner = within(type_)
+        self._plain = _PLAIN.get(type_, ()) if is_hashable(type_) else ()
+        choices = members(inner)
+        self._reshapes = reshapes(type_)
+        self.grows = any(member is str or member is Any or member is object for member in choices)
+        structured = [member for member in choices if is_structured(member)]
         # Of several it is not known which it is before its end.
         self._shape = structured[0] if len(structured) == 1 else None
-        self._parts: Mapping[str, tuple[str, Any]] | None = None  # of a shape with named fields, by their names in JSON
+        self._parts: Mapping[str, Field] | None = None  # of a shape with named fields, by their names in JSON
 
     def check(self, raw: Any) -> Any:
         """Return what a finished value is made into.
@@ -111,18 +120,37 @@ class Mold:
         except Exception as error:  # of pydantic's, or of a validator of the caller's own, which some answers surprise
             raise InvalidValue(error) from cause_of(error)
 
+    def made(self, raw: Any, depth: int) -> Any:
+        """Return what a finished value at a depth is made into; where it is not judged yet, it stays as it is if it is not valid.
+
+        Raises:
+            ValueError: It is not valid.
+        """
+        try:
+            return self.check(raw)
+        except ValueError:
+            if depth < _UNJUDGED:
+                raise
+            return raw
+
     def build(self, items: bool, depth: int) -> _Items | _Fields | _Names:
         """Return what a list (`items`) or an object of this type is built with."""
+        builder = self._builder(items, depth)
+        if self._reshapes:
+            builder.within = _UNJUDGED
+        return builder
+
+    def _builder(self, items: bool, depth: int) -> _Items | _Fields | _Names:
         shape = self._shape
         origin = shape if get_origin(shape) is None else get_origin(shape)
         if items:
             arguments = get_args(shape)
-            if origin in _LISTS and arguments:
+            if origin in LISTS and arguments:
                 return _Items(self._molds.of(arguments[0]), None, depth)
-            if origin in _SETS and arguments and (len(arguments) == 1 or arguments[-1] is ...):
+            if origin in SETS and arguments and (len(arguments) == 1 or arguments[-1] is ...):
                 return _Items(self._molds.of(arguments[0]), self, depth)
             return _Items(_ANY, self, depth)
-        if origin in _DICTS:
+        if origin in DICTS:
             arguments = get_args(shape)
             return _Names({}, self._molds.of(arguments[1]) if len(arguments) == 2 else _ANY, None, self._molds, depth)
         fields = self._fields(origin)
@@ -132,9 +160,9 @@ class Mold:
             return _Names(fields, _ANY, None, self._molds, depth)
         return _Fields(origin, fields, self, self._molds, depth)
 
-    def _fields(self, shape: Any) -> Mapping[str, tuple[str, Any]] | None:
+    def _fields(self, shape: Any) -> Mapping[str, Field] | None:
         if self._parts is None and shape is not None:
-            self._parts = _fields_of(shape)
+            self._parts = fields_of(shape)
         return self._parts
 
 
@@ -223,12 +251,13 @@ class _Wrapper:
 class _Items:
     """A list that grows."""
 
-    __slots__ = ("_depth", "_item", "_whole", "raw", "value")
+    __slots__ = ("_depth", "_item", "_whole", "raw", "value", "within")
 
     def __init__(self, item: Mold, whole: Mold | None, depth: int) -> None:
         self._item = item
         self._whole = whole
         self._depth = depth
+        self.within = depth + 1
         self.raw: list[Any] = []
         self.value: list[Any] = []
 
@@ -245,13 +274,13 @@ class _Items:
     def scalar(self, key: Any, value: Any, /) -> Any:
         self.raw.append(value)
         self.put(key, value)
-        checked = self._item.check(value)
+        checked = self._item.made(value, self.within)
         if checked is not value:
             self.put(key, checked)
         return checked
 
     def open(self, key: Any, items: bool, /) -> Builder:
-        builder = self._item.build(items, self._depth + 1)
+        builder = self._item.build(items, self.within)
         self.raw.append(builder.raw)
         self.put(key, builder.value)
         return builder
@@ -263,11 +292,11 @@ class _Items:
 class _Names:
     """A dict that grows: a TypedDict, or one of any names."""
 
-    __slots__ = ("_depth", "_fields", "_molds", "_other", "_whole", "raw", "value")
+    __slots__ = ("_depth", "_fields", "_molds", "_other", "_whole", "raw", "value", "within")
 
     def __init__(
         self,
-        fields: Mapping[str, tuple[str, Any]],
+        fields: Mapping[str, Field],
         other: Mold,
         whole: Mold | None,
         molds: Molds,
@@ -278,12 +307,17 @@ class _Names:
         self._whole = whole
         self._molds = molds
         self._depth = depth
+        self.within = depth + 1
         self.raw: dict[str, Any] = {}
         self.value: dict[str, Any] = {}
 
     def _mold(self, key: str) -> Mold:
         field = self._fields.get(key)
-        return self._other if field is None else self._molds.of(field[1])
+        return self._other if field is None else self._molds.of(field.type)
+
+    def _depth_of(self, key: str) -> int:
+        field = self._fields.get(key)
+        return self.within if field is None or field.is_judged else _UNJUDGED
 
     def grow(self, key: Any, /) -> Callable[[str], object] | None:
         return partial(self.value.__setitem__, key) if self._mold(key).grows else None
@@ -294,11 +328,11 @@ class _Names:
 
     def scalar(self, key: Any, value: Any, /) -> Any:
         self.raw[key] = self.value[key] = value
-        checked = self.value[key] = self._mold(key).check(value)
+        checked = self.value[key] = self._mold(key).made(value, self._depth_of(key))
         return checked
 
     def open(self, key: Any, items: bool, /) -> Builder:
-        builder = self._mold(key).build(items, self._depth + 1)
+        builder = self._mold(key).build(items, self._depth_of(key))
         self.raw[key] = builder.raw
         self.value[key] = builder.value
         return builder
@@ -310,28 +344,29 @@ class _Names:
 class _Fields:
     """A model or a dataclass that grows: made without its validators, which run at its end."""
 
-    __slots__ = ("_came", "_depth", "_fields", "_molds", "_put", "_whole", "raw", "value")
+    __slots__ = ("_came", "_depth", "_fields", "_molds", "_put", "_whole", "raw", "value", "within")
 
-    def __init__(self, cls: type, fields: Mapping[str, tuple[str, Any]], whole: Mold, molds: Molds, depth: int) -> None:
+    def __init__(self, cls: type, fields: Mapping[str, Field], whole: Mold, molds: Molds, depth: int) -> None:
         self._fields = fields
         self._whole = whole
         self._molds = molds
         self._depth = depth
+        self.within = depth + 1
         self.raw: dict[str, Any] = {}
         self.value: Any = object.__new__(cls)
         self._came: set[str] = set()
-        names = [name for name, _ in fields.values()]
+        names = [field.name for field in fields.values()]
         if issubclass(cls, BaseModel):
             # As model_construct does, but without defaults, which would look as if the model had written them.
-            members = dict.fromkeys(names)
+            attributes = dict.fromkeys(names)
             for slot, content in (
-                ("__dict__", members),
+                ("__dict__", attributes),
                 ("__pydantic_fields_set__", self._came),
                 ("__pydantic_extra__", None),
-                ("__pydantic_private__", _private(cls)),
+                ("__pydantic_private__", private_attributes(cls)),
             ):
                 object.__setattr__(self.value, slot, content)
-            self._put: Callable[[str, Any], None] = members.__setitem__
+            self._put: Callable[[str, Any], None] = attributes.__setitem__
         else:
             for name in names:
                 object.__setattr__(self.value, name, None)
@@ -339,16 +374,16 @@ class _Fields:
 
     def grow(self, key: Any, /) -> Callable[[str], object] | None:
         field = self._fields.get(key)
-        if field is None or not self._molds.of(field[1]).grows:
+        if field is None or not self._molds.of(field.type).grows:
             return None
-        self._came.add(field[0])
-        return partial(self._put, field[0])
+        self._came.add(field.name)
+        return partial(self._put, field.name)
 
     def put(self, key: Any, value: Any, /) -> object:
         field = self._fields.get(key)
         if field is not None:
-            self._came.add(field[0])
-            self._put(field[0], value)
+            self._came.add(field.name)
+            self._put(field.name, value)
         return None
 
     def scalar(self, key: Any, value: Any, /) -> Any:
@@ -356,116 +391,24 @@ class _Fields:
         field = self._fields.get(key)
         if field is None:
             return value
-        self._came.add(field[0])
-        self._put(field[0], value)
-        value = self._molds.of(field[1]).check(value)
-        self._put(field[0], value)
+        self._came.add(field.name)
+        self._put(field.name, value)
+        value = self._molds.of(field.type).made(value, self.within if field.is_judged else _UNJUDGED)
+        self._put(field.name, value)
         return value
 
     def open(self, key: Any, items: bool, /) -> Builder:
         field = self._fields.get(key)
-        builder = (_ANY if field is None else self._molds.of(field[1])).build(items, self._depth + 1)
+        if field is None:
+            builder = _ANY.build(items, self.within)
+        else:
+            builder = self._molds.of(field.type).build(items, self.within if field.is_judged else _UNJUDGED)
         self.raw[key] = builder.raw
         self.put(key, builder.value)
         return builder
 
     def finished(self) -> Any:
         return self.value if self._depth > _DEEPEST_CHECK else self._whole.check(self.raw)
-
-
-def _private(cls: type[BaseModel]) -> dict[str, Any] | None:
-    """Return the private attributes that have a default, as a new model has them; None where there are none."""
-    attributes = cls.__private_attributes__
-    if not attributes:
-        return None
-    private = {}
-    for name, attribute in attributes.items():
-        factory: Any = attribute.default_factory
-        try:
-            value = attribute.get_default() if factory is None else factory()
-        except Exception:  # it takes the fields, which have not come
-            continue
-        if value is not PydanticUndefined:
-            private[name] = value
-    return private
-
-
-def _is_hashable(type_: Any) -> bool:
-    try:
-        hash(type_)
-    except TypeError:  # of what an Annotated holds
-        return False
-    return True
-
-
-def _within(type_: Any) -> Any:
-    """Return a type without its annotations and other names."""
-    while True:
-        if get_origin(type_) is Annotated:
-            type_ = get_args(type_)[0]
-        elif hasattr(type_, "__supertype__"):
-            type_ = type_.__supertype__
-        elif type(type_).__name__ == "TypeAliasType":
-            type_ = type_.__value__
-        else:
-            return type_
-
-
-def _members(type_: Any) -> list[Any]:
-    """Return the types that a type is one of."""
-    if get_origin(type_) in (Union, types.UnionType):
-        return [member for choice in get_args(type_) for member in _members(_within(choice))]
-    return [type_]
-
-
-def _is_structured(type_: Any) -> bool:
-    """Whether a value of a type is a list or an object."""
-    origin = get_origin(type_) or type_
-    return isinstance(origin, type) and (
-        origin in _LISTS
-        or origin in _SETS
-        or origin in _DICTS
-        or dataclasses.is_dataclass(origin)
-        or is_typeddict(origin)
-        or issubclass(origin, BaseModel)
-    )
-
-
-def _fields_of(shape: Any) -> Mapping[str, tuple[str, Any]] | None:
-    """Return of each field, by its name in JSON, its own name and its type; None where they cannot be told."""
-    if not is_typeddict(shape) and (shape.__new__ is not object.__new__ or issubclass(shape, RootModel)):
-        return None  # it can only be made whole
-    described = getattr(shape, "__pydantic_fields__", None)  # of a model, or of pydantic's own dataclasses
-    if described is not None:
-        return _described(described)
-    try:
-        hints = get_type_hints(shape, include_extras=True)
-    except Exception:  # names that only the place of their definition knows
-        return None
-    if dataclasses.is_dataclass(shape):
-        return {field.name: (field.name, hints[field.name]) for field in dataclasses.fields(shape) if field.init}
-    return {name: (name, _without_qualifiers(hint)) for name, hint in hints.items()}
-
-
-def _described(fields: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    found = {}
-    for name, field in fields.items():
-        alias = field.validation_alias
-        if isinstance(alias, pydantic.AliasChoices):
-            alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
-        key = (field.annotation, *field.metadata)
-        found[alias if isinstance(alias, str) else name] = (
-            name,
-            Annotated[key] if field.metadata else field.annotation,
-        )
-    return found
-
-
-def _without_qualifiers(hint: Any) -> Any:
-    """Return the type of a TypedDict's field without Required, NotRequired and ReadOnly."""
-    while get_origin(hint) in (NotRequired, ReadOnly, Required):
-        hint = get_args(hint)[0]
-    return hint
 
 
 _ANY: Final = Mold(Any, Molds())

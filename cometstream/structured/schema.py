@@ -82,6 +82,9 @@ class Schema(Generic[T]):
         self.problems: list[str] = []
         if strict:
             schema, self.problems = strict_schema(schema)
+            if self._wrapper is not None:  # it is not the caller's
+                around = f"response_format.{self._wrapper}"
+                self.problems = [problem.replace(around, "response_format", 1) for problem in self.problems]
         fields: dict[str, Any] = {"name": name or _name(type_), "schema": schema, "strict": strict}
         if description is not None:
             fields["description"] = description
@@ -108,11 +111,18 @@ class Schema(Generic[T]):
         """
         from cometstream.structured.problems import InvalidValue, cause_of
 
-        whole = json_within(text)
         try:
-            value = self._whole.validate_json(whole)
+            return self.validate(json_within(text))
         except Exception as error:  # of pydantic's, or of a validator of the caller's own, which some answers surprise
             raise InvalidValue(error, skip=0 if self._wrapper is None else 1) from cause_of(error)
+
+    def validate(self, text: str | bytes) -> T:
+        """Return the value of a JSON text.
+
+        Raises:
+            pydantic.ValidationError: It is not valid.
+        """
+        value = self._whole.validate_json(text)
         read: T = value if self._wrapper is None else getattr(value, self._wrapper)
         return read
 

@@ -12,6 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from cometstream.errors import ConfigurationError
+from cometstream.request.describe import shown
+
 __all__ = ["CREATED", "DONE", "Piece", "Reply", "chunk", "frame"]
 
 Piece: TypeAlias = bytes | float | asyncio.Event
@@ -148,6 +151,8 @@ class Reply:
             finish_reason: As in ``text``.
             usage: As in ``text``.
             done: As in ``text``.
+        Raises:
+            ConfigurationError: A call or ``fragment`` is not one.
         """
         events = [chunk({"role": "assistant", "content": None, "refusal": None})]
         events += [chunk({"content": text})] if text else []
@@ -326,10 +331,20 @@ def _pieces(pieces: Iterable[Piece | Mapping[str, Any]]) -> tuple[Piece, ...]:
 
 def _call_deltas(index: int, call: str | tuple[Any, ...], fragment: int | None) -> list[dict[str, Any]]:
     """Return one call as deltas: its name, then its arguments in fragments."""
-    name, *rest = (call,) if isinstance(call, str) else call
+    given = (call,) if isinstance(call, str) else call
+    if not isinstance(given, (tuple, list)) or not 1 <= len(given) <= 3 or not isinstance(given[0], str):
+        raise ConfigurationError(
+            f"a call must be a tool's name, (name, arguments) or (name, arguments, id); got {shown(call)}"
+        )
+    name, *rest = given
     arguments = rest[0] if rest else {}
     call_id = rest[1] if len(rest) > 1 else f"call_{index}"
-    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    try:
+        text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    except TypeError as error:
+        raise ConfigurationError(f"the arguments of {name!r} cannot be written as JSON ({error})") from None
+    if fragment is not None and (not isinstance(fragment, int) or isinstance(fragment, bool) or fragment < 1):
+        raise ConfigurationError(f"fragment must be a number of characters, 1 or more, or None; got {shown(fragment)}")
     size = fragment or len(text) or 1
     opening = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
     pieces = [text[start : start + size] for start in range(0, len(text), size)]

@@ -71,7 +71,8 @@ def text(result: BatchResult) -> str | None:
 
 
 async def collect(session: CometSession, rows: Any, **options: Any) -> list[BatchResult]:
-    async with fan_out(session, rows, **{"model": MODEL, "pace": 0.0, "concurrency": 4, **options}) as batch:
+    given: dict[str, Any] = {"model": MODEL, "pace": 0.0, "concurrency": 4, **options}
+    async with fan_out(session, rows, **given) as batch:
         return [result async for result in batch]
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import openai
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from support.cli_server import ServerThread
 
 import cometstream
+from cometstream import Schema
 from cometstream import openai as ours
 from cometstream.testing import Reply, SimulatedServer
 
@@ -34,6 +35,13 @@ class Weather(BaseModel):
 
     city: str
     days: int | None = None
+
+
+class Trip(BaseModel):
+    """A model without a strict form: a default, and an object of any names."""
+
+    city: str = "Rome"
+    costs: dict[str, int]
 
 
 @pytest.fixture
@@ -82,6 +90,57 @@ async def test_a_tool_of_a_model_gives_parsed_arguments(client: ours.AsyncOpenAI
     (call,) = message.tool_calls
     assert call.function.name == "find"
     assert call.function.parsed_arguments == City(name="comet", population=1)
+
+
+async def test_what_has_no_strict_form_is_sent_and_read_without_it(
+    client: ours.AsyncOpenAI, server: SimulatedServer
+) -> None:
+    server.always(Reply.text('{"costs": {"train": 9}}'))
+    completion = await client.chat.completions.parse(**CHAT, response_format=Trip)
+    assert completion.choices[0].message.parsed == Trip(costs={"train": 9})
+    sent = server.requests[0].json["response_format"]["json_schema"]
+    assert (sent["strict"], sent["schema"]) == (False, Trip.model_json_schema())
+    function = ours.pydantic_function_tool(Trip)["function"]
+    assert (function["strict"], function["parameters"]) == (False, Trip.model_json_schema())
+
+
+async def test_any_type_is_read_and_a_schema_says_more(client: ours.AsyncOpenAI, server: SimulatedServer) -> None:
+    server.always(Reply.text('Here it is: {"response": [1, 2]}'))
+    completion = await client.chat.completions.parse(**CHAT, response_format=list[int])
+    assert completion.choices[0].message.parsed == [1, 2]
+    server.always(Reply.text('{"name": "Rome", "population": 3}'))
+    completion = await client.chat.completions.parse(**CHAT, response_format=Schema(City, name="city"))
+    assert completion.choices[0].message.parsed == City(name="Rome", population=3)
+    assert server.requests[-1].json["response_format"]["json_schema"]["name"] == "city"
+    with pytest.raises(ours.BadRequestError, match="strict mode"):
+        await client.chat.completions.parse(**CHAT, response_format=Schema(Trip))
+
+
+@pytest.mark.parametrize("text", ['{"name": "Rome"}', "I cannot say", '{"name": '])
+async def test_an_answer_that_does_not_match_is_pydantics_error(
+    client: ours.AsyncOpenAI, server: SimulatedServer, text: str
+) -> None:
+    server.always(Reply.text(text))
+    with pytest.raises(ValidationError):
+        await client.chat.completions.parse(**CHAT, response_format=City)
+
+
+async def test_events_of_calls_tell_the_arguments(client: ours.AsyncOpenAI, server: SimulatedServer) -> None:
+    tool = ours.pydantic_function_tool(City, name="find")
+    seen: list[Any] = []
+    for arguments in ('{"name": "Rome", "population": 3}', '{"name": "Rome"}'):
+        server.always(Reply.tool_calls(("find", arguments), fragment=8))
+        async with client.chat.completions.stream(**CHAT, tools=[tool]) as stream:
+            seen += [event async for event in stream if event.type.startswith("tool_calls.")]
+    done = [event.parsed_arguments for event in seen if event.type.endswith(".done")]
+    assert done == [City(name="Rome", population=3), {"name": "Rome"}]
+    assert all(isinstance(event.parsed_arguments, dict | None) for event in seen if event.type.endswith(".delta"))
+
+
+async def test_each_choice_grows_by_itself(client: ours.AsyncOpenAI) -> None:
+    async with client.chat.completions.stream(**CHAT, n=2, response_format=City) as stream:
+        parsed = {event.choice_index: event.parsed async for event in stream if event.type == "content.delta"}
+    assert parsed == {choice: {"name": "comet", "population": 1} for choice in (0, 1)}
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,14 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
     RootModel,
     create_model,
     field_validator,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import NotRequired, Required, Self, TypeAliasType, TypedDict
@@ -421,3 +423,91 @@ def test_a_validator_that_breaks_is_a_problem_of_its_part() -> None:
     parser, parts = read(Kinds, '{"kind": "b"}')
     assert parser.complete
     assert {part.problems for part in parts} == {("the answer: a validator raised KeyError",)}
+
+
+def without_sign(value: Any) -> Any:
+    return value.lstrip("$") if isinstance(value, str) else value
+
+
+class Priced(BaseModel):
+    price: float
+    count: int
+
+    @field_validator("price", mode="before")
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        return without_sign(value)
+
+
+class Recast(BaseModel):
+    count: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        return {"count": value["count"].replace(",", "")}
+
+
+class Coerced(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+    name: str
+
+
+class Leafless(BaseModel):
+    x: int
+
+
+class Deep(BaseModel):
+    inner: Leafless
+    inners: list[Priced]
+
+    @field_validator("inner", mode="before")
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        return {"x": value["x"]["y"]}
+
+
+class Reshaped(BaseModel):
+    inner: Annotated[Leafless, BeforeValidator(lambda value: {"x": value["x"]["y"]})] | None
+    numbers: Annotated[list[int], BeforeValidator(lambda value: [item.strip("#") for item in value])]
+
+
+@pydantic_dataclass
+class PricedToo:
+    price: float
+
+    @field_validator("price", mode="before")
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        return without_sign(value)
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        (Priced, '{"price": "$5", "count": 1}'),
+        (PricedToo, '{"price": "$5"}'),
+        (Recast, '{"count": "1,000"}'),
+        (Coerced, '{"name": 5}'),
+        (Deep, '{"inner": {"x": {"y": 1}}, "inners": [{"price": "$5", "count": 1}]}'),
+        (Reshaped, '{"inner": {"x": {"y": 1}}, "numbers": ["#1"]}'),
+        (list[Priced], '{"response": [{"price": "$5", "count": 1}]}'),
+    ],
+)
+def test_what_a_validator_makes_valid_was_never_told_as_invalid(type_: Any, text: str) -> None:
+    parser, parts = read(type_, text)
+    assert [part.problems for part in parts if part.problems] == []
+    assert parser.value == Schema(type_, strict=False).read(text)
+
+
+def test_a_field_beside_one_with_such_a_validator_is_told_at_once() -> None:
+    _, parts = read(Priced, '{"count": "x", "price": "five"}')
+    assert [part.path for part in parts if part.problems] == [("count",), ()]
+    assert any(problem.startswith("price: ") for problem in parts[-1].problems)
+
+
+def test_a_value_that_waits_for_its_validator_is_of_its_type_all_the_same() -> None:
+    parser = Schema(Deep).parser()
+    parser.feed('{"inner": {"x": {"y"')
+    assert type(parser.value) is Deep
+    assert type(parser.value.inner) is Leafless

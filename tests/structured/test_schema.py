@@ -324,3 +324,9 @@ def test_a_problem_is_one_line_that_is_not_long() -> None:
         Schema(create_model("Kind", kind=(Annotated[str, AfterValidator(refuse)], ...))).read('{"kind": "a"}')
     (problem,) = caught.value.problems  # type: ignore[attr-defined]
     assert len(problem) < 400
+
+
+@pytest.mark.parametrize("type_", [Any, list[Any], dict[str, int] | None])
+def test_the_paths_of_what_strict_mode_refuses_are_the_callers(type_: Any) -> None:
+    (problem,) = Schema(type_).problems
+    assert problem.startswith(("response_format: ", "response_format[]: "))

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from support.serving import ask, serving
 
-from cometstream import ChatCompletion
+from cometstream import ChatCompletion, ConfigurationError
 from cometstream.testing import Reply
 
 PARIS = ("get_weather", {"city": "Paris"})
@@ -53,3 +53,15 @@ def test_fragments_take_turns_where_they_are_interleaved() -> None:
     calls = [event["choices"][0]["delta"]["tool_calls"][0] for event in events]
     assert [call["index"] for call in calls] == [0, 1, 0, 1, 1]
     assert [call["function"]["arguments"] for call in calls] == ["", "", "12", "34", "56"]
+
+
+@pytest.mark.parametrize("call", [5, None, b"x", (), (5,), ("f", {}, "id", "more"), ("f", object()), ("f", {"a": {1}})])
+def test_a_call_that_is_none_is_refused(call: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"a call must be|the arguments of 'f' cannot be written as JSON"):
+        Reply.tool_calls(call)
+
+
+@pytest.mark.parametrize("fragment", [0, -1, True, "4", 1.5])
+def test_a_fragment_has_a_number_of_characters(fragment: Any) -> None:
+    with pytest.raises(ConfigurationError, match="fragment must be a number of characters"):
+        Reply.tool_calls("f", fragment=fragment)
