@@ -100,8 +100,8 @@ class Attempts:
             if self._cancelled:
                 return None
             clock = self._scope = OpeningClock(self._clocks, total_due, traced=endpoint.traced)
-            call.sends(now())
             payload = None if self._request is None else self._request.payload
+            call.sends(now(), payload)
             try:
                 incoming = await endpoint.send(method, payload, clock, call.client_request_id)
                 self._budget.succeeded()

@@ -20,9 +20,9 @@ __all__ = ["Gaps", "StreamMetrics", "StreamResponse", "UsageSource"]
 
 UsageSource = Literal["reported", "unknown"]
 
-# The 64 counters of a sketch: each is for gaps about 1.26 times as long as the one before, from 0.1 ms up to 300 s and more.
+# The 64 counters of a sketch: each is for gaps about 1.27 times as long as the one before, from 0.1 ms up to 300 s and more.
 _FINEST: Final = 1e-4
-_BY_E: Final = 4.27
+_BY_E: Final = 4.2
 _BOUNDS: Final = [_FINEST * (exp(counter / _BY_E) - 1.0) for counter in range(1, 64)]
 
 

@@ -145,11 +145,18 @@ class Call:
         for listener in self._listeners:
             listener.started(self)
 
-    def sends(self, now: float) -> None:
-        """An attempt is sent."""
+    def sends(self, now: float, payload: bytes | None) -> None:
+        """An attempt is sent.
+
+        Args:
+            now: The time.
+            payload: The request's body, if it has one.
+        """
         self.attempts += 1
         self.request_id = None
         self._attempt_began = now
+        if payload is not None and _contents_are_asked_for():
+            self._log_content("sends", payload)
 
     def is_answered(self, incoming: Incoming, now: float) -> None:
         """The head of the attempt's answer came."""
@@ -215,6 +222,8 @@ class Call:
         if error is not None and outcome not in ("complete", "cancelled"):
             self._fails(error, now, "end")
             level = logging.WARNING if _needs_mending(error) else logging.INFO
+        if _contents_are_asked_for():
+            self._log_content("received", stream.completion.to_json().encode())
         is_told = LOG.isEnabledFor(level)
         if not (is_told or self._listeners):
             return
@@ -312,6 +321,10 @@ class Call:
         self.request_id = error.request_id or self.request_id
         return failed
 
+    def _log_content(self, verb: str, content: bytes) -> None:
+        # A header's secret that stands in the prompt, too, is none of the log's.
+        CONTENT.debug("call %s %s %s", self._name, verb, self._redact(content.decode("utf-8", "replace")))
+
     def _word(self, name: object) -> str:
         """Return what a line may show of a name."""
         text = self._redact(str(name))
@@ -329,6 +342,11 @@ _NEXT: Final[dict[str, str]] = {
     "fallback": "attempt {number} asks the next model, {model}",
     "without_stream_options": "attempt {number} is sent without stream_options",
 }
+
+
+def _contents_are_asked_for() -> bool:
+    """Whether the logger of contents was itself set to DEBUG: what it inherits from those above it was not meant for it."""
+    return 0 < CONTENT.level <= logging.DEBUG and CONTENT.isEnabledFor(logging.DEBUG)
 
 
 def _needs_mending(error: CometError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import pickle
 import sys
@@ -16,6 +17,7 @@ from support import virtual_clock
 from support.serving import CHAT, ask, serving
 
 from cometstream import CometError, RetryPolicy, StreamMetrics, Timeouts
+from cometstream.batch import fan_out
 from cometstream.metrics import Gaps
 from cometstream.testing import DONE, Reply, chunk, frame
 
@@ -191,6 +193,29 @@ def test_a_completion_that_was_not_streamed_has_its_record_too() -> None:
             assert completion.metrics.request_id == completion.request_id
 
     virtual_clock.run(main())
+
+
+def test_a_row_of_a_batch_has_the_failures_of_all_its_attempts(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "cometstream")
+
+    async def main() -> StreamMetrics | None:
+        refused = [Reply.error(503), Reply.error(429, code="slow_down"), Reply.error(400)]
+        async with serving(*refused) as (_, session), fan_out(session, [CHAT], retry=ONE_RETRY.of(5)) as batch:
+            async for result in batch:
+                return result.metrics
+        return None
+
+    metrics = virtual_clock.run(main())
+    assert metrics is not None
+    assert (metrics.attempts, metrics.outcome) == (3, "error")
+    assert [(failed.number, failed.reason, failed.followed_by) for failed in metrics.failures] == [
+        (1, "InternalServerError 503", "retry"),
+        (2, "RateLimitError 429 slow_down", "retry"),
+        (3, "BadRequestError 400", "end"),
+    ]
+    assert metrics.failures[0].wait > 0
+    waits = [record.getMessage() for record in caplog.records if record.getMessage().startswith("row 0: ")]
+    assert [line.split(";")[0] for line in waits] == ["row 0: InternalServerError", "row 0: RateLimitError"]
 
 
 async def test_a_completion_of_a_stream_has_none_the_stream_has_it() -> None:

@@ -172,6 +172,21 @@ def test_an_answer_that_names_the_key_as_its_model_is_logged_without_it(caplog: 
     assert KEY not in said
 
 
+def test_contents_are_logged_only_where_their_own_logger_is_set(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    asked(Reply.error(503), Reply.text(f"an answer with {KEY}"), retry=ONE_RETRY)
+    assert "cometstream.content" not in {record.name for record in caplog.records}
+    caplog.set_level(logging.DEBUG, "cometstream.content")
+    asked(Reply.error(503), Reply.text(f"an answer with {KEY}"), retry=ONE_RETRY)
+    sent, again, received = [record.getMessage() for record in caplog.records if record.name == "cometstream.content"]
+    assert sent.startswith('call mine-1 sends {"')
+    assert PROMPT in sent
+    assert PROMPT in again
+    assert " received {" in received
+    assert "an answer with " in received
+    assert KEY not in "".join(record.getMessage() + repr(record.args) for record in caplog.records)
+
+
 async def test_nothing_is_written_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("cometstream")
     monkeypatch.setattr(logger, "level", logging.ERROR)

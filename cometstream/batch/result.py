@@ -36,7 +36,7 @@ class BatchResult(Parsed[ParsedT_co]):
         outcome: As a stream's: ``complete``, ``unterminated``, ``truncated`` or ``error``. ``cancelled`` if the batch ended before
             the row did: run such a row again.
         attempts: Requests sent.
-        metrics: The metrics of the last attempt; None if there was no attempt.
+        metrics: The metrics of the last attempt, with ``attempts`` and ``failures`` of all; None if there was no attempt.
     """
 
     index: int

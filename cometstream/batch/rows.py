@@ -19,6 +19,7 @@ from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_to
 from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, retry_delay
 from cometstream.batch.source import NOTHING, Source
 from cometstream.errors import CometError, ConfigurationError, InvalidRequestError, UsageError
+from cometstream.observe import LOG
 from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from cometstream.answer.states import Outcome
     from cometstream.batch.limits import Limits, Ticket
     from cometstream.batch.price import Cost
-    from cometstream.metrics import StreamMetrics
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
     from cometstream.views.completion import ChatCompletion
@@ -368,6 +368,7 @@ class Rows:
             self._fail(error)
             return
         metrics = None if stream is None else stream.metrics
+        row.measured(metrics)
         usage = None if metrics is None else metrics.usage
         tokens = total_tokens(usage)
         # An answer that broke off is paid for, too.
@@ -381,10 +382,10 @@ class Rows:
             if wrong is not None and row.repairs < self._repair and not self._draining and ask_again(row, wrong):
                 self._schedule.add_retry(row, now)
                 return
-            self._tell(row, "complete" if wrong is None else "error", wrong, stream.completion, metrics)
+            self._tell(row, "complete" if wrong is None else "error", wrong, stream.completion)
         elif error is None:
             self.limits.cancelled(ticket, now)
-            self._tell(row, "cancelled", row.error, None, metrics)
+            self._tell(row, "cancelled", row.error)
             self._start_no_more()  # something cancelled our task: the event loop is shutting down
         else:
             self.limits.failed(ticket, error, now)
@@ -394,10 +395,12 @@ class Rows:
                 row.charged = row.attempts if self._answered is None else row.charged + 1
             delay = retry_delay(row, error, self._retry, random.random())
             if delay is not None and not self._draining:
+                row.waits(delay)
+                LOG.info("row %d: %s; another attempt follows in %.3f s", row.index, type(error).__name__, delay)
                 self._schedule.add_retry(row, now + delay)
                 return
             outcome = stream.outcome if stream is not None and stream.outcome is not None else "error"
-            self._tell(row, outcome if delay is None else "cancelled", error, error.partial, metrics)
+            self._tell(row, outcome if delay is None else "cancelled", error, error.partial)
 
     def _is_charged(self, error: CometError, ticket: Ticket, now: float) -> bool:
         """Whether an attempt counts against the retries of its row."""
@@ -415,11 +418,12 @@ class Rows:
         outcome: Outcome,
         error: CometError | None,
         completion: ChatCompletion | None = None,
-        metrics: StreamMetrics | None = None,
     ) -> None:
         """Hand the row's result to the reader, now or in its turn."""
         self._tally.row(outcome)
-        result = BatchResult(row.index, row.custom_id, row.request, completion, error, outcome, row.attempts, metrics)
+        result = BatchResult(
+            row.index, row.custom_id, row.request, completion, error, outcome, row.attempts, row.metrics
+        )
         if self._ordered:
             self._parked[row.index] = result
             while (result_in_turn := self._parked.pop(self._in_turn, None)) is not None:

@@ -6,6 +6,7 @@ import errno
 import heapq
 import math
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cometstream.errors import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cometstream.errors import CometError
+    from cometstream.metrics import StreamMetrics
     from cometstream.policy import RetryPolicy
     from cometstream.stream import ChatStream
 
@@ -42,6 +44,7 @@ class Row:
         repairs: How often it was asked again what its answer should have been.
         unterminated: An attempt ended without a finish_reason.
         stream: The next attempt, ready to be entered, or the last one.
+        metrics: Those of the last attempt, with the attempts and failures of all; None where there was no attempt.
     """
 
     __slots__ = (
@@ -50,6 +53,7 @@ class Row:
         "custom_id",
         "error",
         "index",
+        "metrics",
         "model",
         "params",
         "repairs",
@@ -72,6 +76,26 @@ class Row:
         self.repairs = 0
         self.unterminated = False
         self.stream: ChatStream | None = None
+        self.metrics: StreamMetrics | None = None
+
+    def measured(self, metrics: StreamMetrics | None) -> None:
+        """Take the metrics of an attempt."""
+        before = self.metrics
+        if metrics is None or before is None:
+            self.metrics = metrics or before
+            return
+        made = before.attempts
+        failures = [replace(failed, number=made + failed.number) for failed in metrics.failures]
+        self.metrics = replace(metrics, attempts=made + metrics.attempts, failures=(*before.failures, *failures))
+
+    def waits(self, seconds: float) -> None:
+        """The attempt failed, and another one follows."""
+        metrics = self.metrics
+        failed = None if metrics is None else metrics.error
+        if metrics is None or failed is None:
+            return
+        failed = replace(failed, followed_by="retry", wait=seconds, next_model=metrics.model)
+        self.metrics = replace(metrics, failures=(*metrics.failures[:-1], failed))
 
 
 class _Queue:

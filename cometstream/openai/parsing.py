@@ -123,7 +123,7 @@ class Parser:
         model = self._models.get(name)
         try:
             return JSON_OUTPUT.read(text) if model is None else model.validate(text)
-        except ValueError:
+        except Exception:  # of pydantic's, or of a validator of the caller's own; the completion's parsing tells of it
             return JSON_OUTPUT.read_partial(text)
 
     def _message(self, message: ChatCompletionMessage) -> tuple[Any, list[Any]]:

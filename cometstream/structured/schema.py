@@ -111,8 +111,9 @@ class Schema(Generic[T]):
         """
         from cometstream.structured.problems import InvalidValue, cause_of
 
+        whole = json_within(text)
         try:
-            return self.validate(json_within(text))
+            return self.validate(whole)
         except Exception as error:  # of pydantic's, or of a validator of the caller's own, which some answers surprise
             raise InvalidValue(error, skip=0 if self._wrapper is None else 1) from cause_of(error)
 
@@ -120,7 +121,7 @@ class Schema(Generic[T]):
         """Return the value of a JSON text.
 
         Raises:
-            pydantic.ValidationError: It is not valid.
+            Exception: pydantic's ``ValidationError``, or what a validator of the type raised.
         """
         value = self._whole.validate_json(text)
         read: T = value if self._wrapper is None else getattr(value, self._wrapper)

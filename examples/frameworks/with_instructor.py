@@ -12,7 +12,7 @@ from cometstream.openai.transport import CometTransport
 client = AsyncOpenAI(api_key="the session's", http_client=httpx2.AsyncClient(transport=CometTransport()))
 
 
-class Comet(BaseModel):  # noqa: D101
+class Comet(BaseModel):
     name: str
 
 

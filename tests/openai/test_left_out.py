@@ -116,6 +116,13 @@ def test_other_names_are_plainly_missing() -> None:
     client: Any = ours.AsyncOpenAI(api_key="k")
     with pytest.raises(AttributeError, match="client has no attribute 'nonsense'"):
         getattr(client, "nonsense")  # noqa: B009 - that it is read is the test
+    for owner, name in (
+        (client.chat, r"client\.chat"),
+        (client.beta, r"client\.beta"),
+        (client.models, r"client\.models"),
+    ):
+        with pytest.raises(AttributeError, match=f"{name} has no attribute 'nonsense'"):
+            getattr(owner, "nonsense")  # noqa: B009 - as above
     with pytest.raises(ConfigurationError, match="nonsense= is not an argument"):
         ours.AsyncOpenAI(api_key="k", nonsense=1)
 

@@ -155,6 +155,7 @@ class SimulatedEndpoint:
 
     def __init__(self, network: Network, context: ErrorContext) -> None:
         self.traced = network.traced
+        self.headers = CIMultiDict[str]()
         self.context = context
         self._network = network
 
