@@ -70,6 +70,11 @@ def test_ctrl_c_keeps_what_came_closes_the_stream_and_exits_130(thread: ServerTh
         out, err = process.communicate()
     assert (process.returncode, out, err) == (130, b"\n", b"")
     thread.do(asyncio.wait_for(thread.server.requests[-1].disconnected.wait(), 20))
+    thread.server.script(Reply.text("world"))
+    with start(thread, "ask", "-c", "Go on") as process:
+        assert process.communicate()[0] == b"world\n"
+    sent = thread.server.requests[-1].json["messages"]
+    assert [message["content"] for message in sent] == ["Hi", "Hello", "Go on"]
 
 
 def test_a_second_ctrl_c_ends_what_does_not_end_by_itself() -> None:
