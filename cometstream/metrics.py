@@ -37,8 +37,8 @@ class StreamResponse(NamedTuple):
 class Gaps:
     """The gaps between the reads of one answer, as a sketch of fixed size: a histogram of 64 counters on a logarithmic scale.
 
-    A percentile is right to 13 % (or 0.02 ms), the longest gap is exact. Reads are counted and not chunks: that costs nothing where
-    many chunks come at a time, and chunks of one read have no gap between them.
+    A percentile is right to 13 % of the gap and 0.1 ms, the longest gap is exact. Reads are counted and not chunks: that costs
+    nothing where many chunks come at a time, and chunks of one read have no gap between them.
 
     Args:
         now: When the bytes of the first content were read.

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import virtual_clock
 from support.serving import CHAT, ask, serving
@@ -46,6 +46,7 @@ def test_metrics_are_copied_and_pickled_and_never_change() -> None:
 # The sketch of the gaps
 
 
+@example([1.0, 6.103515625e-05], 0.5)
 @given(st.lists(st.floats(0.0, 1000.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.95]))
 def test_a_percentile_of_the_gaps_is_right_to_13_percent(gaps: list[float], share: float) -> None:
     sketch, now = Gaps(0.0), 0.0
@@ -58,7 +59,7 @@ def test_a_percentile_of_the_gaps_is_right_to_13_percent(gaps: list[float], shar
     told = sketch.percentile(share)
     assert told is not None
     if exact < 300:
-        assert told == pytest.approx(exact, rel=0.13, abs=2e-5)
+        assert abs(told - exact) <= 0.13 * (exact + 1e-4)
     assert sketch.longest == max(measured)
     assert told <= sketch.longest
 
