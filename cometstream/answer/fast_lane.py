@@ -225,9 +225,10 @@ def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Re
         return None
     between = b""
     if type(padding := raw.get(_PADDING)) is str and _PADDING_NAME not in before and after.count(_PADDING_NAME) == 1:
-        head, found, tail = after.partition(_PADDING_NAME + b":" + orjson.dumps(padding))
-        if found:
-            between, after = head + _PADDING_NAME + b":", tail
+        # The name stands there once, and so as the field's own: what follows is its value.
+        head, name_of_padding, rest = after.partition(_PADDING_NAME)
+        colon, _, after = rest.partition(orjson.dumps(padding))
+        between = head + name_of_padding + colon
     try:
         orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -312,6 +312,7 @@ PADDED = {
     "reasoning": frame('"reasoning_content":@', end=PADDING),
     "arguments": frame(call(ARGUMENTS), end=PADDING),
     "more behind it": frame('"content":@', end=',"obfuscation":#,"service_tier":"flex"'),
+    "white space before it": frame('"content":@', end=',"obfuscation" : #'),
     "white space": '{ "choices" : [ { "delta" : { "content" : @ } , "index" : 0 } ] , "obfuscation" : # }',
 }
 
