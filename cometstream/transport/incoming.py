@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cometstream.errors import CometError
     from cometstream.transport.kept import PlainAnswer
 
-__all__ = ["Connector", "HTTPIncoming", "Incoming", "Interceptor", "Interrupted", "Outgoing"]
+__all__ = ["Connector", "HTTPIncoming", "Incoming", "Interceptor", "Interrupted", "Outgoing", "request_id_of"]
 
 # Names under which gateways send their request id.
 _REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
@@ -36,7 +36,7 @@ class Interrupted(Exception):
     """Wakes the reader: a clock is due."""
 
 
-def _request_id(headers: Mapping[str, str]) -> str | None:
+def request_id_of(headers: Mapping[str, str]) -> str | None:
     """Return the gateway's id of a request from the answer's headers."""
     for name in _REQUEST_ID_HEADERS:
         if name in headers:
@@ -157,7 +157,7 @@ class HTTPIncoming:
     @property
     def request_id(self) -> str | None:
         """The gateway's id of the request."""
-        told = _request_id(self.response.headers)
+        told = request_id_of(self.response.headers)
         return told and self._context.redact(told)
 
     def at_hand(self) -> builtins.bytes | None:
