@@ -1,4 +1,4 @@
-"""The pytest plugin: ``comet_server``, ``comet_cassette`` and ``--comet-record``.
+"""The pytest plugin: the fixtures ``comet_server`` and ``comet_cassette``, ``--comet-record``, and the argument ``comet_case``.
 
 An installed copy of this file has the name ``pytest_cometstream`` and stands outside the package. So a run of pytest that uses none
 of it does not wait for cometstream's import, and one that measures coverage sees the package imported from its beginning.
@@ -41,6 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{_MARK}(path=None, *, realtime=False, hash_contents=False, without_headers=()): "
         "where the fixture of this name has its cassette, beside the test's file, and how it records and replays",
     )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that has the argument ``comet_case`` with each of ``cometstream.testing.conformance.CASES``."""
+    if "comet_case" in metafunc.fixturenames:
+        from cometstream.testing.conformance import CASES
+
+        metafunc.parametrize("comet_case", CASES, ids=str)
 
 
 @pytest.fixture
