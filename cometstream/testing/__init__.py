@@ -10,7 +10,7 @@
     async with recording(session, "hello.cassette"):  # later: replaying(session, "hello.cassette")
         ...
 
-comet_server.py  the server in a thread, scripted in one line each
+comet_server.py  the server in a thread; scripting.py says in one line each what it answers
 plugin.py        the pytest plugin
 server.py        listens, records, chooses the reply
 account.py       models, catalogue and balance

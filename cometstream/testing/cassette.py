@@ -26,6 +26,7 @@ comment.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -33,11 +34,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
+from cometstream.answer.json_text import MAX_DEPTH, is_too_deep
 from cometstream.errors import UsageError
 
-__all__ = ["Cassette", "CassetteError", "Ending", "Exchange", "Failure", "Piece"]
+__all__ = ["Cassette", "CassetteError", "Ending", "Exchange", "Failure", "Piece", "parsed_body"]
 
 _FIRST_LINE: Final = "cometstream cassette 1"
 _HASHED: Final = "contents hashed"
@@ -184,10 +184,33 @@ class Cassette:
         return _Reader(path, text).cassette()
 
 
+def parsed_body(body: bytes | None) -> Any:
+    """Return a request's body as an exchange has it.
+
+    Raises:
+        CassetteError: It is nested too deeply.
+    """
+    # Not orjson, which refuses NaN and long numbers: a body that another client wrote is sent as it is.
+    value = None if body is None else json.loads(body)
+    if is_too_deep(value):
+        raise CassetteError(f"a request that is nested deeper than {MAX_DEPTH} levels cannot be recorded")
+    return value
+
+
+def _written(value: Any) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # As an escape, what a file cannot hold (half a surrogate pair), or some readers take for the end of a line.
+    return text if _is_plain(text) else json.dumps(value, indent=2)
+
+
+def _is_plain(text: str) -> bool:
+    return all(char == "\n" or char.isprintable() for char in text)
+
+
 def _lines(exchange: Exchange) -> Iterator[str]:
     yield f"request {exchange.method} {exchange.route}"
     if exchange.body is not None:
-        for line in orjson.dumps(exchange.body, option=orjson.OPT_INDENT_2).decode().split("\n"):
+        for line in _written(exchange.body).split("\n"):
             yield f"    {line}"
     failure = exchange.failure
     if failure is not None:
@@ -298,8 +321,8 @@ class _Reader:
         if not text:
             return None
         try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError as error:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise self._error(f"the request's body ends here and is not JSON ({error})") from None
 
     def _text(self, text: str) -> str:

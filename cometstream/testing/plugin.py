@@ -53,9 +53,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def comet_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CometServer]:
-    """A simulated CometAPI, which COMETAPI_KEY and COMETAPI_BASE_URL name: script it, run your app, look at its requests."""
+    """A simulated CometAPI, which COMETAPI_KEY and COMETAPI_BASE_URL name: script it, run your app, look at its requests.
+
+    Retries in this process wait as long as the server asks, and no longer.
+    """
     from cometstream.testing import CometServer
 
+    _without_backoff(monkeypatch)
     with CometServer() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
@@ -83,10 +87,19 @@ def comet_cassette(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         pytest.fail(f"there is no cassette {path}: record it with --comet-record and COMETAPI_KEY set", pytrace=False)
     if not os.environ.get("COMETAPI_KEY"):
         monkeypatch.setenv("COMETAPI_KEY", _NO_KEY)
-    with replaying(None, path, realtime=options.get("realtime", False)) as replayed:
+    realtime = options.get("realtime", False)
+    if not realtime:
+        _without_backoff(monkeypatch)
+    with replaying(None, path, realtime=realtime) as replayed:
         yield replayed
     if replayed.problems:
         pytest.fail(replayed.problems[0], pytrace=False)
+
+
+def _without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cometstream import RetryPolicy
+
+    monkeypatch.setattr(RetryPolicy, "backoff", lambda *_: 0.0)
 
 
 def _asked_for(node: pytest.Item) -> tuple[Path, dict[str, Any]]:

@@ -6,14 +6,12 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 from cometstream.errors import CometError, ConfigurationError, UsageError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
-from cometstream.testing.cassette import Cassette, Ending, Exchange, Failure, Piece
+from cometstream.testing.cassette import Cassette, Ending, Exchange, Failure, Piece, parsed_body
 from cometstream.testing.masking import UNSTORED_HEADERS, Mask
 from cometstream.testing.matching import hashed
 from cometstream.transport.incoming import Interrupted
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from cometstream.transport.gate import Gate
     from cometstream.transport.incoming import Incoming, Outgoing
 
-__all__ = ["Recording", "checked_path", "checked_session", "parsed", "recording"]
+__all__ = ["Recording", "checked_path", "checked_session", "recording"]
 
 
 def recording(
@@ -96,7 +94,7 @@ class Recording:
     async def intercept(self, request: Outgoing, send: Callable[[], Awaitable[Incoming]]) -> Incoming:
         """Send a request on, and note what comes of it; see ``Interceptor``."""
         self._secrets.update(request.context.secrets)
-        body = parsed(request.body)
+        body = parsed_body(request.body)
         exchange = Exchange(request.method, request.route, hashed(body) if self.cassette.hashed else body)
         self.cassette.exchanges.append(exchange)
         time = asyncio.get_running_loop().time
@@ -191,11 +189,6 @@ class _Noted:
         if self._exchange.ending is None:
             name, text = ("", "") if error is None else (type(error).__name__, " ".join(str(error).split()))
             self._exchange.ending = Ending(self._time() - self._began, how, name, text)
-
-
-def parsed(body: bytes | None) -> Any:
-    """Return a request's body as a cassette holds it."""
-    return None if body is None else orjson.loads(body)
 
 
 def checked_session(session: CometSession | None) -> CometSession | None:

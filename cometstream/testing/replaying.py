@@ -14,10 +14,10 @@ from cometstream import errors
 from cometstream.errors import APIConnectionError, CometError, ConfigurationError, UsageError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
-from cometstream.testing.cassette import Cassette, CassetteError, Exchange, Failure
+from cometstream.testing.cassette import Cassette, CassetteError, Exchange, Failure, parsed_body
 from cometstream.testing.masking import Mask
 from cometstream.testing.matching import differences, hashed
-from cometstream.testing.recording import checked_path, checked_session, parsed
+from cometstream.testing.recording import checked_path, checked_session
 from cometstream.transport.incoming import Interrupted, request_id_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Replaying:
         return _Replayed(exchange, self._realtime, lambda: self._reads_on(number))
 
     def _take(self, request: Outgoing) -> tuple[int, Exchange]:
-        body = parsed(request.body)
+        body = parsed_body(request.body)
         body = Mask(request.context.secrets).cover_json(hashed(body) if self._cassette.hashed else body)
         with self._lock:
             compared = [
