@@ -37,7 +37,7 @@ from typing import Any, Final
 from cometstream.answer.json_text import MAX_DEPTH, is_too_deep
 from cometstream.errors import UsageError
 
-__all__ = ["Cassette", "CassetteError", "Ending", "Exchange", "Failure", "Piece", "parsed_body"]
+__all__ = ["BASE_URL", "Cassette", "CassetteError", "Ending", "Exchange", "Failure", "Piece", "parsed_body"]
 
 _FIRST_LINE: Final = "cometstream cassette 1"
 _HASHED: Final = "contents hashed"
@@ -46,11 +46,14 @@ _REQUEST: Final = re.compile(r"request ([A-Z]+) (\S+)")
 _ANSWER: Final = re.compile(r"answer (\d{3}) after (\d+\.\d+)")
 _FAILURE: Final = re.compile(r"failure (\w+)(?: clock=(\w+))?( retryable)? after (\d+\.\d+)")
 _PIECE: Final = re.compile(r"(\d+\.\d+)? *\| (.*)")
-_ENDING: Final = re.compile(r"(\d+\.\d+) (?:(end|silence|left)|cut (\w+): (.*))")
+_ENDING: Final = re.compile(r"(\d+\.\d+) (?:(end|silence|left)|cut (\w+): ?(.*))")
 
 _ESCAPED: Final = re.compile(r"\\(?:([nrt\\])|x([0-9a-f]{2}))?")
 _NAMED: Final = {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\"}
 _NAMES: Final = {value.decode(): f"\\{name}" for name, value in _NAMED.items()}
+
+BASE_URL: Final = "{base_url}"
+"""Stands in a failure's message for the session's base URL, which may be another one when it is replayed."""
 
 # After an event's end a piece goes on in the next line.
 _EVENTS: Final = re.compile(rb"(?<=\n\n)(?=[^\n])|(?<=\r\n\r\n)(?=[^\r\n])")
@@ -96,7 +99,7 @@ class Failure:
 
     Attributes:
         error: The name of its class, in ``cometstream.errors``.
-        message: Its message.
+        message: Its message, with ``BASE_URL`` in place of the session's base URL.
         retryable: As of the error.
         clock: Of a timeout, which of the four.
     """
@@ -166,7 +169,7 @@ class Cassette:
         lines = [_FIRST_LINE, *([_HASHED] if self.hashed else [])]
         for exchange in self.exchanges:
             lines += ["", *_lines(exchange)]
-        return "\n".join([*lines, ""])
+        return "\n".join([*(line.rstrip(" ") for line in lines), ""])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Cassette:

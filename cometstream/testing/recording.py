@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cometstream.errors import CometError, ConfigurationError, UsageError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
-from cometstream.testing.cassette import Cassette, Ending, Exchange, Failure, Piece, parsed_body
+from cometstream.testing.cassette import BASE_URL, Cassette, Ending, Exchange, Failure, Piece, parsed_body
 from cometstream.testing.masking import UNSTORED_HEADERS, Mask
 from cometstream.testing.matching import hashed
 from cometstream.transport.incoming import Interrupted
@@ -103,7 +103,8 @@ class Recording:
             incoming = await send()
         except CometError as error:
             clock = getattr(error, "clock", None)
-            exchange.failure = Failure(type(error).__name__, error.message, error.retryable, clock)
+            message = error.message.replace(request.context.base_url, BASE_URL)
+            exchange.failure = Failure(type(error).__name__, message, error.retryable, clock)
             exchange.waited = time() - began
             raise
         exchange.waited = incoming.waited

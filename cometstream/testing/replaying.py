@@ -14,7 +14,7 @@ from cometstream import errors
 from cometstream.errors import APIConnectionError, CometError, ConfigurationError, UsageError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
-from cometstream.testing.cassette import Cassette, CassetteError, Exchange, Failure, parsed_body
+from cometstream.testing.cassette import BASE_URL, Cassette, CassetteError, Exchange, Failure, parsed_body
 from cometstream.testing.masking import Mask
 from cometstream.testing.matching import differences, hashed
 from cometstream.testing.recording import checked_path, checked_session
@@ -97,7 +97,7 @@ class Replaying:
         number, exchange = self._take(request)
         await asyncio.sleep(exchange.waited if self._realtime else 0.0)
         if exchange.failure is not None:
-            raise _error(exchange.failure)
+            raise _error(exchange.failure, request.context.base_url)
         if exchange.status is None:
             raise self._problem(f"request {number} has no answer: the recorded reader left before it came")
         return _Replayed(exchange, self._realtime, lambda: self._reads_on(number))
@@ -226,12 +226,13 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _error(failure: Failure) -> CometError:
+def _error(failure: Failure, base_url: str) -> CometError:
     """Return the error that was raised."""
     named = getattr(errors, failure.error, None)
     cls = named if isinstance(named, type) and issubclass(named, CometError) else APIConnectionError
-    error = cls.__new__(cls, failure.message)
-    CometError.__init__(error, failure.message, retryable=failure.retryable)
+    message = failure.message.replace(BASE_URL, base_url)
+    error = cls.__new__(cls, message)
+    CometError.__init__(error, message, retryable=failure.retryable)
     if failure.clock is not None:
         vars(error)["clock"] = failure.clock
     return error
