@@ -1,4 +1,7 @@
-"""Tests of the program beside this one, ``fastapi_relay.py``, without a network: run ``pytest test_fastapi_relay.py``."""
+"""Tests of the program beside this one, ``fastapi_relay.py``, without a network.
+
+Run them with ``pytest test_fastapi_relay.py``: the fixture comes with cometstream.
+"""
 
 import asyncio
 
@@ -29,9 +32,9 @@ def test_the_browser_is_told_of_a_cut(comet_server: CometServer) -> None:
     assert "[DONE]" not in answer
 
 
-@pytest.mark.parametrize("status", [401, 500])
+@pytest.mark.parametrize("status", [401, 403, 500])
 def test_the_browser_is_not_told_why_a_request_was_refused(comet_server: CometServer, status: int) -> None:
-    comet_server.error(status, "the owner's private words").error(status).error(status)
+    comet_server.error(status, "the owner's private words", times=3)
     assert "private" not in ask("What is a comet?")
 
 

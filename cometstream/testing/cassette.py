@@ -335,9 +335,12 @@ class _Reader:
         parts = _ESCAPED.split(text)
         data = [parts[0].encode()]
         for name, digits, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-            if name is None and digits is None:
+            if name is not None:
+                data += [_NAMED[name], rest.encode()]
+            elif digits is not None:
+                data += [bytes.fromhex(digits), rest.encode()]
+            else:
                 raise self._error(r"a backslash begins one of \n, \r, \t, \\ and \xNN")
-            data += [_NAMED[name] if digits is None else bytes.fromhex(digits), rest.encode()]
         return b"".join(data)
 
     def _block(self) -> Iterator[str]:

@@ -191,9 +191,12 @@ _NOT_FOUND: Final = (
 
 
 def _checked_models(models: Sequence[str]) -> tuple[str, ...]:
-    if not is_json_list(models) or not all(isinstance(model, str) for model in models):
-        raise ConfigurationError(f"models must be a list of ids; got {shown(models)}")
-    return tuple(models)
+    try:
+        if is_json_list(models) and all(isinstance(model, str) for model in models):
+            return tuple(models)
+    except Exception:  # of the caller's own object
+        pass
+    raise ConfigurationError(f"models must be a list of ids; got {shown(models)}")
 
 
 def _field(request: RecordedRequest, name: str) -> Any:

@@ -97,7 +97,7 @@ def comet_cassette(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 def _without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cometstream import RetryPolicy
+    from cometstream.policy import RetryPolicy
 
     monkeypatch.setattr(RetryPolicy, "backoff", lambda *_: 0.0)
 

@@ -22,6 +22,8 @@ __all__ = ["Scripting"]
 # What a script does to the answer of the model; a request whose stream is false gets the same as a document.
 _Fault = Callable[[Reply, RecordedRequest], Reply]
 
+_MOST: Final = 1_000_000
+
 _CHAT: Final = "/chat/completions"
 
 # A reset takes with it what the client's kernel has not received: the texts get the time to arrive.
@@ -72,7 +74,7 @@ class Scripting:
         Raises:
             ConfigurationError: An argument cannot be used.
         """
-        deltas = _deltas((text,) if text else ())
+        deltas = _deltas((text,) if _checked_text("text", text) else ())
         for index, call in enumerate(calls):
             deltas += tuple({"tool_calls": [delta]} for delta in call_deltas(index, call, fragment))
         return self._answer(Said(deltas, "tool_calls"))
@@ -214,8 +216,8 @@ class Scripting:
         return len(self._scripts)
 
     def _add(self, script: Script, *, times: int = 1) -> Self:
-        if not isinstance(times, int) or isinstance(times, bool) or times < 1:
-            raise ConfigurationError(f"times must be a whole number of 1 or more; got {shown(times)}")
+        if not isinstance(times, int) or isinstance(times, bool) or not 1 <= times <= _MOST:
+            raise ConfigurationError(f"times must be a whole number from 1 to {_MOST:,}; got {shown(times)}")
         self._scripts.extend([_checked_script(script)] * times)
         return self
 

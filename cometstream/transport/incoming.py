@@ -52,9 +52,8 @@ def _redacted(headers: Mapping[str, str], context: ErrorContext) -> CIMultiDict[
 class Incoming(Protocol):
     """One answered request and its body, wherever it comes from: a connection, a recording, a simulation."""
 
-    @property
-    def read(self) -> Callable[[], Awaitable[bytes]]:
-        """Waits for bytes and returns them; ``b""`` is the end. After an exception `rescue` has the bytes that came before it."""
+    def read(self) -> Awaitable[bytes]:
+        """Wait for bytes and return them; ``b""`` is the end. After an exception `rescue` has the bytes that came before it."""
         ...
 
     @property
@@ -115,6 +114,12 @@ class Incoming(Protocol):
         ...
 
 
+class _Read(Protocol):
+    """A function that is kept in a slot, which type checkers would take for a method without ``self``."""
+
+    def __call__(self) -> Awaitable[bytes]: ...
+
+
 class HTTPIncoming:
     """An ``Incoming`` over a connection.
 
@@ -145,7 +150,7 @@ class HTTPIncoming:
         self._scope: anyio.CancelScope | None = None  # the wait for the response's end, for close() to cut short
         self._transport = response.connection.transport if response.connection is not None else None
         receive_less(self._transport)
-        self.read: Callable[[], Awaitable[builtins.bytes]] = response.content.readany
+        self.read: _Read = response.content.readany
         self.status = response.status
         self.waited = waited
 

@@ -323,7 +323,7 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) ->
         (lambda server: server.error(500, 5), "message must be text; got 5"),
         (lambda server: server.error(500, code=5), "code must be text; got 5"),
         (lambda server: server.rate_limited(-1), "retry_after must be seconds, an HTTP date or None; got -1"),
-        (lambda server: server.overloaded(times=0), "times must be a whole number of 1 or more; got 0"),
+        (lambda server: server.overloaded(times=0), "times must be a whole number from 1 to 1,000,000; got 0"),
         (lambda server: server.error_after("a", message=5), "message must be text; got 5"),
         (lambda server: server.script("Hello"), "a script must be a Reply or a function that makes one; got 'Hello'"),
         (lambda server: server.always(5), "a script must be a Reply or a function that makes one; got 5"),

@@ -167,7 +167,7 @@ async def test_retries_fallbacks_and_other_routes_are_replayed(tmp_path: Path) -
     path = tmp_path / "c.cassette"
 
     async def program(session: CometSession) -> list[Any]:
-        told = [(await ask(session, model="no-such-model", fallback_models=["gpt-5.4"])).content]
+        told: list[Any] = [(await ask(session, model="no-such-model", fallback_models=["gpt-5.4"])).content]
         told += [model.id for model in await session.models()]
         told += [*(await session.catalog())]
         told.append((await session.balance()).remaining)

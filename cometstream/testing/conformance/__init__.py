@@ -153,7 +153,7 @@ def load(group: str | None = None) -> list[Case]:
         UsageError: There is no such group, or the files are not there.
         ValueError: A file has a field that the format does not know, or the case has no body.
     """
-    if group is not None and group not in GROUPS:
+    if group is not None and not (isinstance(group, str) and group in GROUPS):
         raise UsageError(f"group must be one of {', '.join(GROUPS)}; got {shown(group)}")
     folders = GROUPS if group is None else (group,)
     cases = [_read(path) for name in folders for path in sorted((_FOLDER / name).glob("*.json"))]
