@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
     from cometstream.structured import Schema
+    from cometstream.transport.incoming import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
     from cometstream.views.output import AskedT
@@ -207,6 +208,38 @@ class CometSession:
 
         def forget() -> None:
             self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return forget
+
+    def intercept(self, interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer every request from now on, in place of one before: the seam for record and replay.
+
+        Returns:
+            A function that takes this back.
+        """
+        before = vars(self._pool).get("interceptor")
+        self._pool.interceptor = interceptor
+
+        def forget() -> None:
+            if before is None:
+                vars(self._pool).pop("interceptor", None)
+            else:
+                self._pool.interceptor = before
+
+        return forget
+
+    @staticmethod
+    def intercept_all(interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer the requests of all sessions of this process that have none of their own.
+
+        Returns:
+            A function that takes this back.
+        """
+        before = Pool.interceptor
+        Pool.interceptor = interceptor
+
+        def forget() -> None:
+            Pool.interceptor = before
 
         return forget
 
