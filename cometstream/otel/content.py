@@ -75,7 +75,7 @@ def _parts(content: Any) -> Iterator[dict[str, Any]]:
         type_ = part.get("type")
         if isinstance(part.get("text"), str):
             yield {"type": "text", "content": part["text"]}
-        elif type_ in _MEDIA:
+        elif isinstance(type_, str) and type_ in _MEDIA:
             yield _media(_MEDIA[type_], part[type_] if isinstance(part.get(type_), dict) else {})
         else:
             yield {"type": type_ if isinstance(type_, str) else "unknown"}
@@ -106,8 +106,9 @@ def _calls(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     # The rest may be large, and is not recommended.
-    about = tool.get(tool.get("type") or "")
-    return {"type": tool.get("type"), "name": about.get("name") if isinstance(about, dict) else None}
+    type_ = tool.get("type")
+    about = tool.get(type_) if isinstance(type_, str) else None
+    return {"type": type_, "name": about.get("name") if isinstance(about, dict) else None}
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

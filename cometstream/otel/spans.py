@@ -6,9 +6,9 @@ reads: what the caller's own code does between two chunks is no part of the call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NamedTuple, ParamSpec
 from urllib.parse import urlsplit
@@ -60,12 +60,14 @@ class _Open:
         span: Its span; None where one of somebody else's is told instead.
         context: OpenTelemetry's context for what belongs to it.
         told: That somebody else's.
+        about: What measurements say of it, too.
         began: When it began.
     """
 
     span: Span | None
     context: Context
     told: object = None
+    about: Attributes = field(default_factory=dict)
     began: float = 0.0
 
 
@@ -125,9 +127,9 @@ class Telemetry:
         told = contexts.get_value(NESTED, current)
         opened = self._calls[call] = _Open(None, current, told)
         if told is None:
-            about = clean(self._about(call), call.redact)
-            name = f"chat {about.get('gen_ai.request.model', '')}".rstrip()
-            opened.span = self._tracer.start_span(name, current, SpanKind.CLIENT, about)
+            opened.about = clean(self._about(call), call.redact)
+            name = f"chat {opened.about.get('gen_ai.request.model', '')}".rstrip()
+            opened.span = self._tracer.start_span(name, current, SpanKind.CLIENT, opened.about)
             opened.context = set_span_in_context(opened.span, current)
             if opened.span.is_recording():
                 opened.span.set_attributes(clean(request_attributes(call.params), call.redact))
@@ -160,18 +162,19 @@ class Telemetry:
         opened = self._calls.pop(call, None)
         if opened is None:
             return
-        span = opened.span
+        span, counts = opened.span, token_counts(metrics.usage)
         if span is None:
-            _tell(opened.told, call, metrics)
+            _tell(opened.told, call, metrics, counts)
             return
+        answer = clean(self._answer(call, metrics, counts), call.redact)
         try:
-            self._measure(call, metrics, opened.context)
+            self._measure(call, metrics, counts, answer, opened)
             if span.is_recording():
-                self._describe(span, call, metrics)
+                self._describe(span, call, metrics, answer)
         finally:
             span.end()
         if self._settings.events:
-            self._emit(call, metrics, opened.context)
+            self._emit(call, answer, opened)
 
     @_guarded
     def step_began(self, step: Step) -> None:
@@ -240,7 +243,7 @@ class Telemetry:
         }
 
     def _propagate(self, call: Call, context: Context) -> None:
-        headers: dict[str, str] = {}
+        headers: MutableMapping[str, Any] = {}
         if self._propagator is not None:
             self._propagator.inject(headers, context)
         else:
@@ -250,38 +253,39 @@ class Telemetry:
         except ConfigurationError as error:
             LOG.warning("the propagator's headers are not sent: %s", error)
 
-    def _measure(self, call: Call, metrics: StreamMetrics, context: Context) -> None:
-        about = clean({**self._about(call), "gen_ai.response.model": metrics.model_answered}, call.redact)
-        ending = clean({"cometstream.outcome": metrics.outcome, "error.type": _error_type(metrics)}, call.redact)
-        instruments = self._instruments
-        instruments.duration.record(metrics.duration, {**about, **ending}, context)
-        instruments.record_tokens(token_counts(metrics.usage), metrics.usage, about, context)
+    def _measure(
+        self, call: Call, metrics: StreamMetrics, counts: Mapping[str, int], answer: Attributes, opened: _Open
+    ) -> None:
+        about, context, instruments = opened.about, opened.context, self._instruments
+        if (model := answer.get("gen_ai.response.model")) is not None:
+            about = {**about, "gen_ai.response.model": model}
+        ended: Attributes = {name: answer[name] for name in ("cometstream.outcome", "error.type") if name in answer}
+        instruments.duration.record(metrics.duration, {**about, **ended}, context)
+        instruments.record_tokens(counts, metrics.usage, about, context)
         first, gaps = metrics.time_to_first_content, call.gaps
-        if call.params.get("stream") is True and first is not None:
+        if first is not None and call.params.get("stream") is True:
             instruments.first_chunk.record(first, about, context)
             if gaps is not None and call.began is not None and metrics.chunks > 1:
                 flowed = max(gaps.last - call.began - first, 0.0)
                 instruments.output_chunk.record(flowed / (metrics.chunks - 1), about, context)
 
-    def _describe(self, span: Span, call: Call, metrics: StreamMetrics) -> None:
-        span.set_attributes(clean(self._answer(call, metrics), call.redact))
+    def _describe(self, span: Span, call: Call, metrics: StreamMetrics, answer: Attributes) -> None:
+        span.set_attributes(answer)
+        if metrics.error is not None:
+            span.set_status(StatusCode.ERROR, safe_text(metrics.error.reason, call.redact))
         if self._settings.on_spans:
             span.set_attributes(as_texts(content_attributes(call)))
-        failed = metrics.error
-        if failed is not None:
-            span.set_attributes(clean(_failure(failed), call.redact))
-            span.set_status(StatusCode.ERROR, safe_text(failed.reason, call.redact))
 
-    def _answer(self, call: Call, metrics: StreamMetrics) -> dict[str, object]:
-        completion, streamed = call.completion, call.params.get("stream") is True
-        return {
+    def _answer(self, call: Call, metrics: StreamMetrics, counts: Mapping[str, int]) -> dict[str, object]:
+        completion, failed = call.completion, metrics.error
+        reasons = None if completion is None else finish_reasons(completion, latest=self._settings.latest)
+        streamed = call.params.get("stream") is True
+        known: dict[str, object] = {
             "gen_ai.response.id": None if completion is None else completion.id or None,
             "gen_ai.response.model": metrics.model_answered,
-            "gen_ai.response.finish_reasons": None
-            if completion is None
-            else finish_reasons(completion, latest=self._settings.latest),
+            "gen_ai.response.finish_reasons": reasons,
             "gen_ai.response.time_to_first_chunk": metrics.time_to_first_content if streamed else None,
-            **{f"gen_ai.usage.{name}": count for name, count in token_counts(metrics.usage).items()},
+            **{f"gen_ai.usage.{name}": count for name, count in counts.items()},
             "cometstream.outcome": metrics.outcome,
             "cometstream.attempts": metrics.attempts,
             "cometstream.fallbacks": metrics.fallbacks,
@@ -289,29 +293,18 @@ class Telemetry:
             "cometstream.client_request_id": metrics.client_request_id,
             "cometstream.cost": metrics.cost,
         }
+        return known if failed is None else {**known, **_failure(failed)}
 
-    def _emit(self, call: Call, metrics: StreamMetrics, context: Context) -> None:
-        attributes: Attributes = clean(
-            {
-                **self._about(call),
-                **request_attributes(call.params),
-                **self._answer(call, metrics),
-                "error.type": _error_type(metrics),
-            },
-            call.redact,
-        )
+    def _emit(self, call: Call, answer: Attributes, opened: _Open) -> None:
+        attributes = {**opened.about, **clean(request_attributes(call.params), call.redact), **answer}
         if self._settings.on_events:
             attributes.update(content_attributes(call))
         name = "gen_ai.client.inference.operation.details"
-        self._logger.emit(LogRecord(event_name=name, attributes=attributes, context=context))
+        self._logger.emit(LogRecord(event_name=name, attributes=attributes, context=opened.context))
 
 
 def _is_suppressed(context: Context) -> bool:
     return any(contexts.get_value(key, context) for key in _SUPPRESSED)
-
-
-def _error_type(metrics: StreamMetrics) -> str | None:
-    return None if metrics.error is None else metrics.error.error
 
 
 def _failure(failed: FailedAttempt) -> dict[str, object]:
@@ -323,12 +316,11 @@ def _failure(failed: FailedAttempt) -> dict[str, object]:
     }
 
 
-def _tell(told: Any, call: Call, metrics: StreamMetrics) -> None:
+def _tell(told: Any, call: Call, metrics: StreamMetrics, counts: Mapping[str, int]) -> None:
     """Add what is known of an answer to somebody else's open span, by the names of opentelemetry-util-genai's ``InferenceData``."""
-    counts = clean(token_counts(metrics.usage), call.redact)
-    completion = call.completion
+    completion, failed = call.completion, metrics.error
     known = {
-        "error_type": _error_type(metrics),
+        "error_type": None if failed is None else failed.error,
         "response_id": None if completion is None else completion.id or None,
         "response_model": metrics.model_answered,
         "response_finish_reasons": None if completion is None else finish_reasons(completion, latest=True),

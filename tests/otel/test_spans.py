@@ -130,7 +130,7 @@ def test_each_failed_attempt_is_an_event_on_the_one_span() -> None:
     recorded = told(limited, Reply.error(503), Reply.error(503), HELLO, retry=ONE_RETRY, fallback_models=["b"])
     first, second, third = recorded.chat.events
     assert {event.name for event in recorded.chat.events} == {"cometstream.retry"}
-    about = dict(first.attributes or {})
+    about: dict[str, Any] = dict(first.attributes or {})
     assert 2.0 <= about.pop("cometstream.wait") <= 3.0
     assert about == {
         "error.type": "RateLimitError",

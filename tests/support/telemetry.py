@@ -90,8 +90,12 @@ class Recorded:
         return dict(self.chat.attributes or {})
 
     @property
+    def logs(self) -> tuple[Any, ...]:
+        return self._logs.get_finished_logs()
+
+    @property
     def events(self) -> list[tuple[str | None, dict[str, Any]]]:
-        records = [log.log_record for log in self._logs.get_finished_logs()]
+        records = [log.log_record for log in self.logs]
         return [(record.event_name, dict(record.attributes or {})) for record in records]
 
     @property
