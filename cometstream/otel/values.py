@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cometstream.views.cost import output_tokens
@@ -22,9 +22,6 @@ Redact: TypeAlias = "Callable[[str], str]"
 _LONGEST: Final = 1024
 _MOST: Final = 64
 
-_DOUBLES: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_INTEGERS: Final = ("seed", "top_k")
-
 
 def safe_text(text: str, redact: Redact) -> str:
     """Return a text without secrets, and without lone surrogates: one would cost the exporter all that it sends with it."""
@@ -34,20 +31,21 @@ def safe_text(text: str, redact: Redact) -> str:
 
 def clean(attributes: Mapping[str, object], redact: Redact) -> Attributes:
     """Return the attributes that OpenTelemetry can hold: texts without secrets, numbers of 64 bits, and lists of texts."""
-    cleaned = {name: _cleaned(value, redact) for name, value in attributes.items() if value is not None}
-    return {name: value for name, value in cleaned.items() if value is not None}
+    found: Attributes = {}
+    for name, value in attributes.items():
+        if value is not None and (cleaned := _cleaned(value, redact)) is not None:
+            found[name] = cleaned
+    return found
 
 
 def _cleaned(value: object, redact: Redact) -> object:
     if isinstance(value, str):
         # Cut behind the secrets: half of one is one, too.
         return safe_text(value, redact)[:_LONGEST]
-    if isinstance(value, bool):
-        return value
     if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**63 else None
+        return value if -(2**63) <= value < 2**63 else None
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+        return value if math.isfinite(value) else None
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value):
         return [safe_text(item, redact)[:_LONGEST] for item in value[:_MOST]]
     return None
@@ -55,20 +53,22 @@ def _cleaned(value: object, redact: Redact) -> object:
 
 def request_attributes(params: Mapping[str, Any]) -> dict[str, object]:
     """Return what a request asks for, beside its model."""
-    limit, stop, n = params.get("max_completion_tokens"), params.get("stop"), params.get("n")
-    found: dict[str, object] = {
-        "gen_ai.request.stream": True if params.get("stream") is True else None,
-        "gen_ai.request.max_tokens": _integer(params.get("max_tokens") if limit is None else limit),
+    get = params.get
+    limit, stop, n = get("max_completion_tokens"), get("stop"), get("n")
+    return {
+        "gen_ai.request.stream": True if get("stream") is True else None,
+        "gen_ai.request.max_tokens": _integer(get("max_tokens") if limit is None else limit),
+        "gen_ai.request.temperature": _double(get("temperature")),
+        "gen_ai.request.top_p": _double(get("top_p")),
+        "gen_ai.request.top_k": _integer(get("top_k")),
+        "gen_ai.request.seed": _integer(get("seed")),
+        "gen_ai.request.frequency_penalty": _double(get("frequency_penalty")),
+        "gen_ai.request.presence_penalty": _double(get("presence_penalty")),
         "gen_ai.request.stop_sequences": [stop] if isinstance(stop, str) else stop,
         "gen_ai.request.choice.count": None if n == 1 else _integer(n),
         "gen_ai.request.reasoning.level": _level(params),
         "gen_ai.output.type": _output_type(params),
     }
-    for name in _DOUBLES:
-        found[f"gen_ai.request.{name}"] = _double(params.get(name))
-    for name in _INTEGERS:
-        found[f"gen_ai.request.{name}"] = _integer(params.get(name))
-    return found
 
 
 def finish_reasons(completion: ChatCompletion[Any], *, latest: bool) -> list[str]:
@@ -104,7 +104,7 @@ def _integer(value: object) -> int | None:
 
 
 def _double(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         return float(value)
@@ -119,7 +119,7 @@ def _level(params: Mapping[str, Any]) -> object:
 
 def _output_type(params: Mapping[str, Any]) -> str | None:
     modalities, wanted = params.get("modalities"), params.get("response_format")
-    if isinstance(modalities, Sequence) and "audio" in modalities:
+    if isinstance(modalities, (list, tuple)) and "audio" in modalities:
         return "speech"
     type_ = wanted.get("type") if isinstance(wanted, Mapping) else None
     return {"json_object": "json", "json_schema": "json", "text": "text"}.get(type_) if isinstance(type_, str) else None

@@ -19,10 +19,12 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from support import virtual_clock
+from support.odd_values import each, only_ours
 from support.serving import CHAT, KEY, ask, serving
 from support.telemetry import Recorded, id_of, parent_of
 
 from cometstream import CometError, CometSession, ConfigurationError, RetryPolicy, Timeouts
+from cometstream.openai import AsyncOpenAI
 from cometstream.otel import instrument
 from cometstream.otel.names import NESTED
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk
@@ -451,6 +453,23 @@ async def test_what_cannot_be_used_is_refused(arguments: dict[str, Any]) -> None
         with pytest.raises(ConfigurationError) as caught:
             instrument(**{"session": session, **arguments})
         assert next(iter(arguments)) in str(caught.value)
+
+
+async def test_any_argument_is_taken_or_refused_with_an_error_of_ours() -> None:
+    options = ("session", "tracer_provider", "meter_provider", "logger_provider", "propagator", "provider")
+    async with serving() as (_, session):
+        for given in each(*options):
+            with only_ours():
+                instrument(**{"session": session, **given})
+
+
+async def test_the_session_of_openais_client_can_be_told_of_too() -> None:
+    recorded = Recorded()
+    async with SimulatedServer() as server:
+        async with AsyncOpenAI(api_key=server.api_key, base_url=server.base_url) as client:
+            recorded.instrument(client.session)
+            await client.chat.completions.create(**CHAT)
+    assert recorded.about["cometstream.outcome"] == "complete"
 
 
 async def test_without_opentelemetry_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
