@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from cometstream.answer.json_output import JSON_OUTPUT
 from cometstream.batch.buckets import Caps
+from cometstream.batch.ledger import checked_ledger
 from cometstream.batch.limits import Limits
 from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
@@ -25,11 +26,13 @@ from cometstream.session import CometSession
 from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
+    from cometstream.batch.ledger import Ledger
     from cometstream.batch.limits import ConcurrencyChange
     from cometstream.batch.price import Price
     from cometstream.batch.result import BatchProgress, BatchResult
@@ -153,6 +156,7 @@ def fan_out(
     max_event_size: int | NotGiven = NOT_GIVEN,
     response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
     repair: int = 0,
+    ledger: Ledger | str | os.PathLike[str] | None = None,
     **defaults: Unpack[BatchParams],
 ) -> FanOut[AskedT]:
     """Return a batch. Enter it with ``async with``, then iterate it: each row gives one ``BatchResult``. Nothing is sent before.
@@ -193,6 +197,10 @@ def fan_out(
             answer is not of that type ends as ``error``, with an ``OutputError`` beside the completion.
         repair: How often a row may be asked again where its answer is not valid for that type: with the answer, and what is wrong
             with it. Each time costs an attempt.
+        ledger: Where finished rows are written down, so that no worker pays one twice: a ``Ledger``, or its address (a file's name,
+            or ``redis://host:6379/0``). A row that is finished there is not sent: its result has the answer that was written
+            down, and ``from_ledger``. A result is handed over once it is written. Rows that another worker has are waited for.
+            If a worker died, its rows under way are sent again, and ``progress.maybe_paid_twice`` counts them.
         **defaults: Wire parameters for all rows; a row's own parameters replace them.
     Returns:
         The batch.
@@ -250,6 +258,9 @@ def fan_out(
     limits(now=0.0)  # only when the loop runs is its clock known
 
     cost = Cost(price, session.prices)
+    job = checked_ledger(ledger)
+    if job is not None:
+        job.store()  # it says what is missing
 
     def make_rows() -> Rows:
         try:
@@ -270,6 +281,7 @@ def fan_out(
             max_cost=max_cost,
             repair=repair,
             on_progress=on_progress,
+            ledger=job,
         )
 
     return FanOut(make_rows)

@@ -43,6 +43,8 @@ class Row:
         error: The error of the last attempt.
         repairs: How often it was asked again what its answer should have been.
         unterminated: An attempt ended without a finish_reason.
+        key: What a ledger knows the row by; empty if there is no ledger.
+        claimed: The ledger has given the row to this batch.
         stream: The next attempt, ready to be entered, or the last one.
         metrics: Those of the last attempt, with the attempts and failures of all; None where there was no attempt.
     """
@@ -50,9 +52,11 @@ class Row:
     __slots__ = (
         "attempts",
         "charged",
+        "claimed",
         "custom_id",
         "error",
         "index",
+        "key",
         "metrics",
         "model",
         "params",
@@ -75,6 +79,8 @@ class Row:
         self.error: CometError | None = None
         self.repairs = 0
         self.unterminated = False
+        self.key = b""
+        self.claimed = False
         self.stream: ChatStream | None = None
         self.metrics: StreamMetrics | None = None
 
