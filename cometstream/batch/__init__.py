@@ -25,5 +25,6 @@ from cometstream.batch.fan_out import FanOut, fan_out
 from cometstream.batch.ledger import Ledger
 from cometstream.batch.limits import ConcurrencyChange
 from cometstream.batch.result import BatchProgress, BatchResult
+from cometstream.batch.shared_limits import SharedLimits
 
-__all__ = ["BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Ledger", "fan_out"]
+__all__ = ["BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Ledger", "SharedLimits", "fan_out"]

@@ -15,6 +15,7 @@ from cometstream.batch.ledger import checked_ledger
 from cometstream.batch.limits import Limits
 from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
+from cometstream.batch.shared_limits import Sharing, checked_shared_limits
 from cometstream.batch.source import check_requests
 from cometstream.config import checked_event_size
 from cometstream.errors import ConfigurationError, UsageError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cometstream.batch.limits import ConcurrencyChange
     from cometstream.batch.price import Price
     from cometstream.batch.result import BatchProgress, BatchResult
+    from cometstream.batch.shared_limits import SharedLimits
     from cometstream.request.params import Message, ResponseFormatParam
     from cometstream.structured import Schema
     from cometstream.views.output import AskedT
@@ -157,6 +159,7 @@ def fan_out(
     response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
     repair: int = 0,
     ledger: Ledger | str | os.PathLike[str] | None = None,
+    shared_limits: SharedLimits | str | os.PathLike[str] | None = None,
     **defaults: Unpack[BatchParams],
 ) -> FanOut[AskedT]:
     """Return a batch. Enter it with ``async with``, then iterate it: each row gives one ``BatchResult``. Nothing is sent before.
@@ -201,6 +204,9 @@ def fan_out(
             or ``redis://host:6379/0``). A row that is finished there is not sent: its result has the answer that was written
             down, and ``from_ledger``. A result is handed over once it is written. Rows that another worker has are waited for.
             If a worker died, its rows under way are sent again, and ``progress.maybe_paid_twice`` counts them.
+        shared_limits: What this batch shares with those of other processes and machines: ``SharedLimits``, or their address (a
+            file's name, or ``redis://host:6379/0``). ``rpm``, ``tpm``, ``max_cost``, ``max_tokens_total`` and the limits of the
+            server then count for all of them together; ``concurrency`` is each one's own.
         **defaults: Wire parameters for all rows; a row's own parameters replace them.
     Returns:
         The batch.
@@ -261,16 +267,21 @@ def fan_out(
     job = checked_ledger(ledger)
     if job is not None:
         job.store()  # it says what is missing
+    shared_with = checked_shared_limits(shared_limits)
+    if shared_with is not None:
+        shared_with.store()
 
     def make_rows() -> Rows:
         try:
             now = asyncio.get_running_loop().time()
         except RuntimeError:
             raise UsageError("a batch runs in an event loop: use it within a coroutine") from None
+        sharing = None if shared_with is None else Sharing(shared_with)
+        models = None if sharing is None else sharing.models
         return Rows(
             session,
             requests,
-            limits=limits(now=now, caps=_shared_caps(session)),
+            limits=limits(now=now, caps=_shared_caps(session), shared=models),
             retry=policy,
             patient=isinstance(retry, NotGiven),
             options=options,
@@ -282,6 +293,7 @@ def fan_out(
             repair=repair,
             on_progress=on_progress,
             ledger=job,
+            sharing=sharing,
         )
 
     return FanOut(make_rows)

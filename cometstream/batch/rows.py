@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cometstream.batch.ledger import Ledger, Verdict
     from cometstream.batch.limits import Limits, Ticket
     from cometstream.batch.price import Cost
+    from cometstream.batch.shared_limits import Sharing
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
     from cometstream.views.completion import ChatCompletion
@@ -102,6 +103,7 @@ class Rows:
         repair: int,
         on_progress: Callable[[BatchProgress], object] | None,
         ledger: Ledger | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.limits = limits
         self.ended = False
@@ -117,6 +119,7 @@ class Rows:
         self._max_cost = math.inf if max_cost is None else max_cost
         self._repair = repair
         self._tally = Tally(cost)
+        self._sharing = sharing
         self._claims = None if ledger is None else Claims(ledger)
         self._asking = 0  # rows that the ledger is asked for
         self._elsewhere: dict[Row, asyncio.TimerHandle] = {}  # rows that other workers have
@@ -149,6 +152,8 @@ class Rows:
                 self._session_closed()
                 return
             self._forget_session = self._session.on_close(self._session_closed)
+            if self._sharing is not None:
+                self._sharing.start(self._shared, self._pump, self._fail)
             self._pump()
 
     async def result(self) -> BatchResult:
@@ -159,7 +164,7 @@ class Rows:
             await asyncio.sleep(0)
         while not self._ready:
             if self.ended:
-                await self._ledger_closed()
+                await self._stores_closed()
                 if self._failure is not None:
                     raise self._failure
                 raise StopAsyncIteration
@@ -197,7 +202,7 @@ class Rows:
         left.discard(current)  # an iterator of requests, or on_progress, may end its own batch
         if left:
             await asyncio.wait(left)
-        await self._ledger_closed()
+        await self._stores_closed()
 
     @property
     def progress(self) -> BatchProgress:
@@ -243,7 +248,7 @@ class Rows:
                 break
             if self._is_spent():
                 break
-            if self._tally.tokens + self._expected >= self._max_tokens:
+            if self._tally.tokens + self._expected >= self._room(self._max_tokens, money=False):
                 if not running:
                     self._start_no_more()
                 break
@@ -264,7 +269,9 @@ class Rows:
     def _is_spent(self) -> bool:
         """Whether the money is spent, or cannot be counted; no more rows start then."""
         unpriced = self._tally.unpriced
-        if self._max_cost == math.inf or (unpriced is None and self._tally.spent < self._max_cost):
+        if self._max_cost == math.inf or (
+            unpriced is None and self._tally.spent < self._room(self._max_cost, money=True)
+        ):
             return False
         if not self._draining:
             if unpriced is not None:
@@ -274,6 +281,14 @@ class Rows:
                 )
             self._start_no_more()
         return True
+
+    def _room(self, most: float, *, money: bool) -> float:
+        """Return what this batch may spend of what all workers may spend together."""
+        return most if self._sharing is None else self._sharing.room(most, money=money)
+
+    def _shared(self) -> tuple[float, int, int]:
+        """Return what other workers need to know: money and tokens spent, and how many more requests could run."""
+        return self._tally.spent, self._tally.tokens, self.limits.concurrency - len(self._running)
 
     def _start_no_more(self) -> None:
         self._draining = True
@@ -568,6 +583,8 @@ class Rows:
             timer.cancel()
         if self._claims is not None and not self._loop.is_closed():
             self._claims.end()
+        if self._sharing is not None and not self._loop.is_closed():
+            self._sharing.end()
         if self._forget_session is not None:
             self._forget_session()
         if self._timer is not None:
@@ -576,14 +593,14 @@ class Rows:
             self._source.cancel()
         self._wake_reader()
 
-    async def _ledger_closed(self) -> None:
+    async def _stores_closed(self) -> None:
         """Wait until all that is to be written is written."""
-        if (
-            self._claims is not None
-            and self._claims.task is not None
-            and self._claims.task is not asyncio.current_task()
-        ):
-            await asyncio.wait([self._claims.task])
+        tasks = {
+            stored.task for stored in (self._claims, self._sharing) if stored is not None and stored.task is not None
+        }
+        tasks.discard(asyncio.current_task())
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
