@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.documents import ROOT, blocks, commands, links
 
 import cometstream
 from cometstream.testing import SimulatedServer
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PROGRAMS = [block for block in BLOCKS if "asyncio.run(" in block]
+PROGRAMS = [block.code for block in blocks(README) if block.language == "python" and "asyncio.run(" in block.code]
 
 
 async def test_the_first_program_prints_an_answer_and_its_end() -> None:
@@ -43,15 +42,16 @@ def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert links
-    for link in links:
+    assert links(README)
+    for link in links(README):
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"cometstream (ask|balance|batch|chat|models|serve)\b", README)))
-)
+def test_the_changelog_tells_of_this_version() -> None:
+    assert f"## [{cometstream.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(commands(README)))
 def test_every_command_that_the_readme_names_is_there(command: str) -> None:
     program = shutil.which("cometstream", path=str(Path(sys.executable).parent))
     assert program is not None
