@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import inspect
 import io
-import os
 import re
 import shlex
 import socket
@@ -87,7 +86,7 @@ class Running:
 
     def __init__(self, path: Path, folder: Path, environment: dict[str, str]) -> None:
         self._path, self._folder = path, folder
-        self._environment = {**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}
+        self._environment = environment
         self._names: dict[str, Any] = {"__name__": "document"}
         self._loop = asyncio.new_event_loop()
         self._servers: list[subprocess.Popen[bytes]] = []
