@@ -187,6 +187,14 @@ class CometSession:
         """Whether `aclose` was called. A closed session sends nothing."""
         return self._closed
 
+    @property
+    def connections_opened(self) -> int | None:
+        """How many connections the session has opened in the event loop that runs: fewer than requests, as they are used again.
+
+        None where a client of your own opens them.
+        """
+        return self._pool.opened
+
     def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have `aclose` call a function first, for example to end work that uses this session.
 

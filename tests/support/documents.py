@@ -72,7 +72,7 @@ def links(markdown: str) -> list[str]:
 
 def commands(markdown: str) -> set[str]:
     """Return the commands of the command line that a document names."""
-    return set(re.findall(r"\bcometstream (ask|balance|batch|chat|models|serve)\b", markdown))
+    return set(re.findall(r"\bcometstream (ask|balance|batch|chat|models|probe|serve)\b", markdown))
 
 
 class Running:
