@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import catalogue
 from support.cli_server import ServerThread
 from support.documents import ROOT, Running, links
 
 import cometstream
 from cometstream import CometSession
 from cometstream.request.params import OtherChatParams
+from cometstream.testing.conformance import load
 
 DOCS = ROOT / ".github" / "docs"
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
@@ -114,7 +114,7 @@ def test_every_kind_of_normalization_is_told_and_no_other() -> None:
         for path in (ROOT / "cometstream" / room).glob("*.py"):
             written.update(re.findall(r"\bnote\(\s*\"(\w+)\"", path.read_text()))
     assert written <= told
-    counted = {kind for case in catalogue.load() for kind in case.cometstream.get("normalizations", {})}
+    counted = {kind for case in load() for kind in case.cometstream.get("normalizations", {})}
     assert counted <= told
     source = "".join(path.read_text() for path in (ROOT / "cometstream").rglob("*.py"))
     for kind in told - written - counted - {"function_call_malformed"}:  # the last one's name is put together
