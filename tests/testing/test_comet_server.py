@@ -70,7 +70,7 @@ async def test_a_reply_is_what_the_gateway_would_send(server: CometServer) -> No
     assert completion.usage is not None
     assert completion.usage.completion_tokens == 3
     assert stream.response.request_id == server.last_request.id
-    assert sum("obfuscation" in chunk for chunk in chunks) == 3
+    assert all("obfuscation" in chunk for chunk in chunks if chunk["choices"])
 
 
 async def test_each_choice_that_is_asked_for_gets_the_reply(server: CometServer) -> None:
