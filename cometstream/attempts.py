@@ -103,7 +103,7 @@ class Attempts:
             payload = None if self._request is None else self._request.payload
             call.sends(now(), payload)
             try:
-                incoming = await endpoint.send(method, payload, clock, call.client_request_id)
+                incoming = await endpoint.send(method, payload, clock, call.client_request_id, call.headers)
                 self._budget.succeeded()
                 call.is_answered(incoming, now())
                 return incoming

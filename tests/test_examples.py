@@ -27,9 +27,14 @@ PRINTED = {
     "tool_loop.py": ["get_weather {'city': ", " starts early]", "complete after 2 rounds"],
     "approval.py": ["may I call pay({'to': ", "euros were paid to", "\ncomplete\n"],
     "structured_partial.py": ["seen from Babylon, 22 September", "Halley: A small dark world", "2 sightings"],
+    "otel.py": [
+        "chat gpt-5.4 outcome=complete attempts=2 ",
+        "execute_tool get_weather outcome=complete",
+        "gen_ai.client.operation.duration",
+    ],
     "conversation.py": ["A comet is a small world", "I would rather talk about comets", "5 messages kept"],
 }
-DEMOS = {"structured_partial.py", "tool_loop.py", "approval.py"}
+DEMOS = {"structured_partial.py", "tool_loop.py", "approval.py", "otel.py"}
 RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]
 # Tests of a program, as a user would write them.
 TESTS = ["test_fastapi_relay.py"]

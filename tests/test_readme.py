@@ -11,15 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.documents import ROOT, blocks, commands, links
 
 import cometstream
 from cometstream.testing import CometServer, SimulatedServer, plugin
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-TESTS = [block for block in BLOCKS if re.search(r"^(async )?def test_", block, re.MULTILINE)]
-PROGRAMS = [block for block in BLOCKS if "asyncio.run(" in block and block not in TESTS]
+BLOCKS = [block.code for block in blocks(README) if block.language == "python"]
+TESTS = [code for code in BLOCKS if re.search(r"^(async )?def test_", code, re.MULTILINE)]
+PROGRAMS = [code for code in BLOCKS if "asyncio.run(" in code and code not in TESTS]
 
 pytest_plugins = ["pytester"]
 
@@ -63,15 +63,16 @@ def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert links
-    for link in links:
+    assert links(README)
+    for link in links(README):
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"cometstream (ask|balance|batch|chat|models|serve)\b", README)))
-)
+def test_the_changelog_tells_of_this_version() -> None:
+    assert f"## [{cometstream.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(commands(README)))
 def test_every_command_that_the_readme_names_is_there(command: str) -> None:
     program = shutil.which("cometstream", path=str(Path(sys.executable).parent))
     assert program is not None

@@ -6,6 +6,7 @@ import asyncio
 import math
 import sys
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -95,7 +96,14 @@ class Endpoint:
         headers.popall(without, None)
         return Endpoint(self._pool, url, headers=headers, proxy=self.proxy, context=self.context)
 
-    async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
+    async def send(
+        self,
+        method: str,
+        body: bytes | None,
+        clock: OpeningClock,
+        client_request_id: str,
+        added: Mapping[str, str] = MappingProxyType({}),
+    ) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
 
         Args:
@@ -103,16 +111,21 @@ class Endpoint:
             body: The body as JSON; None for a GET.
             clock: The clock that runs.
             client_request_id: The id that the attempts of one request share; a header of the caller's own replaces it.
+            added: More headers of this request, checked; the caller's own replace them.
 
         Raises:
             CometError: Anything else; nothing of aiohttp's is chained to it, since its errors print the key.
         """
+        # Most requests have none but the id.
+        own = {name: value for name, value in added.items() if name not in self.headers} if added else {}
+        if not self._names_itself:
+            own[CLIENT_REQUEST_ID] = client_request_id
         interceptor = self._pool.interceptor
         if interceptor is None:
-            incoming = await self._send(method, body, clock, client_request_id)
+            incoming = await self._send(method, body, clock, own)
         else:
             request = Outgoing(method, self._route, body, self.context)
-            incoming = await interceptor.intercept(request, lambda: self._send(method, body, clock, client_request_id))
+            incoming = await interceptor.intercept(request, lambda: self._send(method, body, clock, own))
         if 200 <= incoming.status < 300:
             return incoming
         error: CometError | None = None
@@ -126,7 +139,7 @@ class Endpoint:
         base_url = self.context.base_url
         return self.url[len(base_url) :] if self.url.startswith(base_url) else URL(self.url).raw_path_qs
 
-    async def _send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
+    async def _send(self, method: str, body: bytes | None, clock: OpeningClock, own: Mapping[str, str]) -> Incoming:
         """Send one request over the network and return the open answer, whatever its status.
 
         Raises:
@@ -138,13 +151,13 @@ class Endpoint:
             response: aiohttp.ClientResponse | PlainAnswer | None = None
             is_lost = False
             try:
-                response = await self._ask_kept(client, body, clock, client_request_id)
+                response = await self._ask_kept(client, body, clock, own)
             except KeptConnectionLost:
                 is_lost = True
             if response is not None:
                 return HTTPIncoming(response, self.context, clock.waited)
             with clock:
-                response = await self._request(client, method, body, clock, client_request_id, is_lost=is_lost)
+                response = await self._request(client, method, body, clock, own, is_lost=is_lost)
                 return HTTPIncoming(response, self.context, clock.waited)
             error = clock.error(self.context.base_url)
         except CometError as caught:
@@ -165,7 +178,7 @@ class Endpoint:
         raise error from None
 
     async def _ask_kept(
-        self, client: Client, body: bytes | None, clock: OpeningClock, client_request_id: str
+        self, client: Client, body: bytes | None, clock: OpeningClock, own: Mapping[str, str]
     ) -> PlainAnswer | None:
         """Send a request over a connection that served before; None where aiohttp is to send it."""
         connector = client.connector
@@ -176,8 +189,8 @@ class Endpoint:
             return None
         if self._head is None:
             self._head = request_head(connector.host, URL(self.url).raw_path_qs, self.headers)
-        own_id = b"" if self._names_itself else f"{CLIENT_REQUEST_ID}: {client_request_id}\r\n".encode()
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, own_id, len(body), body)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in own.items()]).encode()
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
         return await ask(connection, request, clock)
 
     async def _request(
@@ -186,14 +199,14 @@ class Endpoint:
         method: str,
         body: bytes | None,
         clock: OpeningClock,
-        client_request_id: str,
+        own: Mapping[str, str],
         *,
         is_lost: bool,
     ) -> aiohttp.ClientResponse | PlainAnswer:
         """Send a request as aiohttp does; a kept connection that is lost before the answer is replaced."""
+        # Those of a caller's own client are sent, too.
         headers = self.headers.copy()
-        if CLIENT_REQUEST_ID not in client.headers:  # those of a caller's own client
-            headers.setdefault(CLIENT_REQUEST_ID, client_request_id)
+        headers.update({name: value for name, value in own.items() if name not in client.headers})
 
         def request() -> Awaitable[aiohttp.ClientResponse]:
             return client.request(
