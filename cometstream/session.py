@@ -28,6 +28,7 @@ from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
+from cometstream.steps import Step, StepListener
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
     from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
+    from cometstream.steps import StepKind
     from cometstream.structured import Schema
+    from cometstream.transport.incoming import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
     from cometstream.views.output import AskedT
@@ -217,6 +220,49 @@ class CometSession:
             self._listeners = tuple(other for other in self._listeners if other is not listener)
 
         return forget
+
+    def intercept(self, interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer every request from now on, in place of one before: the seam for record and replay.
+
+        Returns:
+            A function that takes this back.
+        """
+        before = vars(self._pool).get("interceptor")
+        self._pool.interceptor = interceptor
+
+        def forget() -> None:
+            if before is None:
+                vars(self._pool).pop("interceptor", None)
+            else:
+                self._pool.interceptor = before
+
+        return forget
+
+    @staticmethod
+    def intercept_all(interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer the requests of all sessions of this process that have none of their own.
+
+        Returns:
+            A function that takes this back.
+        """
+        before = Pool.interceptor
+        Pool.interceptor = interceptor
+
+        def forget() -> None:
+            Pool.interceptor = before
+
+        return forget
+
+    def step(self, kind: StepKind, name: str | None = None, **about: Any) -> Step:
+        """Return a piece of work around calls, which those listeners hear of that are a ``StepListener``, too; for features.
+
+        Args:
+            kind: What it is; see ``Step``.
+            name: Its name, where it has one.
+            **about: What is known of it.
+        """
+        listeners = [listener for listener in self._listeners if isinstance(listener, StepListener)]
+        return Step(kind, name, listeners=listeners, redact=self._context.redact, **about)
 
     def stream(
         self,
@@ -576,7 +622,7 @@ class CometSession:
         streamed = request.streamed
         route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
-        call = self._call(endpoint, request.model, (*self._listeners, *self._hooked(hooks)))
+        call = self._call(endpoint, request, (*self._listeners, *self._hooked(hooks)))
         attempts = Attempts(
             endpoint,
             request,
@@ -620,10 +666,13 @@ class CometSession:
 
         return (HookRunner(hooks, self._under_way),)
 
-    def _call(self, endpoint: Endpoint, model: object = None, listeners: Sequence[Listener] = ()) -> Call:
+    def _call(self, endpoint: Endpoint, request: ChatRequest | None = None, listeners: Sequence[Listener] = ()) -> Call:
         """Return what is told of a call. Listeners hear of answers only, the log also of other routes."""
         own = endpoint.headers.get(CLIENT_REQUEST_ID)
-        return Call(os.urandom(16).hex() if own is None else own, model, listeners, endpoint.context.redact)
+        name = os.urandom(16).hex() if own is None else own
+        if request is None:
+            return Call(name, redact=endpoint.context.redact)
+        return Call(name, request.model, listeners, endpoint.context.redact, request.params)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

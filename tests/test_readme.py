@@ -14,10 +14,14 @@ import pytest
 from support.documents import ROOT, blocks, commands, links
 
 import cometstream
-from cometstream.testing import SimulatedServer
+from cometstream.testing import CometServer, SimulatedServer, plugin
 
 README = (ROOT / "README.md").read_text()
-PROGRAMS = [block.code for block in blocks(README) if block.language == "python" and "asyncio.run(" in block.code]
+BLOCKS = [block.code for block in blocks(README) if block.language == "python"]
+TESTS = [code for code in BLOCKS if re.search(r"^(async )?def test_", code, re.MULTILINE)]
+PROGRAMS = [code for code in BLOCKS if "asyncio.run(" in code and code not in TESTS]
+
+pytest_plugins = ["pytester"]
 
 
 async def test_the_first_program_prints_an_answer_and_its_end() -> None:
@@ -31,6 +35,23 @@ async def test_the_first_program_prints_an_answer_and_its_end() -> None:
     assert (process.returncode, err.decode()) == (0, "")
     assert "A comet is a small world" in out.decode()
     assert "\ncomplete CompletionUsage(" in out.decode()
+
+
+@pytest.mark.parametrize("block", TESTS)
+def test_the_tests_that_it_shows_pass(block: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error"
+    )
+    pytester.makepyfile(test_shown=block)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    # Without the installed copy, where there is one. A cassette is recorded of the simulated server, and then replayed.
+    blocked = ("-p", "no:cometstream", "-p", "no:cacheprovider")
+    if "comet_cassette" in block:
+        with CometServer() as server, monkeypatch.context() as patch:
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            assert pytester.runpytest_inprocess(*blocked, "--comet-record", plugins=[plugin]).ret == 0
+    assert pytester.runpytest_inprocess(*blocked, plugins=[plugin]).ret == 0
 
 
 def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cometstream.errors import CometError
     from cometstream.metrics import StreamMetrics
     from cometstream.policy import RetryPolicy
+    from cometstream.steps import Step
     from cometstream.stream import ChatStream
 
 __all__ = ["Row", "Schedule", "is_nobody_there", "is_out_of_files", "retry_delay"]
@@ -42,7 +43,10 @@ class Row:
         charged: The attempts that count against the retries.
         error: The error of the last attempt.
         repairs: How often it was asked again what its answer should have been.
+        step: The row, as listeners hear of it; None before its first attempt.
         unterminated: An attempt ended without a finish_reason.
+        key: What a ledger knows the row by; empty if there is no ledger.
+        claimed: The ledger has given the row to this batch.
         stream: The next attempt, ready to be entered, or the last one.
         metrics: Those of the last attempt, with the attempts and failures of all; None where there was no attempt.
     """
@@ -50,14 +54,17 @@ class Row:
     __slots__ = (
         "attempts",
         "charged",
+        "claimed",
         "custom_id",
         "error",
         "index",
+        "key",
         "metrics",
         "model",
         "params",
         "repairs",
         "request",
+        "step",
         "stream",
         "tokens",
         "unterminated",
@@ -75,6 +82,9 @@ class Row:
         self.error: CometError | None = None
         self.repairs = 0
         self.unterminated = False
+        self.step: Step | None = None
+        self.key = b""
+        self.claimed = False
         self.stream: ChatStream | None = None
         self.metrics: StreamMetrics | None = None
 

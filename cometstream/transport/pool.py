@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from typing import TypeAlias
 
+    from cometstream.transport.incoming import Interceptor
+
 __all__ = ["Client", "Pool", "running_loop"]
 
 # What a caller brings as the argument `client`.
@@ -42,7 +44,11 @@ class Pool:
         is_ours: Whether the connections are ours, not the caller's.
         queues: Whether a request may wait for a place in the pool.
         traced: Whether the pool tells its `opening_trace` what it is doing.
+        interceptor: What stands between the session's requests and the network; None for nothing. The class's own is that of every
+            session which has none.
     """
+
+    interceptor: Interceptor | None = None
 
     def __init__(
         self, max_connections: int | None, client: Client | None, *, secure: bool, tls: ssl.SSLContext | None = None
