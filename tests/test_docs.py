@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import catalogue
+from conformance import load
 from support.cli_server import ServerThread
 from support.documents import ROOT, Running, links
 
@@ -114,7 +114,7 @@ def test_every_kind_of_normalization_is_told_and_no_other() -> None:
         for path in (ROOT / "cometstream" / room).glob("*.py"):
             written.update(re.findall(r"\bnote\(\s*\"(\w+)\"", path.read_text()))
     assert written <= told
-    counted = {kind for case in catalogue.load() for kind in case.cometstream.get("normalizations", {})}
+    counted = {kind for case in load() for kind in case.cometstream.get("normalizations", {})}
     assert counted <= told
     source = "".join(path.read_text() for path in (ROOT / "cometstream").rglob("*.py"))
     for kind in told - written - counted - {"function_call_malformed"}:  # the last one's name is put together

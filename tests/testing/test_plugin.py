@@ -310,8 +310,8 @@ def test_the_library_itself_imports_no_test_framework() -> None:
 
 
 def test_a_wheel_has_the_plugin_outside_the_package_and_the_cases(tmp_path: Path) -> None:
-    if importlib.util.find_spec("hatchling") is None:
-        pytest.skip("needs hatchling, which builds the package")
+    if None in map(importlib.util.find_spec, ("hatchling", "hatch_fancy_pypi_readme")):
+        pytest.skip("needs what builds the package")
     import zipfile
 
     subprocess.run(
