@@ -364,9 +364,8 @@ def test_the_library_itself_imports_no_test_framework() -> None:
 
 
 def test_a_wheel_has_the_plugin_outside_the_package_and_the_cases(tmp_path: Path) -> None:
-    for name in ("hatchling", "hatch_fancy_pypi_readme"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"needs {name}, which builds the package")
+    if None in map(importlib.util.find_spec, ("hatchling", "hatch_fancy_pypi_readme")):
+        pytest.skip("needs what builds the package")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
