@@ -88,9 +88,14 @@ class Probed:
         return sum(sample.error is None for sample in self.samples)
 
     @property
+    def answered(self) -> int:
+        """How many requests had a connection."""
+        return sum(sample.answered for sample in self.samples)
+
+    @property
     def reused(self) -> int:
-        """How often a connection was used again."""
-        return max(sum(sample.answered for sample in self.samples) - self.opened, 0)
+        """How many of them went over one that had been used before."""
+        return max(self.answered - self.opened, 0)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -137,7 +142,7 @@ def as_document(probed: Probed) -> str:
 
 def as_table(probed: Probed) -> str:
     """Return a table with a column for each model."""
-    is_utf = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+    is_utf = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
     table = Table("", box=box.SIMPLE_HEAD if is_utf else box.ASCII2, show_edge=False, pad_edge=False)
     figures = [_figures(probed.of(model), probed.seconds) for model in probed.models]
     for model in probed.models:
@@ -155,9 +160,8 @@ def as_table(probed: Probed) -> str:
     text = io.StringIO()
     drawn = Console(file=text, width=Console().width, color_system=None, markup=False, highlight=False)
     drawn.print(table)
-    drawn.print(
-        f"\nconnections: {probed.opened} opened, {probed.reused} times one was used again; {probed.seconds:.1f} s"
-    )
+    used = f"{probed.reused} of {probed.answered} requests went over a used one"
+    drawn.print(f"\nconnections: {probed.opened} opened, {used}; {probed.seconds:.1f} s")
     return text.getvalue()
 
 

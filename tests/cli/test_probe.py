@@ -68,7 +68,7 @@ def test_models_stand_side_by_side_and_the_cost_is_said_before(
     assert rows["first content, p95"][1] == rows["gap, max"][1] == "ms"
     assert rows["output tokens"] == ["6", "6"]
     assert rows["cost"] == ["$0.000108"] * 2  # the answers name gpt-5.4
-    assert "times one was used again" in out
+    assert "requests went over a used one" in out
     # 13 tokens of input at 2 dollars a million and 100 of output at 12, three times
     assert err.splitlines()[0] == (
         "cometstream: gpt-5.4: 3 streams of up to 100 tokens: about $0.003678 at most ($2 and $12 a million tokens)"

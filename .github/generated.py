@@ -1,4 +1,4 @@
-"""Fills what the site shows of the code: the table of states, and the catalogue of quirks from the cases that the tests run."""
+"""Fills what the site shows of the code: the table of states, the catalogue of quirks from the tests' cases, and each --help."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the package of this checkout
 CASES = ROOT / "tests" / "conformance"
 GROUPS = {
     "framing": "Framing: events, bytes, connections",
@@ -24,15 +25,30 @@ GROUPS = {
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the tables where a page has their marks; called by mkdocs for every page."""
-    for mark, table in (("<!-- states -->", states), ("<!-- catalogue -->", catalogue)):
-        if mark in markdown:
-            markdown = markdown.replace(mark, table())
+    for mark, generated in (("states", states), ("catalogue", catalogue), ("commands", commands)):
+        if f"<!-- {mark} -->" in markdown:
+            markdown = markdown.replace(f"<!-- {mark} -->", generated())
     return markdown
+
+
+def commands() -> str:
+    """Return what each command says to --help."""
+    import click
+
+    from cometstream.cli.app import cometstream
+    from cometstream.cli.exit_codes import EPILOG
+
+    parts: list[str] = []
+    for name, command in sorted(cometstream.commands.items()):
+        context = click.Context(command, info_name=f"cometstream {name}", terminal_width=100)
+        shown = command.get_help(context).partition("Exit codes:")[0].rstrip()
+        parts.append(f"## {name}\n\n```text\n{shown}\n```")
+    codes = EPILOG.partition("Exit codes:\n")[2]
+    return "\n\n".join([*parts, f"## Exit codes\n\n```text\n{codes}\n```"])
 
 
 def states() -> str:
     """Return the table of states."""
-    sys.path.insert(0, str(ROOT))
     from cometstream.answer.states import HAPPENINGS, TABLE
 
     rows = [["", *HAPPENINGS]]
