@@ -64,7 +64,7 @@ from cometstream.views.models import Model
 
 if TYPE_CHECKING:
     from cometstream.answer.partial_json import PartialJSON
-    from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, fan_out
+    from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, Ledger, SharedLimits, fan_out
     from cometstream.conversation import Conversation
     from cometstream.failed import FailedAttempt
     from cometstream.hooks import Hooks
@@ -102,6 +102,7 @@ __all__ = [
     "Hooks",
     "InternalServerError",
     "InvalidRequestError",
+    "Ledger",
     "Model",
     "NotFoundError",
     "OutputCutError",
@@ -117,6 +118,7 @@ __all__ = [
     "RetryPolicy",
     "SSEParser",
     "Schema",
+    "SharedLimits",
     "StreamError",
     "StreamMetrics",
     "StreamResponse",
@@ -141,7 +143,10 @@ __all__ = [
 
 # Programs that send one request at a time do not wait for the import of what runs many, and so on.
 _LATE = {
-    **dict.fromkeys(("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"), "cometstream.batch"),
+    **dict.fromkeys(
+        ("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Ledger", "SharedLimits", "fan_out"),
+        "cometstream.batch",
+    ),
     "Call": "cometstream.observe",
     "Conversation": "cometstream.conversation",
     "FailedAttempt": "cometstream.failed",

@@ -125,7 +125,7 @@ class Attempts:
             attempt = await self(failure, total_due)
             assert attempt is not None  # nobody else has this object, so nobody cancels it
             try:
-                return await self._endpoint.read_document(attempt.response, self._clocks, total_due)
+                return await self._endpoint.read_document(attempt, self._clocks, total_due)
             except CometError as error:
                 failure = error
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
     from cometstream.steps import StepKind
     from cometstream.structured import Schema
+    from cometstream.transport.incoming import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
     from cometstream.views.output import AskedT
@@ -189,6 +190,14 @@ class CometSession:
         """Whether `aclose` was called. A closed session sends nothing."""
         return self._closed
 
+    @property
+    def connections_opened(self) -> int | None:
+        """How many connections the session has opened in the event loop that runs: fewer than requests, as they are used again.
+
+        None where a client of your own opens them.
+        """
+        return self._pool.opened
+
     def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have `aclose` call a function first, for example to end work that uses this session.
 
@@ -209,6 +218,38 @@ class CometSession:
 
         def forget() -> None:
             self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return forget
+
+    def intercept(self, interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer every request from now on, in place of one before: the seam for record and replay.
+
+        Returns:
+            A function that takes this back.
+        """
+        before = vars(self._pool).get("interceptor")
+        self._pool.interceptor = interceptor
+
+        def forget() -> None:
+            if before is None:
+                vars(self._pool).pop("interceptor", None)
+            else:
+                self._pool.interceptor = before
+
+        return forget
+
+    @staticmethod
+    def intercept_all(interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer the requests of all sessions of this process that have none of their own.
+
+        Returns:
+            A function that takes this back.
+        """
+        before = Pool.interceptor
+        Pool.interceptor = interceptor
+
+        def forget() -> None:
+            Pool.interceptor = before
 
         return forget
 
@@ -244,6 +285,19 @@ class CometSession:
     ) -> ChatStream[AskedT]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
 
+        Example:
+            Print an answer as it comes, and then how it ended:
+
+                async with CometSession() as session:
+                    async with session.stream(
+                        model="gpt-5.4",
+                        messages=[{"role": "user", "content": "Write one sentence about comets."}],
+                        temperature=0.2,
+                    ) as stream:
+                        async for text in stream.text():
+                            print(text, end="", flush=True)
+                    print(stream.outcome, stream.completion.usage)
+
         Args:
             model: The model's id.
             messages: The conversation, oldest first, sent as given. An answer's ``message`` can stand in it as it is.
@@ -266,6 +320,16 @@ class CometSession:
                 ``Schema`` of one says more. Or the wire's own form.
             hooks: Functions for this call, called after the session's.
             **params: The wire's parameters by their names; None means not given.
+
+                - how the model writes: ``temperature``, ``top_p``, ``seed``, ``stop``, ``presence_penalty``, ``frequency_penalty``,
+                  ``logit_bias``, ``verbosity``, ``reasoning_effort``, ``prediction``
+                - how much: ``max_completion_tokens``, ``max_tokens``, ``n``
+                - tools: ``tools``, ``tool_choice``, ``parallel_tool_calls``, ``web_search_options``; the older ``functions``,
+                  ``function_call``
+                - what comes: ``modalities``, ``audio``, ``logprobs``, ``top_logprobs``, ``stream_options`` (``include_usage`` is on
+                  unless you say no)
+                - whose request it is, and how it is served: ``user``, ``safety_identifier``, ``metadata``, ``store``,
+                  ``service_tier``, ``moderation``, ``prompt_cache_key``, ``prompt_cache_options``, ``prompt_cache_retention``
         Returns:
             The stream.
         Raises:

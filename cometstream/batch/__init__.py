@@ -10,6 +10,9 @@
     result.py      what is reported of a row and of the batch
     price.py       what a row cost
 
+    ledger.py      where finished rows are written down; ledger_sqlite.py and ledger_redis.py are two such places
+    claims.py      what a batch asks its ledger; row_key.py is what it finds a row by
+
     jsonl.py       rows from JSON lines
     output.py      the output of a run, and what the next one learns from it; line_file.py is the file below it
     output_line.py one line of it
@@ -19,7 +22,9 @@
 from __future__ import annotations
 
 from cometstream.batch.fan_out import FanOut, fan_out
+from cometstream.batch.ledger import Ledger
 from cometstream.batch.limits import ConcurrencyChange
 from cometstream.batch.result import BatchProgress, BatchResult
+from cometstream.batch.shared_limits import SharedLimits
 
-__all__ = ["BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "fan_out"]
+__all__ = ["BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Ledger", "SharedLimits", "fan_out"]

@@ -11,9 +11,11 @@ from weakref import WeakKeyDictionary
 
 from cometstream.answer.json_output import JSON_OUTPUT
 from cometstream.batch.buckets import Caps
+from cometstream.batch.ledger import checked_ledger
 from cometstream.batch.limits import Limits
 from cometstream.batch.price import Cost
 from cometstream.batch.rows import NOT_SENT, Rows
+from cometstream.batch.shared_limits import Sharing, checked_shared_limits
 from cometstream.batch.source import check_requests
 from cometstream.config import checked_event_size
 from cometstream.errors import ConfigurationError, UsageError
@@ -25,14 +27,17 @@ from cometstream.session import CometSession
 from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
+    from cometstream.batch.ledger import Ledger
     from cometstream.batch.limits import ConcurrencyChange
     from cometstream.batch.price import Price
     from cometstream.batch.result import BatchProgress, BatchResult
+    from cometstream.batch.shared_limits import SharedLimits
     from cometstream.request.params import Message, ResponseFormatParam
     from cometstream.structured import Schema
     from cometstream.views.output import AskedT
@@ -153,6 +158,8 @@ def fan_out(
     max_event_size: int | NotGiven = NOT_GIVEN,
     response_format: type[AskedT] | Schema[AskedT] | ResponseFormatParam | None = None,
     repair: int = 0,
+    ledger: Ledger | str | os.PathLike[str] | None = None,
+    shared_limits: SharedLimits | str | os.PathLike[str] | None = None,
     **defaults: Unpack[BatchParams],
 ) -> FanOut[AskedT]:
     """Return a batch. Enter it with ``async with``, then iterate it: each row gives one ``BatchResult``. Nothing is sent before.
@@ -193,6 +200,13 @@ def fan_out(
             answer is not of that type ends as ``error``, with an ``OutputError`` beside the completion.
         repair: How often a row may be asked again where its answer is not valid for that type: with the answer, and what is wrong
             with it. Each time costs an attempt.
+        ledger: Where finished rows are written down, so that no worker pays one twice: a ``Ledger``, or its address (a file's name,
+            or ``redis://host:6379/0``). A row that is finished there is not sent: its result has the answer that was written
+            down, and ``from_ledger``. A result is handed over once it is written. Rows that another worker has are waited for.
+            If a worker died, its rows under way are sent again, and ``progress.maybe_paid_twice`` counts them.
+        shared_limits: What this batch shares with those of other processes and machines: ``SharedLimits``, or their address (a
+            file's name, or ``redis://host:6379/0``). ``rpm``, ``tpm``, ``max_cost``, ``max_tokens_total`` and the limits of the
+            server then count for all of them together; ``concurrency`` is each one's own.
         **defaults: Wire parameters for all rows; a row's own parameters replace them.
     Returns:
         The batch.
@@ -250,16 +264,24 @@ def fan_out(
     limits(now=0.0)  # only when the loop runs is its clock known
 
     cost = Cost(price, session.prices)
+    job = checked_ledger(ledger)
+    if job is not None:
+        job.store()  # it says what is missing
+    shared_with = checked_shared_limits(shared_limits)
+    if shared_with is not None:
+        shared_with.store()
 
     def make_rows() -> Rows:
         try:
             now = asyncio.get_running_loop().time()
         except RuntimeError:
             raise UsageError("a batch runs in an event loop: use it within a coroutine") from None
+        sharing = None if shared_with is None else Sharing(shared_with)
+        models = None if sharing is None else sharing.models
         return Rows(
             session,
             requests,
-            limits=limits(now=now, caps=_shared_caps(session)),
+            limits=limits(now=now, caps=_shared_caps(session), shared=models),
             retry=policy,
             patient=isinstance(retry, NotGiven),
             options=options,
@@ -270,6 +292,8 @@ def fan_out(
             max_cost=max_cost,
             repair=repair,
             on_progress=on_progress,
+            ledger=job,
+            sharing=sharing,
         )
 
     return FanOut(make_rows)

@@ -30,6 +30,7 @@ from cometstream.request.describe import shown
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cometstream.batch.shared_models import SharedModel, SharedModels
     from cometstream.errors import CometError
 
 __all__ = ["MAX_CONCURRENCY", "ConcurrencyChange", "Limits", "Ticket"]
@@ -61,6 +62,7 @@ class Limits:
         max_retry_after: The longest ``Retry-After`` in seconds that is obeyed. If the server asks for more, one request tries again
             after this time.
         caps: Where the caps are kept that several batches share; None for caps of its own.
+        shared: The models that several workers share; None for models of its own.
 
     Raises:
         ConfigurationError: One of these options cannot be used.
@@ -75,6 +77,7 @@ class Limits:
         now: float,
         max_retry_after: float = 3600.0,
         caps: Caps | None = None,
+        shared: SharedModels | None = None,
     ) -> None:
         if not _is_count(concurrency) and not (isinstance(concurrency, str) and concurrency == "auto"):
             raise ConfigurationError(
@@ -92,7 +95,8 @@ class Limits:
         )
         self._longest = max_retry_after
         self._caps = Caps() if caps is None else caps
-        self._models: dict[str, ModelLimits] = {}
+        self._shared = shared
+        self._models: dict[str, ModelLimits | SharedModel] = {}
 
     @property
     def concurrency(self) -> int:
@@ -207,12 +211,16 @@ class Limits:
         ticket.model.over(ticket)
         self._concurrency.ended()
 
-    def _model(self, name: str, now: float) -> ModelLimits:
+    def _model(self, name: str, now: float) -> ModelLimits | SharedModel:
         known = self._models.get(name)
         if known is None:
             if len(self._models) >= _MODELS:
                 self._forget_one()
-            known = self._models[name] = ModelLimits(name, self._rpm, self._tpm, now, self._caps)
+            if self._shared is not None:
+                known = self._shared.model(name, self._rpm, self._tpm, now)
+            else:
+                known = ModelLimits(name, self._rpm, self._tpm, now, self._caps)
+            self._models[name] = known
         return known
 
     def _forget_one(self) -> None:

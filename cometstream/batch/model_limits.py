@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cometstream.batch.ratelimit_headers import Allowance
+    from cometstream.batch.shared_models import SharedModel
 
 __all__ = ["ModelLimits", "Ticket"]
 
@@ -88,7 +89,9 @@ class Ticket:
         "wish",
     )
 
-    def __init__(self, model: ModelLimits, tokens: int, time: float, tests: tuple[AnnouncedLimit, ...]) -> None:
+    def __init__(
+        self, model: ModelLimits | SharedModel, tokens: int, time: float, tests: tuple[AnnouncedLimit, ...]
+    ) -> None:
         self.model = model
         self.tokens = tokens
         self.time = time
@@ -194,6 +197,21 @@ class ModelLimits:
         """Whether refusals have taught anything."""
         return self._learned is not None or self._parallel.cap is not None
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether requests rest after a refusal, or wait for the one that went ahead."""
+        return self._learned is not None and self._learned.is_resting
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether requests rest, and no rate is known that explains it."""
+        return self._learned is not None and not self._learned.is_known
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second that the server seems to take; None if nothing was learned."""
+        return None if self._learned is None else self._learned.rate
+
     def wait(self, tokens: int, now: float) -> float:
         """Return the seconds until a request of this size may start; 0.0 for now."""
         wait = 0.0
@@ -261,6 +279,12 @@ class ModelLimits:
         if ticket.is_judged:
             self._running -= 1
 
+    def unused(self, ticket: Ticket, now: float) -> None:
+        """A request was not sent after all."""
+        self._sent.add(ticket.time, -1)
+        self.give_back(ticket.tokens, now)
+        self.over(ticket)
+
     def answered(self, now: float) -> None:
         """A request was answered whole; it still counts as under way."""
         self._parallel.answered(self.in_flight, now)
@@ -299,7 +323,7 @@ class ModelLimits:
             return not learned.is_known
         ticket.was_taken = False
         self._judge(now)
-        return self._learned is not None and not self._learned.is_known
+        return self.is_overloaded
 
     def busy(self, wish: float, now: float) -> None:
         """The server answered with a 503 that asks to wait. All requests rest if chance does not explain it."""

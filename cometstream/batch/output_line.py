@@ -110,6 +110,8 @@ def _response(status: int, result: BatchResult, body: dict[str, Any]) -> dict[st
     request_id = result.error.request_id if result.error is not None else None
     if request_id is None and result.metrics is not None:
         request_id = result.metrics.request_id
+    if request_id is None and result.completion is not None:
+        request_id = result.completion.request_id
     return {"status_code": int(status), "request_id": request_id, "body": body}
 
 

@@ -37,6 +37,7 @@ class BatchResult(Parsed[ParsedT_co]):
             the row did: run such a row again.
         attempts: Requests sent.
         metrics: The metrics of the last attempt, with ``attempts`` and ``failures`` of all; None if there was no attempt.
+        from_ledger: The answer was in the ``ledger`` already, so nothing was sent.
     """
 
     index: int
@@ -47,6 +48,7 @@ class BatchResult(Parsed[ParsedT_co]):
     outcome: Outcome
     attempts: int
     metrics: StreamMetrics | None
+    from_ledger: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class BatchProgress:
         elapsed: Seconds since the batch was started.
         total: How many rows there are; None if the requests have no length.
         trouble: The error of the last attempt, with the address, if that reached no server; None if it reached one.
+        from_ledger: Rows of ``done`` whose answers were in the ``ledger`` already.
+        maybe_paid_twice: Rows that this batch sent although a worker that is gone had begun with them: it may have sent them, too.
     """
 
     done: int
@@ -82,6 +86,8 @@ class BatchProgress:
     elapsed: float
     total: int | None
     trouble: str | None = None
+    from_ledger: int = 0
+    maybe_paid_twice: int = 0
 
 
 def total_tokens(usage: CompletionUsage | None) -> int | None:
@@ -109,6 +115,7 @@ class Tally:
         completion_tokens: Output tokens that the server reported.
         tokens: Tokens of all attempts: as reported, or as expected if the server reported nothing.
         cost: Money spent; None if it is not known.
+        from_ledger: Rows of ``done`` that a ledger had answers of.
         unpriced: A model that answered and whose cost is not known; None if there is no such model.
     """
 
@@ -119,6 +126,7 @@ class Tally:
         "cost",
         "done",
         "failed",
+        "from_ledger",
         "prompt_tokens",
         "retries",
         "tokens",
@@ -127,7 +135,7 @@ class Tally:
 
     def __init__(self, cost: Cost) -> None:
         self._cost_of = cost.of
-        self.done = self.failed = self.retries = 0
+        self.done = self.failed = self.retries = self.from_ledger = 0
         self.prompt_tokens = self.completion_tokens = self.tokens = 0
         self._unreported = 0  # of `tokens`, those that were only expected
         self.cost: float | None = None
@@ -164,9 +172,10 @@ class Tally:
         else:
             self.unpriced = model
 
-    def row(self, outcome: Outcome) -> None:
+    def row(self, outcome: Outcome, *, from_ledger: bool = False) -> None:
         """Count a row that has ended."""
         if outcome == "complete":
             self.done += 1
+            self.from_ledger += from_ledger
         elif outcome != "cancelled":
             self.failed += 1

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.batch.claims import Claims
 from cometstream.batch.repair import ask_again, wrong_output
 from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_tokens
+from cometstream.batch.row_key import read_answer, row_key
 from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, retry_delay
 from cometstream.batch.source import NOTHING, Source
 from cometstream.errors import CometError, ConfigurationError, InvalidRequestError, UsageError
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
 
     from cometstream.answer.states import Outcome
+    from cometstream.batch.ledger import Ledger, Verdict
     from cometstream.batch.limits import Limits, Ticket
     from cometstream.batch.price import Cost
+    from cometstream.batch.shared_limits import Sharing
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
     from cometstream.steps import Step
@@ -63,6 +67,10 @@ _NEVER_UP: Final = 60.0
 # Requests that are started in one turn of the event loop. A thousand would block it for a tenth of a second.
 _A_TURN: Final = 64
 
+# Rows that the ledger is asked for at a time, and seconds until it is asked again for one that another worker has.
+_ASKED: Final = 64
+_ELSEWHERE: Final = 1.0
+
 # The shortest time to wait for a limit, so that rounding does not make the loop spin.
 _SOON: Final = 0.001
 
@@ -95,6 +103,8 @@ class Rows:
         max_cost: float | None,
         repair: int,
         on_progress: Callable[[BatchProgress], object] | None,
+        ledger: Ledger | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.limits = limits
         self.ended = False
@@ -110,13 +120,18 @@ class Rows:
         self._max_cost = math.inf if max_cost is None else max_cost
         self._repair = repair
         self._tally = Tally(cost)
+        self._sharing = sharing
+        self._claims = None if ledger is None else Claims(ledger)
+        self._asking = 0  # rows that the ledger is asked for
+        self._elsewhere: dict[Row, asyncio.TimerHandle] = {}  # rows that other workers have
+        self._recording = 0  # answers that the ledger is writing
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
         self._began: float | None = None
         self._answered: float | None = None  # when a row was, the last time
         self._left: float | None = None
         self._trouble: str | None = None
-        self._running: dict[Row, asyncio.Task[CometError | None]] = {}
+        self._running: dict[Row, asyncio.Task[CometError | Verdict | None]] = {}
         self._expected = 0  # tokens, of what is on its way
         self._ready: deque[BatchResult] = deque()
         self._parked: dict[int, BatchResult] = {}  # done before their turn
@@ -141,6 +156,8 @@ class Rows:
                 return
             self._forget_session = self._session.on_close(self._session_closed)
             self._step.begins()
+            if self._sharing is not None:
+                self._sharing.start(self._shared, self._pump, self._fail)
             self._pump()
 
     async def result(self) -> BatchResult:
@@ -151,6 +168,7 @@ class Rows:
             await asyncio.sleep(0)
         while not self._ready:
             if self.ended:
+                await self._stores_closed()
                 if self._failure is not None:
                     raise self._failure
                 raise StopAsyncIteration
@@ -188,6 +206,7 @@ class Rows:
         left.discard(current)  # an iterator of requests, or on_progress, may end its own batch
         if left:
             await asyncio.wait(left)
+        await self._stores_closed()
 
     @property
     def progress(self) -> BatchProgress:
@@ -198,7 +217,7 @@ class Rows:
             done=tally.done,
             failed=tally.failed,
             running=len(self._running),
-            waiting=len(self._schedule),
+            waiting=len(self._schedule) + self._asking + len(self._elsewhere),
             retries=tally.retries,
             prompt_tokens=tally.prompt_tokens,
             completion_tokens=tally.completion_tokens,
@@ -208,6 +227,8 @@ class Rows:
             elapsed=0.0 if began is None else until - began,
             total=self._source.total,
             trouble=self._trouble,
+            from_ledger=tally.from_ledger,
+            maybe_paid_twice=0 if self._claims is None else self._claims.sent_again,
         )
 
     def _pump(self) -> None:
@@ -231,7 +252,7 @@ class Rows:
                 break
             if self._is_spent():
                 break
-            if self._tally.tokens + self._expected >= self._max_tokens:
+            if self._tally.tokens + self._expected >= self._room(self._max_tokens, money=False):
                 if not running:
                     self._start_no_more()
                 break
@@ -244,7 +265,8 @@ class Rows:
                 self._wake_at(max(schedule.due(now), now + _SOON))
                 break
             self._take(request)
-        if not self.ended and not running and not schedule and (self._draining or self._source.ended):
+        on_its_way = running or schedule or self._asking or self._elsewhere or self._recording
+        if not self.ended and not on_its_way and (self._draining or self._source.ended):
             self._failure = self._failure or self._source.failure
             self._outcome = "complete" if self._failure is None else "error"
             self._end()
@@ -252,7 +274,9 @@ class Rows:
     def _is_spent(self) -> bool:
         """Whether the money is spent, or cannot be counted; no more rows start then."""
         unpriced = self._tally.unpriced
-        if self._max_cost == math.inf or (unpriced is None and self._tally.spent < self._max_cost):
+        if self._max_cost == math.inf or (
+            unpriced is None and self._tally.spent < self._room(self._max_cost, money=True)
+        ):
             return False
         if not self._draining:
             if unpriced is not None:
@@ -263,15 +287,27 @@ class Rows:
             self._start_no_more()
         return True
 
+    def _room(self, most: float, *, money: bool) -> float:
+        """Return what this batch may spend of what all workers may spend together."""
+        return most if self._sharing is None else self._sharing.room(most, money=money)
+
+    def _shared(self) -> tuple[float, int, int]:
+        """Return what other workers need to know: money and tokens spent, and how many more requests could run."""
+        return self._tally.spent, self._tally.tokens, self.limits.concurrency - len(self._running)
+
     def _start_no_more(self) -> None:
         self._draining = True
-        for row in self._schedule.clear():
+        for timer in self._elsewhere.values():
+            timer.cancel()
+        elsewhere, self._elsewhere = self._elsewhere, {}
+        for row in (*self._schedule.clear(), *elsewhere):
             self._tell(row, "cancelled", row.error)
 
     def _may_pull(self) -> bool:
         places = self.limits.concurrency
         return (
             not self._draining
+            and self._asking < _ASKED
             and self._schedule.may_look_ahead(_IN_HAND)
             and self._pulled - self._yielded < _IN_HAND + 4 * places
         )
@@ -295,10 +331,52 @@ class Rows:
         except Exception as error:  # of a mapping of the caller's own
             self._tell(row, "error", InvalidRequestError([f"request: cannot be read ({shown(error)})"]))
             return
-        if self._draining:  # it was asked for before
+        if self._claims is not None:
+            self._look_up(row)
+        elif self._draining:  # it was asked for before
             self._tell(row, "cancelled", None)
         else:
             self._schedule.add(row)
+
+    def _look_up(self, row: Row) -> None:
+        """Ask the ledger whether a row is finished, before it waits for a limit."""
+        assert self._claims is not None
+        self._elsewhere.pop(row, None)
+        self._asking += 1
+        self._claims.find(row, partial(self._looked_up, row))
+
+    def _looked_up(self, row: Row, verdict: Verdict | CometError) -> None:
+        self._asking -= 1
+        if self.ended:
+            return
+        try:
+            if isinstance(verdict, CometError):
+                self._fail(verdict)
+            elif isinstance(verdict, bytes):
+                self._found(row, verdict)
+            elif self._draining:
+                self._tell(row, "cancelled", None)
+            elif verdict == "busy":
+                self._wait_elsewhere(row)
+            else:
+                self._schedule.add(row)
+        except Exception as error:  # the reader must not wait for ever
+            self._fail(error)
+        self._pump()
+
+    def _wait_elsewhere(self, row: Row) -> None:
+        """Another worker has the row: wait until it has an answer, or is gone."""
+        self._elsewhere[row] = self._loop.call_later(_ELSEWHERE, self._look_up, row)
+
+    def _found(self, row: Row, answer: bytes) -> None:
+        """Hand over what the ledger has of a row."""
+        completion = read_answer(answer)
+        completion.prices = self._session.prices
+        output = _read_response_format(row)[1]
+        if output is not None:
+            completion.asking_for(output)
+        wrong = wrong_output(row, completion)
+        self._tell(row, "complete" if wrong is None else "error", wrong, completion, from_ledger=True)
 
     def _prepare(self, row: Row) -> None:
         """Check the request, and make its first stream ready.
@@ -329,6 +407,8 @@ class Rows:
         extra = params.get("extra_body")
         row.model = str(params["model"] if extra is None else extra.get("model", params["model"]))
         row.tokens = self.limits.estimate(row.model, params)
+        if self._claims is not None:
+            row.key = row_key(row.custom_id, row.index, params, _read_response_format(row)[0])
 
     def _send(self, row: Row, now: float) -> None:
         if row.attempts:
@@ -341,9 +421,13 @@ class Rows:
         # Not at the end of the coroutine: a task that is cancelled early never begins it.
         task.add_done_callback(partial(self._attempt_done, row, ticket))
 
-    async def _attempt(self, row: Row, ticket: Ticket) -> CometError | None:
-        """Send the row once and read its answer to its end; return what it died of."""
+    async def _attempt(self, row: Row, ticket: Ticket) -> CometError | Verdict | None:
+        """Send the row once and read its answer to its end; return what it died of, or why it was not sent."""
         try:
+            if self._claims is not None and not row.claimed:
+                verdict = await self._claims.claim(row)
+                if not row.claimed:
+                    return verdict
             if row.stream is None:
                 row.stream = self._session.stream(**row.params)
             with self._step_of(row).within():
@@ -356,12 +440,17 @@ class Rows:
             return error.with_traceback(None)
         return None
 
-    def _attempt_done(self, row: Row, ticket: Ticket, task: asyncio.Task[CometError | None]) -> None:
+    def _attempt_done(self, row: Row, ticket: Ticket, task: asyncio.Task[CometError | Verdict | None]) -> None:
         del self._running[row]
         self._expected -= row.tokens
         try:
             error = None if task.cancelled() else task.result()
-            if not self.ended:
+            if self.ended:
+                pass
+            elif self._claims is not None and not row.claimed and not task.cancelled():
+                self._not_sent(row, ticket, error)
+            else:
+                assert error is None or isinstance(error, CometError)
                 self._learn(row, ticket, error)
         except Exception as caught:  # the reader must not wait for ever
             self._fail(caught)
@@ -369,6 +458,19 @@ class Rows:
             self._step_of(row).ends("cancelled", attempts=row.attempts)
             self._step_ends()
         self._pump()
+
+    def _not_sent(self, row: Row, ticket: Ticket, why: CometError | Verdict | None) -> None:
+        """The ledger did not give the row to this batch."""
+        self.limits.cancelled(ticket, self._loop.time())
+        row.attempts -= 1
+        if isinstance(why, bytes):
+            self._found(row, why)
+        elif isinstance(why, CometError):
+            self._fail(why)
+        elif self._draining:
+            self._tell(row, "cancelled", None)
+        else:
+            self._wait_elsewhere(row)
 
     def _learn(self, row: Row, ticket: Ticket, error: CometError | None) -> None:
         """Learn from an attempt. Then hand its row's result over, or send the row again."""
@@ -392,9 +494,15 @@ class Rows:
             if wrong is not None and row.repairs < self._repair and not self._draining and ask_again(row, wrong):
                 self._schedule.add_retry(row, now)
                 return
+            if self._claims is not None and wrong is None:
+                self._recording += 1
+                completion = stream.completion
+                self._claims.finish(row, completion, metrics.request_id, partial(self._recorded, row, completion))
+                return
             self._tell(row, "complete" if wrong is None else "error", wrong, stream.completion)
         elif error is None:
             self.limits.cancelled(ticket, now)
+            row.claimed = False  # its request may have been paid
             self._tell(row, "cancelled", row.error)
             self._start_no_more()  # something cancelled our task: the event loop is shutting down
         else:
@@ -412,6 +520,16 @@ class Rows:
             outcome = stream.outcome if stream is not None and stream.outcome is not None else "error"
             self._tell(row, outcome if delay is None else "cancelled", error, error.partial)
 
+    def _recorded(self, row: Row, completion: ChatCompletion, verdict: Verdict | CometError) -> None:
+        """The ledger has an answer: whoever takes it now need not fear that it is paid again."""
+        self._recording -= 1
+        if self.ended:
+            return
+        self._tell(row, "complete", None, completion)
+        if isinstance(verdict, CometError):
+            self._fail(verdict)
+        self._pump()
+
     def _is_charged(self, error: CometError, ticket: Ticket, now: float) -> bool:
         """Whether an attempt counts against the retries of its row."""
         if is_out_of_files(error):
@@ -428,13 +546,17 @@ class Rows:
         outcome: Outcome,
         error: CometError | None,
         completion: ChatCompletion | None = None,
+        *,
+        from_ledger: bool = False,
     ) -> None:
         """Hand the row's result to the reader, now or in its turn."""
-        self._tally.row(outcome)
+        self._tally.row(outcome, from_ledger=from_ledger)
         if row.attempts or error is not None:
             self._step_of(row).ends(outcome, error, attempts=row.attempts)
+        if self._claims is not None:
+            self._claims.release(row)
         result = BatchResult(
-            row.index, row.custom_id, row.request, completion, error, outcome, row.attempts, row.metrics
+            row.index, row.custom_id, row.request, completion, error, outcome, row.attempts, row.metrics, from_ledger
         )
         if self._ordered:
             self._parked[row.index] = result
@@ -470,7 +592,15 @@ class Rows:
         for row in self._schedule.clear():
             if row.step is not None:
                 row.step.ends("cancelled", attempts=row.attempts)
+            if self._claims is not None:
+                self._claims.release(row)
         self._step_ends()
+        for timer in self._elsewhere.values():
+            timer.cancel()
+        if self._claims is not None and not self._loop.is_closed():
+            self._claims.end()
+        if self._sharing is not None and not self._loop.is_closed():
+            self._sharing.end()
         if self._forget_session is not None:
             self._forget_session()
         if self._timer is not None:
@@ -490,6 +620,15 @@ class Rows:
         if not self._running:
             self._step.ends(self._outcome, self._failure, done=self._tally.done, failed=self._tally.failed)
 
+    async def _stores_closed(self) -> None:
+        """Wait until all that is to be written is written."""
+        tasks = {
+            stored.task for stored in (self._claims, self._sharing) if stored is not None and stored.task is not None
+        }
+        tasks.discard(asyncio.current_task())
+        if tasks:
+            await asyncio.wait(tasks)
+
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
@@ -504,6 +643,17 @@ class Rows:
     def _tick(self) -> None:
         self._timer = None
         self._pump()
+
+
+def _read_response_format(row: Row) -> tuple[Any, Any]:
+    """Return the wire's form of what a row's ``response_format`` asks for, and how its answers are read."""
+    asked = row.params.get("response_format")
+    if asked is None:
+        return None, None
+    from cometstream.structured import read_response_format  # as in `fan_out`
+
+    wire, output, _ = read_response_format(asked)
+    return wire, output
 
 
 def _not_callable(error: Exception) -> ConfigurationError | None:

@@ -45,6 +45,8 @@ class Row:
         repairs: How often it was asked again what its answer should have been.
         step: The row, as listeners hear of it; None before its first attempt.
         unterminated: An attempt ended without a finish_reason.
+        key: What a ledger knows the row by; empty if there is no ledger.
+        claimed: The ledger has given the row to this batch.
         stream: The next attempt, ready to be entered, or the last one.
         metrics: Those of the last attempt, with the attempts and failures of all; None where there was no attempt.
     """
@@ -52,9 +54,11 @@ class Row:
     __slots__ = (
         "attempts",
         "charged",
+        "claimed",
         "custom_id",
         "error",
         "index",
+        "key",
         "metrics",
         "model",
         "params",
@@ -79,6 +83,8 @@ class Row:
         self.repairs = 0
         self.unterminated = False
         self.step: Step | None = None
+        self.key = b""
+        self.claimed = False
         self.stream: ChatStream | None = None
         self.metrics: StreamMetrics | None = None
 

@@ -93,6 +93,11 @@ class _Refused(click.ClickException):
     metavar="AMOUNT",
     help="Start no more rows after so much is spent; the cost must be known, for example by --price.",
 )
+@click.option(
+    "--ledger",
+    metavar="FILE|redis://...",
+    help="Where finished rows are written down, so that no run or worker pays one twice.",
+)
 @clock_options(total="for each attempt")
 @retries_option(
     "Further attempts of a row whose answer broke off or did not come.  [default: 5; more while no server can be reached]",
@@ -125,6 +130,7 @@ def batch(
     max_tokens_total: int | None,
     price: tuple[float, ...] | None,
     max_cost: float | None,
+    ledger: str | None,
     retries: int | None,
     **clocks: float | None,
 ) -> int:
@@ -146,16 +152,21 @@ def batch(
 
     # rich and the batch's own rooms: --help does not wait for them.
     from cometstream.batch.jsonl import InputFailed
+    from cometstream.batch.ledger import checked_ledger
     from cometstream.batch.line_file import LineFileClosed, LineFileError, LineFileLost
     from cometstream.batch.output import BatchOutput, OutputRefused, same_file
     from cometstream.cli.batch_input import FileInput, find_rows
     from cometstream.cli.batch_run import BatchRun
 
+    checked_ledger(ledger)  # before the output is touched
     try:
         rows = find_rows(source, model=model)
         for written in (output, errors):
             if source is not None and written not in (None, "-") and same_file(source, written):
                 raise InputFailed(f"{written} is the input: choose another output")
+        for other in (source, output, errors):
+            if ledger is not None and other is not None and same_file(ledger, other):
+                raise InputFailed(f"{ledger} is the input or the output: choose another file for the ledger")
         if dry_run:
             return _dry_run(rows if isinstance(rows, FileInput) else rows.as_file())
         with BatchOutput(
@@ -175,6 +186,7 @@ def batch(
                     "max_tokens_total": max_tokens_total,
                     "price": price,
                     "max_cost": max_cost,
+                    "ledger": ledger,
                     **({} if retries is None else {"retry": retries}),
                     "timeouts": given_timeouts(clocks),
                 },

@@ -191,6 +191,10 @@ def _figures(progress: BatchProgress, ending: Ending) -> list[tuple[str, str]]:
         figures.append(("had a line before", f"{ending.earlier:,}"))
     if ending.left is None or ending.left:
         figures.append(("left for --resume", "unknown" if ending.left is None else f"{ending.left:,}"))
+    if progress.from_ledger:
+        figures.append(("of done, from the ledger", f"{progress.from_ledger:,}"))
+    if progress.maybe_paid_twice:
+        figures.append(("maybe paid twice", f"{progress.maybe_paid_twice:,}"))
     figures.append(("requests sent again", f"{progress.retries:,}"))
     figures.append(("prompt tokens", f"{progress.prompt_tokens:,}"))
     figures.append(("completion tokens", f"{progress.completion_tokens:,}"))

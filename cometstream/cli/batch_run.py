@@ -18,7 +18,7 @@ from cometstream.cli.batch_progress import BatchView, Ending
 from cometstream.cli.connection import load_prices
 from cometstream.cli.exit_codes import ExitCode
 from cometstream.cli.process import Interrupted, say
-from cometstream.errors import APIStatusError, AuthenticationError, ConfigurationError, PermissionDeniedError
+from cometstream.errors import APIStatusError, AuthenticationError, CometError, PermissionDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from cometstream.batch.jsonl import InputRow
     from cometstream.batch.output import BatchOutput
     from cometstream.cli.batch_input import StreamInput
-    from cometstream.errors import CometError
     from cometstream.session import CometSession
 
 __all__ = ["BadLines", "BatchRun"]
@@ -291,7 +290,7 @@ class BatchRun:
                     self._write_refused()
         except LineFileError as error:
             self._failure = error
-        except ConfigurationError as error:  # the cost cannot be limited
+        except CometError as error:  # the cost cannot be limited, or the ledger cannot be used
             self._reason = error
         finally:
             watch.cancel()

@@ -18,7 +18,7 @@ from cometstream.answer.error_body import parse_error
 from cometstream.errors import APIStatusError, APITimeoutError, CometError, ProtocolError, UsageError
 from cometstream.policy import retry_after
 from cometstream.transport.failures import cut_answer, request_failure
-from cometstream.transport.incoming import Incoming, redacted, request_id
+from cometstream.transport.incoming import HTTPIncoming, Outgoing
 from cometstream.transport.kept import PlainAnswer, ask
 from cometstream.transport.opening import OpeningEnded
 from cometstream.transport.quirks import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from cometstream.answer.error_body import ErrorContext
     from cometstream.policy import Clocks
+    from cometstream.transport.incoming import Incoming
     from cometstream.transport.opening import OpeningClock
     from cometstream.transport.pool import Client, Pool
 
@@ -115,11 +116,36 @@ class Endpoint:
         Raises:
             CometError: Anything else; nothing of aiohttp's is chained to it, since its errors print the key.
         """
-        client = self._pool.client()
         # Most requests have none but the id.
         own = {name: value for name, value in added.items() if name not in self.headers} if added else {}
         if not self._names_itself:
             own[CLIENT_REQUEST_ID] = client_request_id
+        interceptor = self._pool.interceptor
+        if interceptor is None:
+            incoming = await self._send(method, body, clock, own)
+        else:
+            request = Outgoing(method, self._route, body, self.context)
+            incoming = await interceptor.intercept(request, lambda: self._send(method, body, clock, own))
+        if 200 <= incoming.status < 300:
+            return incoming
+        error: CometError | None = None
+        with clock:
+            error = await self._status_error(incoming)
+        raise error or clock.error(self.context.base_url)
+
+    @property
+    def _route(self) -> str:
+        """The address without the base URL: a recording fits another gateway, too."""
+        base_url = self.context.base_url
+        return self.url[len(base_url) :] if self.url.startswith(base_url) else URL(self.url).raw_path_qs
+
+    async def _send(self, method: str, body: bytes | None, clock: OpeningClock, own: Mapping[str, str]) -> Incoming:
+        """Send one request over the network and return the open answer, whatever its status.
+
+        Raises:
+            CometError: There is none.
+        """
+        client = self._pool.client()
         error: CometError
         try:
             response: aiohttp.ClientResponse | PlainAnswer | None = None
@@ -128,14 +154,11 @@ class Endpoint:
                 response = await self._ask_kept(client, body, clock, own)
             except KeptConnectionLost:
                 is_lost = True
-            if response is not None and 200 <= response.status < 300:
-                return Incoming(response, self.context, clock.waited)
+            if response is not None:
+                return HTTPIncoming(response, self.context, clock.waited)
             with clock:
-                if response is None:
-                    response = await self._request(client, method, body, clock, own, is_lost=is_lost)
-                if 200 <= response.status < 300:
-                    return Incoming(response, self.context, clock.waited)
-                raise await self._status_error(response)
+                response = await self._request(client, method, body, clock, own, is_lost=is_lost)
+                return HTTPIncoming(response, self.context, clock.waited)
             error = clock.error(self.context.base_url)
         except CometError as caught:
             error = caught
@@ -213,31 +236,29 @@ class Endpoint:
             return response
         return PlainAnswer(connection, response.status, response.headers, response.content)
 
-    async def _status_error(self, response: aiohttp.ClientResponse | PlainAnswer) -> APIStatusError:
+    async def _status_error(self, incoming: Incoming) -> APIStatusError:
         pieces: list[bytes] = []
         size = 0
         try:
             with anyio.move_on_after(_ERROR_BODY_WAIT):
-                while size < _MAX_ERROR_BODY and (piece := await response.content.readany()):
+                while size < _MAX_ERROR_BODY and (piece := await incoming.read()):
                     pieces.append(piece)
                     size += len(piece)
         except Exception:
             pass  # the status is known; a body that breaks off takes nothing from it
         finally:
-            response.close()
-        headers = redacted(response.headers, self.context)
+            incoming.close()
+        status, headers = incoming.status, incoming.headers
         return self.context.status_error(
-            response.status,
+            status,
             parse_error(b"".join(pieces)[:_MAX_ERROR_BODY]),
             headers=headers,
             retry_after=retry_after(headers, time.time()),
-            request_id=request_id(headers),
-            location=headers.get("Location") if 300 <= response.status < 400 else None,
+            request_id=incoming.request_id,
+            location=headers.get("Location") if 300 <= status < 400 else None,
         )
 
-    async def read_document(
-        self, response: aiohttp.ClientResponse | PlainAnswer, clocks: Clocks, total_due: float
-    ) -> Any:
+    async def read_document(self, incoming: Incoming, clocks: Clocks, total_due: float) -> Any:
         """Return the JSON document that a 2xx answer holds.
 
         Raises:
@@ -254,7 +275,7 @@ class Endpoint:
             while data != b"":
                 due = min(loop.time() + idle, total_due)
                 with anyio.CancelScope(deadline=due) as scope:
-                    data = await response.content.readany()
+                    data = await incoming.read()
                     body.feed(data)
                 if scope.cancelled_caught:
                     clock = "total" if due == total_due else "content_idle"
@@ -275,7 +296,7 @@ class Endpoint:
         except Exception as caught:  # of aiohttp's parsers the one in Python lets more than ClientError through
             error = cut_answer(caught, self.url, self.context)
         finally:
-            response.close()
+            incoming.close()
         raise error from None
 
 

@@ -935,3 +935,36 @@ sys.exit(f"imported: {late}" if late else code)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=20, check=False)
     assert ended.stderr == b""
     assert ended.returncode == 0
+
+
+def test_with_a_ledger_a_lost_output_is_written_again_and_nothing_is_sent(
+    server: SimulatedServer, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(5)
+    args = [*files.args, "--ledger", str(tmp_path / "rows.db")]
+    assert main(args) == 0
+    lines = files.lines()
+    files.output.unlink()
+    capsys.readouterr()
+    assert main(args) == 0
+    assert files.lines() == lines
+    assert len(server.requests) == 5
+    assert re.search(r"of done, from the ledger\W+5\b", capsys.readouterr().err)
+    files.output.unlink()
+    assert main([*args, "--model", "gpt-4.1", "--quiet"]) == 0
+    assert len(server.requests) == 10
+
+
+def test_a_ledger_that_cannot_be_used_is_told_of_and_nothing_is_sent(
+    server: SimulatedServer, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.rows(2)
+    for ledger, told in (
+        ("http://host", "the address of the ledger begins with"),
+        (str(files.source), "is the input or the output: choose another file for the ledger"),
+        (str(tmp_path), "the ledger"),
+    ):
+        assert main([*files.args, "--ledger", ledger, "--quiet"]) == 2
+        assert told in capsys.readouterr().err
+        files.output.unlink(missing_ok=True)
+    assert not server.requests

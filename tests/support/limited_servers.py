@@ -8,13 +8,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from cometstream.batch.limits import Limits, Ticket
+from cometstream.batch.shared_models import SOON, SharedModels
+from cometstream.batch.shared_state import SharedState
 from cometstream.errors import APIConnectionError, CometError, RateLimitError
 
 # Seconds that a request takes to the server, and its refusal back.
 _ONE_WAY = 0.03
+# Seconds that a store takes.
+_STORE = 0.005
 
 
 class Server(Protocol):
@@ -301,3 +305,89 @@ class Simulation:
 
 def no_connection(_now: float) -> CometError:
     return APIConnectionError("no answer")
+
+
+@dataclass
+class SharedSimulation(Simulation):
+    """The same with several workers, which know of each other what a `SharedState` holds.
+
+    `dies` ends a worker at a time, with all that it was granted; another one takes its place.
+    """
+
+    workers: int = 8
+    concurrency: Any = "auto"
+    caps: dict[str, float] = field(default_factory=dict)
+    dies: tuple[float, ...] = ()
+    state: SharedState = field(default_factory=SharedState)
+    exchanges: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._team = [_Worker(self, name) for name in range(self.workers)]
+        for worker in self._team:
+            self._go_on(self._exchange(worker))
+        for moment in self.dies:
+            self._number += 1
+            heapq.heappush(self._events, (moment, self._number, self._replace()))
+
+    def _start_all(self) -> None:
+        for worker in self._team:
+            while worker.in_flight < worker.limits.concurrency:
+                wait = worker.limits.wait("model", 100, self.now)
+                if wait > 0.0:
+                    self._woken = min(self._woken, self.now + wait) if self._woken > self.now else self.now + wait
+                    break
+                worker.in_flight += 1
+                self._go_on(self._of(worker, worker.limits.start("model", 100, self.now)))
+
+    def _of(self, worker: _Worker, ticket: Ticket) -> Iterator[float]:
+        self.limits = worker.limits
+        request = self._request(ticket)
+        for delay in request:
+            yield delay
+            if worker.dead:
+                return
+            self.limits = worker.limits
+        self.in_flight += 1  # which the end of every request takes off
+        worker.in_flight -= 1
+
+    def _exchange(self, worker: _Worker) -> Iterator[float]:
+        yield self._random.uniform(0.0, 0.1)
+        while not worker.dead:
+            self.exchanges += 1
+            free = worker.limits.concurrency - worker.in_flight
+            report = worker.models.report(self.now, 0.0, 0, free)
+            yield _STORE
+            if worker.dead:
+                return
+            reply = SharedState.exchange(self.state, worker.name, report, self.now)
+            worker.models.take(reply, self.now)
+            worker.wanted = False
+            while self.now < worker.models.due and not (worker.wanted and self.now >= worker.last + SOON):
+                yield 0.01
+            worker.last = self.now
+
+    def _replace(self) -> Iterator[float]:
+        self._team.pop(0).dead = True
+        self._team.append(_Worker(self, self._number))
+        self._go_on(self._exchange(self._team[-1]))
+        yield 0.0
+        self.in_flight += 1
+
+
+class _Worker:
+    def __init__(self, simulation: SharedSimulation, name: int) -> None:
+        self.name = f"worker {name}"
+        self.models = SharedModels(1, self.want)
+        self.limits = Limits(
+            now=simulation.now,
+            shared=self.models,
+            concurrency=simulation.concurrency,
+            **simulation.caps,  # type: ignore[arg-type]
+        )
+        self.in_flight = 0
+        self.wanted = self.dead = False
+        self.last = 0.0
+
+    def want(self) -> None:
+        self.wanted = True
