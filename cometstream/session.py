@@ -226,7 +226,10 @@ class CometSession:
 
         Returns:
             A function that takes this back.
+        Raises:
+            ConfigurationError: It is no interceptor.
         """
+        _check_interceptor(interceptor)
         before = vars(self._pool).get("interceptor")
         self._pool.interceptor = interceptor
 
@@ -244,7 +247,10 @@ class CometSession:
 
         Returns:
             A function that takes this back.
+        Raises:
+            ConfigurationError: It is no interceptor.
         """
+        _check_interceptor(interceptor)
         before = Pool.interceptor
         Pool.interceptor = interceptor
 
@@ -698,6 +704,13 @@ class CometSession:
         if not own and "?" not in route:
             self._endpoints[key] = endpoint
         return endpoint
+
+
+def _check_interceptor(interceptor: object) -> None:
+    if not callable(getattr(interceptor, "intercept", None)):
+        raise ConfigurationError(
+            f"an interceptor must have a method intercept(request, send); got {shown(interceptor)}"
+        )
 
 
 def _route(path: str, query: object) -> str:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import load
 from support.cli_server import ServerThread
 from support.documents import ROOT, Running, links
 
 import cometstream
 from cometstream import CometSession
 from cometstream.request.params import OtherChatParams
+from cometstream.testing.conformance import load
 
 DOCS = ROOT / ".github" / "docs"
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from support.serving import CHAT, ask, failure, serving
 
-from cometstream import CometSession, RateLimitError
+from cometstream import CometSession, ConfigurationError, RateLimitError
 from cometstream.testing import Reply
 from cometstream.transport.incoming import Incoming, Outgoing
 
@@ -95,3 +95,10 @@ async def test_an_answer_of_its_own_needs_no_network(status: int) -> None:
             session.intercept(Answers())
             second = await failure(session)
     assert (type(first), getattr(first, "status", None)) == (type(second), status)
+
+
+def test_what_is_no_interceptor_is_refused_at_once() -> None:
+    session = CometSession(api_key="k" * 20)
+    for intercept in (session.intercept, CometSession.intercept_all):
+        with pytest.raises(ConfigurationError, match=r"must have a method intercept\(request, send\); got 5"):
+            intercept(5)  # type: ignore[arg-type] # that is the point

@@ -85,7 +85,7 @@ def token_counts(usage: CompletionUsage | None) -> dict[str, int]:
     details = {} if inner is None else inner.raw
     found = {
         "input_tokens": raw.get("prompt_tokens"),
-        "output_tokens": output_tokens(usage) if "completion_tokens" in raw else None,
+        "output_tokens": None if int_or_none(raw.get("completion_tokens")) is None else output_tokens(usage),
         # The second names are DeepSeek's and Anthropic's.
         "cache_read.input_tokens": _first(details.get("cached_tokens"), raw.get("prompt_cache_hit_tokens")),
         "cache_write.input_tokens": _first(details.get("cache_write_tokens"), raw.get("cache_creation_input_tokens")),

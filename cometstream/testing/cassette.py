@@ -48,6 +48,9 @@ _FAILURE: Final = re.compile(r"failure (\w+)(?: clock=(\w+))?( retryable)? after
 _PIECE: Final = re.compile(r"(\d+\.\d+)? *\| (.*)")
 _ENDING: Final = re.compile(r"(\d+\.\d+) (?:(end|silence|left)|cut (\w+): ?(.*))")
 
+# All but the printable characters of ASCII without the backslash: a look at each of them would take long.
+_UNUSUAL: Final = re.compile(r"[^ -\[\]-~]")
+
 _ESCAPED: Final = re.compile(r"\\(?:([nrt\\])|x([0-9a-f]{2}))?")
 _NAMED: Final = {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\"}
 _NAMES: Final = {value.decode(): f"\\{name}" for name, value in _NAMED.items()}
@@ -203,11 +206,7 @@ def parsed_body(body: bytes | None) -> Any:
 def _written(value: Any) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     # As an escape, what a file cannot hold (half a surrogate pair), or some readers take for the end of a line.
-    return text if _is_plain(text) else json.dumps(value, indent=2)
-
-
-def _is_plain(text: str) -> bool:
-    return all(char == "\n" or char.isprintable() for char in text)
+    return text if text.replace("\n", "").isprintable() else json.dumps(value, indent=2)
 
 
 def _lines(exchange: Exchange) -> Iterator[str]:
@@ -239,14 +238,13 @@ def _lines(exchange: Exchange) -> Iterator[str]:
 
 def _shown(data: bytes) -> str:
     """Return bytes as one line of text; no editor takes anything from its end."""
-    text = "".join(
-        _NAMES.get(char) or (char if char.isprintable() else _hexadecimal(char)) for char in _characters(data)
-    )
+    text = _UNUSUAL.sub(_escaped, data.decode("utf-8", "surrogateescape"))
     return f"{text[:-1]}\\x20" if text.endswith(" ") else text
 
 
-def _characters(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    return _NAMES.get(char) or (char if char.isprintable() else _hexadecimal(char))
 
 
 def _hexadecimal(char: str) -> str:

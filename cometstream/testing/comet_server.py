@@ -54,8 +54,10 @@ class CometServer(Scripting):
         self.start()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if exc_type is None and self.failures:
+            raise self.failures[0]
 
     def __repr__(self) -> str:
         return f"<CometServer {self.base_url if self._thread else 'not started'}, {len(self.requests)} requests>"

@@ -14,7 +14,10 @@ __all__ = ["differences", "hashed"]
 _PLAIN: Final = frozenset({"role", "type", "name", "id", "tool_call_id", "detail", "format", "index", "cache_control"})
 
 # The request's fields that hold what persons or programs of theirs wrote.
-_CONTENTS: Final = ("messages", "prediction", "user", "safety_identifier", "metadata")
+_CONTENTS: Final = (
+    *("messages", "prediction", "user", "safety_identifier", "metadata"),
+    *("system", "prompt", "input", "documents", "web_search_options"),  # of some providers
+)
 
 _PREFIX: Final = "sha256:"
 

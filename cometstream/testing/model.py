@@ -72,10 +72,13 @@ def answer(
     if request.get("stream"):
         options = request.get("stream_options") or {}
         padded = options.get("include_obfuscation") is not False
-        deltas = _deltas(head, choices, pause, padded, {"usage": None} if options.get("include_usage") else {})
-        if said is not None and not said.whole:
-            return Reply.sse(*deltas)
-        return Reply.sse(*deltas, *_end(head, choices, usage if options.get("include_usage") else None))
+        # Where usage is asked for, every chunk before the last has a null one.
+        with_usage = bool(options.get("include_usage"))
+        common = {"usage": None} if with_usage else {}
+        events = [*_deltas(head, choices, pause, padded, common)]
+        if said is None or said.whole:
+            events += _end(head, choices, usage if with_usage else None, padded, common)
+        return Reply.sse(*events)
     completion = {
         **chunk(**head),
         "object": "chat.completion",
@@ -185,36 +188,34 @@ def _tool_call(tool: dict[str, Any], index: int, call_id: str) -> Iterator[dict[
 
 
 def _deltas(
-    head: dict[str, Any], choices: list[_Choice], pause: float, padded: bool, no_usage: dict[str, None]
+    head: dict[str, Any], choices: list[_Choice], pause: float, padded: bool, common: dict[str, None]
 ) -> Iterator[Piece | dict[str, Any]]:
     for index, choice in enumerate(choices):
         content = None if choice.finish_reason == "tool_calls" else ""
-        yield chunk({"role": "assistant", "content": content, "refusal": None}, index=index, **head) | no_usage
+        role = {"role": "assistant", "content": content, "refusal": None}
+        yield chunk(role, index=index, **head) | common | _padding(role, padded)
     for step in zip_longest(*(choice.deltas for choice in choices)):
         if pause:
             yield pause
         for index, delta in enumerate(step):
             if delta is not None:
-                filling = {"obfuscation": _padding(delta)} if padded else {}
                 logprobs = _logprobs([delta], choices[index])
-                yield chunk(delta, index=index, logprobs=logprobs, **head) | no_usage | filling
+                yield chunk(delta, index=index, logprobs=logprobs, **head) | common | _padding(delta, padded)
 
 
 def _end(
-    head: dict[str, Any], choices: list[_Choice], usage: dict[str, Any] | None
+    head: dict[str, Any], choices: list[_Choice], usage: dict[str, Any] | None, padded: bool, common: dict[str, None]
 ) -> Iterator[Piece | dict[str, Any]]:
-    # Where usage is asked for, every chunk before the last has a null one.
-    no_usage = {} if usage is None else {"usage": None}
     for index, choice in enumerate(choices):
-        yield chunk(index=index, finish_reason=choice.finish_reason, **head) | no_usage
+        yield chunk(index=index, finish_reason=choice.finish_reason, **head) | common | _padding({}, padded)
     if usage is not None:
         yield {**chunk(**head), "choices": [], "usage": usage}
     yield DONE
 
 
-def _padding(delta: dict[str, Any]) -> str:
+def _padding(delta: dict[str, Any], padded: bool) -> dict[str, str]:
     """Return what hides a delta's length from who sees only the size of packets; the gateway pads each chunk otherwise."""
-    return _LETTERS[: 16 - len(orjson.dumps(delta)) % 16]
+    return {"obfuscation": _LETTERS[: 16 - len(orjson.dumps(delta)) % 16]} if padded else {}
 
 
 def _whole(choice: _Choice, index: int) -> dict[str, Any]:

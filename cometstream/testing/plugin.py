@@ -7,10 +7,11 @@ of it does not wait for cometstream's import, and one that measures coverage see
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from cometstream.testing.replaying import Replaying
 
 _MARK = "comet_cassette"
+
+# Characters of a test's name that a file's has.
+_LONGEST = 120
 
 # Replays send nothing, but a session wants a key.
 _NO_KEY = "sk-replayed-nothing-is-sent"
@@ -113,5 +117,11 @@ def _asked_for(node: pytest.Item) -> tuple[Path, dict[str, Any]]:
     folder = node.path.parent
     if named is not None:
         return folder / named, options
-    name = re.sub(r"[^\w.-]+", "-", node.name).strip("-")
-    return folder / "cassettes" / node.path.stem / f"{name}.cassette", options
+    return folder / "cassettes" / node.path.stem / f"{_name(node.nodeid)}.cassette", options
+
+
+def _name(nodeid: str) -> str:
+    """Return a test's name for a file; tests that differ get names that do."""
+    named, _, given = nodeid.partition("::")[2].partition("[")
+    name = named.replace("::", ".") + (f"-{quote(given[:-1], safe='')}" if given else "")
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}-{sha256(name.encode()).hexdigest()[:12]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +139,10 @@ class _Noted:
 
     async def read(self) -> builtins.bytes:
         self._waits = True
+        ending = self._exchange.ending
+        if ending is not None and ending.how == "left":
+            # The clock `total` closed the connection between two reads: for the reader, nothing came any more.
+            self._exchange.ending = replace(ending, how="silence")
         try:
             data = await self._incoming.read()
         except Interrupted:

@@ -200,7 +200,13 @@ class _Replayed:
     def rescue(self) -> builtins.bytes:
         if not self._closed:
             self._exception = None
-        return b""
+            return b""
+        # What had come before the connection was closed, as when it was recorded.
+        left = self._exchange.pieces[self._position :]
+        self._position += len(left)
+        data = b"".join(piece.data for piece in left)
+        self.bytes += len(data)
+        return data
 
     def gate(self) -> Gate | None:
         return None

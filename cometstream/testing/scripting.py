@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from cometstream.errors import ConfigurationError
 from cometstream.policy import is_seconds
@@ -26,6 +29,8 @@ _MOST: Final = 1_000_000
 
 _CHAT: Final = "/chat/completions"
 
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
 # A reset takes with it what the client's kernel has not received: the texts get the time to arrive.
 _BEFORE_RESET: Final = 0.05
 
@@ -36,9 +41,13 @@ class Scripting:
     Each method scripts one of them, in the order of the calls and in the form that is asked for: a stream or a document. They
     return the object itself, so that they can be chained. A request that the gateway would refuse gets the gateway's error in
     place of a scripted answer. Where nothing is scripted, the simulated model answers; other routes are never scripted.
+
+    Attributes:
+        failures: What scripts that are functions raised; the app got a 500 instead.
     """
 
     def __init__(self) -> None:
+        self.failures: list[Exception] = []
         self._scripts: deque[Script] = deque()
         self._standing: Script | None = None
 
@@ -191,7 +200,7 @@ class Scripting:
 
         Args:
             replies: Each a ``Reply``, sent as it is; or a function that makes one from the request, called in the server's thread.
-                Where the function returns None, the simulated model answers.
+                Where the function returns None, the simulated model answers. What it raises, the test fails with at its end.
         Raises:
             ConfigurationError: One is neither.
         """
@@ -231,6 +240,11 @@ class Scripting:
             if not is_seconds(value):
                 raise ConfigurationError(f"{name} must be seconds, 0 or more; got {shown(value)}")
 
+        try:
+            orjson.dumps(said.deltas)
+        except TypeError as error:  # halves of surrogate pairs
+            raise ConfigurationError(f"what the model says cannot be sent ({error})") from None
+
         def make(request: RecordedRequest) -> Reply:
             asked = request.json if isinstance(request.json, dict) else {}
             refused = refusal(request.json, [str(asked.get("model"))], request.id)
@@ -244,7 +258,14 @@ class Scripting:
         if not request.path.partition("?")[0].endswith(_CHAT):
             return None
         script = self._scripts.popleft() if self._scripts else self._standing
-        return script(request) if callable(script) else script
+        try:
+            reply = script(request) if callable(script) else script
+            if reply is not None and not isinstance(reply, Reply):
+                raise ConfigurationError(f"a script must return a Reply or None; got {shown(reply)}")
+        except Exception as error:
+            self.failures.append(error)
+            return Reply.error(500, "the test's script failed", code="script_failed", request_id=request.id)
+        return reply
 
 
 def _signed(reply: Reply, request: RecordedRequest) -> Reply:
@@ -270,7 +291,7 @@ def _deltas(texts: Sequence[str], reasoning: str = "") -> tuple[dict[str, Any], 
 
 
 def _checked_text(name: str, value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (not value.isascii() and _SURROGATES.search(value)):
         raise ConfigurationError(f"{name} must be text; got {shown(value)}")
     return value
 

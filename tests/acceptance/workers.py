@@ -119,7 +119,7 @@ async def share_a_limit(console: Console, kind: str, workers: int, rpm: int, min
         room = limit.takes(now)
         if room > 0:
             refused.append(now)
-            return Reply.error(429, headers={"retry-after": str(math.ceil(room))})
+            return Reply.error(429, retry_after=math.ceil(room))
         taken.append(now)
         return Reply.text("an ", random.uniform(0.2, 1.0), "answer")
 

@@ -25,8 +25,10 @@ from cometstream.testing import Reply, chunk
 # Seconds of the shortest clocks, where the clock jumps.
 JUMPING = 20.0
 
-# How a memory that does not grow may differ, in bytes.
-NOISE = 64 * 1024
+# Bytes that may differ where nothing grows: a few streams are still on their way out. A span takes some thousand. Only what the
+# library and OpenTelemetry hold is counted: asyncio keeps some for itself.
+NOISE = 192 * 1024
+OURS = [tracemalloc.Filter(True, f"*/{package}/*") for package in ("cometstream", "opentelemetry")]
 
 # What unpacks or sends many megabytes takes seconds, and ends as others do.
 HEAVY = ("100 MB line", "gzip bomb", "deflate bomb", "endless headers")
@@ -113,6 +115,11 @@ async def leave_early(session: CometSession, how: int) -> None:
             await asyncio.gather(task, return_exceptions=True)
 
 
+def held() -> int:
+    snapshot = tracemalloc.take_snapshot().filter_traces(OURS)
+    return sum(statistic.size for statistic in snapshot.statistics("filename"))
+
+
 async def test_streams_that_are_cancelled_leave_nothing() -> None:
     """COMETSTREAM_CANCELLED sets how many; 10,000 take a minute."""
     count = int(os.environ.get("COMETSTREAM_CANCELLED", "400"))
@@ -130,11 +137,11 @@ async def test_streams_that_are_cancelled_leave_nothing() -> None:
         gc.collect()
         tracemalloc.start()
         try:
-            before = tracemalloc.get_traced_memory()[0]
+            before = held()
             await many(count)
             await asyncio.sleep(0.05)
             gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - before
+            grown = held() - before
         finally:
             tracemalloc.stop()
         assert recorded.open == 0

@@ -186,10 +186,21 @@ def test_a_cut_answer_has_the_usage_that_came_before_the_cut() -> None:
     assert recorded.about["gen_ai.usage.output_tokens"] == 20
 
 
-def test_a_count_that_the_report_leaves_out_is_not_nought() -> None:
-    recorded = told(Reply.sse(TEXT, STOP, {"choices": [], "usage": {"completion_tokens": 4}}, DONE))
-    assert recorded.about["gen_ai.usage.output_tokens"] == 4
-    assert "gen_ai.usage.input_tokens" not in recorded.about
+@pytest.mark.parametrize(
+    ("usage", "told_of"),
+    [
+        ({"completion_tokens": 4}, {"output_tokens": 4}),
+        ({"prompt_tokens": 3}, {"input_tokens": 3}),
+        ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": 0}, {}),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, {"input_tokens": 0, "output_tokens": 0}),
+        # Reasoning that is counted in the total alone.
+        ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 17}, {"input_tokens": 3, "output_tokens": 14}),
+    ],
+)
+def test_a_count_that_the_report_leaves_out_is_not_nought(usage: dict[str, Any], told_of: dict[str, int]) -> None:
+    about = told(Reply.sse(TEXT, STOP, {"choices": [], "usage": usage}, DONE)).about
+    prefix = "gen_ai.usage."
+    assert {name[len(prefix) :]: count for name, count in about.items() if name.startswith(prefix)} == told_of
 
 
 def test_leaving_early_is_no_error() -> None:

@@ -70,7 +70,7 @@ async def test_a_reply_is_what_the_gateway_would_send(server: CometServer) -> No
     assert completion.usage is not None
     assert completion.usage.completion_tokens == 3
     assert stream.response.request_id == server.last_request.id
-    assert sum("obfuscation" in chunk for chunk in chunks) == 3
+    assert all("obfuscation" in chunk for chunk in chunks if chunk["choices"])
 
 
 async def test_each_choice_that_is_asked_for_gets_the_reply(server: CometServer) -> None:
@@ -211,6 +211,20 @@ async def test_a_script_is_a_reply_or_a_function(server: CometServer) -> None:
     assert "comets" in (content or "")
 
 
+def test_a_script_that_fails_fails_the_block_around_the_server() -> None:
+    errors = []
+
+    def run() -> None:
+        with CometServer() as server:
+            server.script(lambda _: Reply.text(str(1 / 0)))
+            errors.append(asyncio.run(outcome(server))[1])
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert errors[0] is not None
+    assert errors[0].code == "script_failed"
+
+
 async def test_what_always_answers_comes_after_the_script(server: CometServer) -> None:
     server.always(Reply.text("always")).reply("first")
     assert [await outcome(server) for _ in range(3)] == [("first", None), ("always", None), ("always", None)]
@@ -315,6 +329,8 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) ->
     [
         (lambda server: server.reply(5), "what the model says must be text; got 5"),
         (lambda server: server.reply("a", reasoning=None), "what the model says must be text; got None"),
+        (lambda server: server.reply("\ud800"), "what the model says cannot be sent"),
+        (lambda server: server.error(500, "\ud800"), "message must be text"),
         (lambda server: server.reply("a", finish_reason=None), "finish_reason must be text; got None"),
         (lambda server: server.reply("a", delay=-1), "delay must be seconds, 0 or more; got -1"),
         (lambda server: server.reply("a", pace="1"), "pace must be seconds, 0 or more; got '1'"),

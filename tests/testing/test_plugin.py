@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import fastapi.testclient  # noqa: F401 - what the app needs is not counted
@@ -186,7 +187,7 @@ def test_cassettes_are_recorded_once_and_replayed_without_a_key(
     kept = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*.cassette"))
     assert kept == [
         "bye.cassette",
-        "cassettes/test_far/test_async-a-b-c.cassette",
+        "cassettes/test_far/test_async-a%2Fb%20c.cassette",
         "cassettes/test_far/test_hello.cassette",
     ]
     bye = (run.path / "bye.cassette").read_text()
@@ -231,6 +232,59 @@ def test_a_mark_that_cannot_be_used_is_told(run: pytest.Pytester, mark: str) -> 
     result = pytest_run(run, "--strict-markers")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["the mark comet_cassette takes a path, realtime, hash_contents and without_headers"])
+
+
+def test_tests_that_differ_have_cassettes_that_do(run: pytest.Pytester) -> None:
+    code = """
+        import pytest
+
+
+        @pytest.mark.parametrize("name", ["a/b", "a-b", "x" * 300, "x" * 301])
+        def test_one(comet_cassette, name):
+            pass
+
+
+        class TestA:
+            def test_one(self, comet_cassette):
+                pass
+    """
+    run.makepyfile(test_names=code)
+    result = pytest_run(run)
+    result.assert_outcomes(errors=5)
+    told = {line for line in result.outlines if line.startswith("there is no cassette")}
+    assert len(told) == 5
+    assert all(len(line) < 400 for line in told)
+
+
+def test_a_script_that_fails_fails_the_test(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        from app import app
+        from fastapi.testclient import TestClient
+
+
+        def ask():
+            with TestClient(app) as browser:
+                return browser.get("/", params={"prompt": "Hi"}).json()
+
+
+        def look(request):
+            assert request.prompt == "Hello"
+
+
+        def test_one(comet_server):
+            comet_server.always(look)
+            assert ask() == "sorry"
+
+
+        def test_two(comet_server):
+            comet_server.always(lambda request: "Hello")
+            assert ask() == "sorry"
+        """
+    )
+    result = pytest_run(run)
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(["*assert 'Hi' == 'Hello'*", "*a script must return a Reply or None; got 'Hello'"])
 
 
 def test_each_case_that_suits_an_app_is_a_test(run: pytest.Pytester) -> None:
@@ -312,8 +366,6 @@ def test_the_library_itself_imports_no_test_framework() -> None:
 def test_a_wheel_has_the_plugin_outside_the_package_and_the_cases(tmp_path: Path) -> None:
     if None in map(importlib.util.find_spec, ("hatchling", "hatch_fancy_pypi_readme")):
         pytest.skip("needs what builds the package")
-    import zipfile
-
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,

@@ -132,6 +132,31 @@ def test_it_comes_to_the_same(tmp_path: Path, case: str, realtime: bool) -> None
         assert took_again < 0.05
 
 
+@pytest.mark.parametrize("realtime", [False, True])
+def test_a_clock_that_ran_out_between_two_reads_does_so_again(tmp_path: Path, realtime: bool) -> None:
+    path = tmp_path / "c.cassette"
+
+    async def program(session: CometSession) -> tuple[list[str], str]:
+        texts = []
+        try:
+            async with session.stream(**CHAT, timeouts=Timeouts(total=3)) as stream:
+                async for text in stream.text():
+                    texts.append(text)
+                    await asyncio.sleep(2)
+        except CometError as error:
+            return texts, str(error)
+        raise AssertionError("no clock ran out")
+
+    async def main() -> None:
+        async with serving(Reply.text("a", 1.0, "b", 1.5, "c", 5.0, "d"), retry=None) as (_, session):
+            async with recording(session, path):
+                recorded = await program(session)
+        async with replayed(path, realtime=realtime) as session:
+            assert await program(session) == recorded
+
+    virtual_clock.run(main())
+
+
 def test_a_recording_of_a_replay_is_the_same(tmp_path: Path) -> None:
     virtual_clock.run(recorded_twice(tmp_path))
 
