@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cometstream.batch.tokens import estimate_input
 from cometstream.cli.connection import (
     check_connection,
     chosen_model,
@@ -173,6 +172,8 @@ def _estimates(
     asked: list[dict[str, Any]], prices: Mapping[str, TokenPrice], streams: int, max_tokens: int
 ) -> list[str]:
     """Return what the streams of each model cost at most, a line each; of several models all together, too."""
+    from cometstream.batch.tokens import estimate_input
+
     lines: list[str] = []
     total = 0.0
     for request in asked:
