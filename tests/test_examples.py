@@ -11,8 +11,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from support.pytest_plugin import plugin
 
-from cometstream.testing import Reply, SimulatedServer, plugin
+from cometstream.testing import Reply, SimulatedServer
 
 pytest_plugins = ["pytester"]
 

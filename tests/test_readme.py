@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from support.documents import ROOT, blocks, commands, links
+from support.pytest_plugin import plugin
 
 import cometstream
-from cometstream.testing import CometServer, SimulatedServer, plugin
+from cometstream.testing import CometServer, SimulatedServer
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = [block.code for block in blocks(README) if block.language == "python"]

@@ -118,7 +118,7 @@ def probe(
         prices = run_until_signal(_prices(base_url, names), signal.SIGINT)
         for line in _estimates(asked, prices, streams, max_tokens):
             say(line)
-        if not yes and not click.confirm("Go on?", err=True):
+        if not yes and not _agreed():
             say("nothing was sent")
             return ExitCode.ERROR
     stdout = Stdout(encoding="utf-8" if as_json else None)
@@ -146,6 +146,19 @@ def probe(
     if probed.failure is not None and not probed.succeeded:
         raise probed.failure
     return ExitCode.OK
+
+
+def _agreed() -> bool:
+    """Ask on stderr; `click.confirm` of some versions writes on stdout, too.
+
+    Raises:
+        click.Abort: There is no answer.
+    """
+    print("Go on? [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        raise click.Abort
+    return answer.strip().lower() in ("y", "yes")
 
 
 async def _prices(base_url: str | None, names: list[str]) -> dict[str, TokenPrice]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import fastapi.testclient  # noqa: F401 - what the app needs is not counted
 import pytest
+from support.pytest_plugin import plugin
 
-from cometstream.testing import CometServer, plugin
+from cometstream.testing import CometServer
 
 pytest_plugins = ["pytester"]
 
