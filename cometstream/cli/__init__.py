@@ -9,6 +9,7 @@
     chat.py         cometstream chat; chat_state.py is one chat, chat_turn.py one answer in it, chat_commands.py its commands,
                     chat_tools.py what the model may call; terminal.py reads the lines, growing.py draws the answer
     batch.py        cometstream batch; batch_run.py is one run of it, batch_input.py its rows, batch_progress.py what it shows
+    batch_report.py     --report; batch_figures.py gathers its figures, batch_charts.py draws them, batch_report_page.py is the page
     models.py       cometstream models and cometstream balance
     probe.py        cometstream probe; probe_figures.py what it measured, as a table and as JSON, probe_plot.py as a picture
     serve.py        cometstream serve

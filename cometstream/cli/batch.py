@@ -111,6 +111,7 @@ class _Refused(click.ClickException):
     metavar="N",
     help="Worker processes, to use several cores; the limits are for all together.",
 )
+@click.option("--report", metavar="FILE.html", help="Write a page about the run: its speed, errors, cost and settings.")
 @clock_options(total="for each attempt")
 @retries_option(
     "Further attempts of a row whose answer broke off or did not come.  [default: 5; more while no server can be reached]",
@@ -146,6 +147,7 @@ def batch(
     ledger: str | None,
     shared_limits: str | None,
     processes: int,
+    report: str | None,
     retries: int | None,
     **clocks: float | None,
 ) -> int:
@@ -162,6 +164,8 @@ def batch(
         raise click.UsageError("--demo has its server in this process: leave out --processes", context)
     if output is None and not dry_run:
         raise click.UsageError("no output: name a file with -o", context)
+    if report is not None and dry_run:
+        raise click.UsageError("--dry-run sends nothing that could be reported: leave out --report", context)
     if "-" in (output, errors) and (resume or retry_failed):
         raise click.UsageError("what went to stdout cannot be resumed: name a file with -o", context)
     if not dry_run:
@@ -174,7 +178,9 @@ def batch(
     from cometstream.batch.output import BatchOutput, OutputRefused, same_file
     from cometstream.batch.shared_limits import checked_shared_limits
     from cometstream.cli.batch_input import FileInput, find_rows
+    from cometstream.cli.batch_report import BatchReport, ReportRefused, checked_report
     from cometstream.cli.batch_run import BatchRun
+    from cometstream.config import find_base_url
 
     checked_ledger(ledger)  # before the output is touched
     checked_shared_limits(shared_limits)
@@ -189,11 +195,16 @@ def batch(
                     raise InputFailed(
                         f"{store} is the input or the output: choose another file for the ledger or the limits"
                     )
+        page = None if report is None else checked_report(report, (source, output, errors, ledger, shared_limits))
         if dry_run:
             return _dry_run(rows if isinstance(rows, FileInput) else rows.as_file())
-        with BatchOutput(
-            output or "", errors, resume=resume, retry_failed=retry_failed, force=force, mode=_mode(source)
-        ) as opened:
+        settings = {**context.params, "model": model, "base_url": None if demo else find_base_url(base_url)}
+        with (
+            BatchReport(page, settings) as reporting,
+            BatchOutput(
+                output or "", errors, resume=resume, retry_failed=retry_failed, force=force, mode=_mode(source)
+            ) as opened,
+        ):
             run = BatchRun(
                 rows,
                 opened,
@@ -203,6 +214,7 @@ def batch(
                 told_model=named or quiet or demo,
                 processes=processes,
                 base_url=base_url,
+                reported=page is not None,
                 options={
                     "concurrency": concurrency,
                     "rpm": rpm,
@@ -218,12 +230,13 @@ def batch(
             )
             run.check()
             session = open_session(base_url=base_url, demo=demo)
+            reporting.begins(run)
             try:
                 run_until_signal(run.main(session), *_signals(), drain=run.drain)
             except Interrupted:
                 pass  # by the second signal; what is left is told all the same
-            return run.exit_code()
-    except (InputFailed, OutputRefused) as error:
+            return reporting.ended(run.exit_code())
+    except (InputFailed, OutputRefused, ReportRefused) as error:
         raise _Refused(str(error)) from None
     except LineFileLost as error:
         say(f"{error}. Answers may be lost; nothing more was sent")

@@ -13,6 +13,7 @@ from cometstream.batch.jsonl import ARRAY, InputFailed
 from cometstream.batch.line_file import LineFileError
 from cometstream.batch.output import OutputRefused
 from cometstream.batch.output_line import error_code
+from cometstream.cli.batch_figures import BatchFigures
 from cometstream.cli.batch_input import FileInput
 from cometstream.cli.batch_processes import Processes
 from cometstream.cli.batch_progress import BatchView, Ending
@@ -115,6 +116,12 @@ class BatchRun:
         options: Of ``fan_out``.
         processes: How many send the rows; 1 is this one alone.
         base_url: Of the sessions of other processes.
+        reported: Gather the figures of a report.
+
+    Attributes:
+        name: The input's name.
+        figures: The figures; None if no report is wanted.
+        added: Rows that were added to a file after its end was read.
     """
 
     def __init__(
@@ -129,7 +136,11 @@ class BatchRun:
         options: Mapping[str, Any],
         processes: int = 1,
         base_url: str | None = None,
+        reported: bool = False,
     ) -> None:
+        self.name = rows.name
+        self.figures = BatchFigures(priced=options.get("price") is not None) if reported else None
+        self.added = 0
         self._rows = rows
         self._output = output
         self._strict = strict
@@ -143,7 +154,6 @@ class BatchRun:
         self._due: int | None = None  # rows to run; None if that is not known
         self._checked = 0  # lines of a file that were there before anything was sent
         self._handed_out = 0
-        self._added = 0  # rows that were added to a file after its end was read
         self._pending: dict[str, InputRow] = {}  # rows that were handed out and have no line yet
         self._written = 0
         self._bad_written = 0
@@ -185,6 +195,8 @@ class BatchRun:
         async with opening as session:
             if self._cost:
                 await load_prices(session)
+            if self.figures is not None:
+                self.figures.begin(asyncio.get_running_loop().time)
             batch = self._batch = self._send(session, requests)
             view = BatchView(rows=self._due, quiet=self._quiet)
             try:
@@ -194,6 +206,8 @@ class BatchRun:
             finally:
                 await requests.aclose()
                 view.table(batch.progress, self._ending())
+                if self.figures is not None:
+                    self.figures.end(batch.progress, None if isinstance(batch, Processes) else batch.history)
         if isinstance(self._rows, FileInput):
             self._end_file(self._rows)
         else:
@@ -219,6 +233,23 @@ class BatchRun:
             )
             self._start_no_more()
 
+    @property
+    def cause(self) -> Exception | None:
+        """The error that ended the run; None if none did."""
+        return self._failure or self._reason
+
+    @property
+    def earlier(self) -> int:
+        """How many rows had a line before."""
+        return self._output.answered + self._output.failed
+
+    @property
+    def left(self) -> int | None:
+        """How many rows have no line; None if some have none, but their number is not known."""
+        if self._all_read:
+            return len(self._pending) + self.added
+        return None if self._due is None else max(self._due, self._handed_out) - self._written
+
     def exit_code(self) -> ExitCode:
         """Return how the run ended, and say what is left to do.
 
@@ -230,7 +261,7 @@ class BatchRun:
         again = self._output.can_be_resumed
         if failed:
             say(f"{failed:,} rows failed: their lines say why" + ("; --retry-failed runs them again" if again else ""))
-        left = self._left()
+        left = self.left
         if left != 0:
             rows = "rows are" if left is None else "1 row is" if left == 1 else f"{left:,} rows are"
             say(f"{rows} left" + (": the same command with --resume runs them" if again else ""))
@@ -275,12 +306,12 @@ class BatchRun:
     def _end_file(self, rows: FileInput) -> None:
         """Tell of rows that were added to the file meanwhile."""
         if self._all_read:
-            self._added = rows.added()
+            self.added = rows.added()
             more = self._handed_out - (self._due or 0)
             if more > 0:
                 say(f"{rows.name}: {more:,} rows were added meanwhile, and were sent, too")
-            if self._added:
-                say(f"{rows.name}: {self._added:,} rows were added after its end was read")
+            if self.added:
+                say(f"{rows.name}: {self.added:,} rows were added after its end was read")
 
     def _end_stream(self, rows: StreamInput) -> None:
         """Say what is only known at the end of a stream."""
@@ -314,7 +345,10 @@ class BatchRun:
     async def _watch(self, batch: FanOut | Processes, view: BatchView) -> None:
         """Show the progress, and end the batch if it cannot go on."""
         while self._failure is None:
-            view.show(batch.progress)
+            progress = batch.progress
+            view.show(progress)
+            if self.figures is not None:
+                self.figures.look(progress)
             await asyncio.sleep(_TICK)
             try:
                 self._output.sync_if_due()
@@ -355,6 +389,8 @@ class BatchRun:
             code = error_code(result)
             self._failures[code if code in self._failures or len(self._failures) < _CODES_KEPT else "other"] += 1
         self._output.write(row, result)
+        if self.figures is not None:
+            self.figures.note(result, row.custom_id)
 
     async def _requests(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the rows that are to be sent, and write a line for bad ones."""
@@ -407,20 +443,15 @@ class BatchRun:
         if not self._output.has(row):
             self._output.write_bad(row)
             self._bad_written += 1
+            if self.figures is not None:
+                self.figures.note_bad(row.custom_id, row.problems)
 
     def _start_no_more(self) -> None:
         if self._batch is not None:
             self._batch.drain()
 
-    def _left(self) -> int | None:
-        """Return how many rows have no line; None if some have none, but their number is not known."""
-        if self._all_read:
-            return len(self._pending) + self._added
-        return None if self._due is None else max(self._due, self._handed_out) - self._written
-
     def _ending(self) -> Ending:
-        output = self._output
-        return Ending(output.path, output.answered + output.failed, self._bad.count, self._left(), self._failures)
+        return Ending(self._output.path, self.earlier, self._bad.count, self.left, self._failures)
 
 
 def _refuses_all(error: CometError) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from cometstream.cli.process import say
+from cometstream.cli.whole_file import write_whole
 from cometstream.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -79,17 +79,7 @@ def save(path: Path, conversation: Conversation, model: str) -> None:
         OSError: The file cannot be written.
     """
     stored = {"model": model, **orjson.loads(conversation.to_json())}
-    # mkstemp makes files with mode 0600, and never follows a link.
-    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(orjson.dumps(stored))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_whole(path, orjson.dumps(stored))
 
 
 def load(path: Path) -> Kept:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import escape
 
+from cometstream.cli.drawing import markup, round_bounds, round_ticks, shown_seconds
 from cometstream.cli.probe_figures import percentile
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ _LEFT: Final = 70
 _GAP: Final = 100
 _LINE: Final = 20
 _MOST_TICKS: Final = 9
-
-# From a microsecond to a day.
-_ROUND: Final = [float(f"{digit}e{power}") for power in range(-6, 5) for digit in (1, 2, 5)]
 
 _PERCENTILES: Final = {0: "min", 25: "p25", 50: "p50", 75: "p75", 95: "p95", 100: "max"}
 
@@ -60,15 +57,15 @@ def _panel(title: str, curves: Sequence[Sequence[float]], left: float, top: floa
     known = [value for curve in curves for value in curve if value > 0]
     if not known:
         return [*parts, _text(left, top + 20, "nothing was measured")]
-    low, high = _bounds(min(known), max(known))
+    low, high = round_bounds(min(known), max(known))
 
     def y(seconds: float) -> float:
         share = (math.log10(max(seconds, low)) - math.log10(low)) / (math.log10(high) - math.log10(low))
         return top + _HEIGHT * (1 - share)
 
-    for tick in _ticks(low, high):
+    for tick in round_ticks(low, high, most=_MOST_TICKS):
         parts.append(f'<path d="M{left} {y(tick):.1f}h{_WIDTH}" stroke="#ddd"/>')
-        parts.append(_text(left - 8, y(tick) + 4, _shown(tick), anchor="end"))
+        parts.append(_text(left - 8, y(tick) + 4, shown_seconds(tick), anchor="end"))
     for at, name in _PERCENTILES.items():
         x = left + _WIDTH * at / 100
         parts.append(f'<path d="M{x:.1f} {top}v{_HEIGHT}" stroke="#ddd"/>')
@@ -86,27 +83,9 @@ def _panel(title: str, curves: Sequence[Sequence[float]], left: float, top: floa
     return parts
 
 
-def _bounds(low: float, high: float) -> tuple[float, float]:
-    """Return round times below and above those of the curves."""
-    below = max((time for time in _ROUND if time <= low), default=low)
-    return below, min((time for time in _ROUND if time >= high and time > below), default=2 * high)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    ticks = [time for time in _ROUND if low <= time <= high]
-    return ticks if len(ticks) <= _MOST_TICKS else ticks[-1 :: -(len(ticks) // _MOST_TICKS + 1)]
-
-
-def _shown(seconds: float) -> str:
-    if seconds >= 0.9999:
-        return f"{seconds:g} s"
-    return f"{1000 * seconds:g} ms" if seconds >= 0.000_999_9 else f"{1e6 * seconds:g} µs"
-
-
 def _colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal") -> str:
-    shown = escape("".join(char if char.isprintable() else " " for char in text))
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}">{shown}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}">{markup(text)}</text>'
