@@ -28,7 +28,7 @@ __all__ = ["concurrency", "spread", "table", "throughput"]
 _WIDTH: Final = 1000
 _HEIGHT: Final = 300
 _BARS: Final = 40
-_X_TICKS: Final = 5
+_X_TICKS: Final = 4
 _Y_TICKS: Final = 5
 
 _PERCENTILES: Final = (50, 95, 99)
@@ -151,7 +151,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table, which scrolls by itself where the page is narrow."""
     names = "".join(f'<th scope="col">{markup(name)}</th>' for name in head)
     lines = "".join("<tr>" + "".join(f"<td><bdi>{markup(cell)}</bdi></td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>'
+    told = markup(", ".join(head))
+    return (
+        f'<div class="scroll" role="group" tabindex="0" aria-label="table: {told}">'
+        f"<table><thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
 
 
 def _chart(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cometstream.cli.batch_run import BatchRun
 
-__all__ = ["BatchReport", "ReportRefused", "checked_report"]
+__all__ = ["BatchReport", "ReportRefused", "checked_report", "shown_settings"]
 
 _SUFFIXES: Final = (".html", ".htm")
 
@@ -105,7 +105,7 @@ class BatchReport:
             left=run.left,
             earlier=run.earlier,
             processes=self._settings["processes"],
-            settings=_shown(self._settings),
+            settings=shown_settings(self._settings),
         )
         try:
             write_whole(self._path, as_page(run.figures, facts).encode())
@@ -140,7 +140,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}" + ("-timeout" if name in _CLOCKS else "")
 
 
-def _shown(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+def shown_settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the settings that say something, as texts."""
     shown: list[tuple[str, str]] = []
     for name, value in settings.items():

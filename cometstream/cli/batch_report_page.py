@@ -210,8 +210,10 @@ background:var(--text);color:var(--page)}
 .legend .allowed{height:.2em;vertical-align:.25em}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line);min-width:4rem}
-th{color:var(--quiet);font-weight:600}
+th,td{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line)}
+th{color:var(--quiet);font-weight:600;white-space:nowrap}
+td{overflow-wrap:break-word;max-width:24rem}
+td:last-child{min-width:10rem}
 details{margin:.5rem 0}
 summary{cursor:pointer}
 footer{margin-top:2.5rem;color:var(--quiet);font-size:.85rem}
