@@ -103,7 +103,7 @@ class Attempts:
             payload = None if self._request is None else self._request.payload
             call.sends(now(), payload)
             try:
-                incoming = await endpoint.send(method, payload, clock, call.client_request_id)
+                incoming = await endpoint.send(method, payload, clock, call.client_request_id, call.headers)
                 self._budget.succeeded()
                 call.is_answered(incoming, now())
                 return incoming
@@ -125,7 +125,7 @@ class Attempts:
             attempt = await self(failure, total_due)
             assert attempt is not None  # nobody else has this object, so nobody cancels it
             try:
-                return await self._endpoint.read_document(attempt.response, self._clocks, total_due)
+                return await self._endpoint.read_document(attempt, self._clocks, total_due)
             except CometError as error:
                 failure = error
 

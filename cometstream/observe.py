@@ -15,12 +15,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cometstream.answer.error_body import is_unknown_model
+from cometstream.config import checked_headers
 from cometstream.errors import AuthenticationError, PermissionDeniedError, RateLimitError
 from cometstream.metrics import Gaps, StreamMetrics
 from cometstream.views.cost import output_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cometstream.answer.machine import Answer
     from cometstream.answer.states import Outcome
@@ -84,9 +85,14 @@ class Call:
         model: The model that is asked; None where the route takes none.
         listeners: What hears of it beside the log.
         redact: Takes secrets of the request out of what a server named.
+        params: The request's body, before it was written as JSON; None where the route takes none.
 
     Attributes:
         client_request_id: As given.
+        params: As given; ``{}`` where the route takes none. It is not changed by a fallback to another model.
+        headers: What `add_headers` has added.
+        completion: What came of the answer, for listeners; None before the end.
+        redact: As given.
         model: The model that is asked now: a fallback's, once that is turned to.
         model_asked: The model that was asked first.
         request_id: The gateway's id of the last attempt that was answered; None if it sent none.
@@ -101,15 +107,18 @@ class Call:
     __slots__ = (
         "_attempt_began",
         "_listeners",
-        "_redact",
         "attempts",
         "began",
         "client_request_id",
+        "completion",
         "failures",
         "gaps",
         "head_at",
+        "headers",
         "model",
         "model_asked",
+        "params",
+        "redact",
         "request_id",
         "under_way",
     )
@@ -120,8 +129,12 @@ class Call:
         model: Any = None,
         listeners: Sequence[Listener] = (),
         redact: Callable[[str], str] = str,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
         self.client_request_id = client_request_id
+        self.params: Mapping[str, Any] = {} if params is None else params
+        self.headers: dict[str, str] = {}
+        self.completion: ChatCompletion[Any] | None = None
         self.model = self.model_asked = model if isinstance(model, str) else None
         self.request_id: str | None = None
         self.attempts = 0
@@ -132,10 +145,18 @@ class Call:
         self.under_way: asyncio.Task[None] | None = None
         self._attempt_began = 0.0
         self._listeners = listeners
-        self._redact = redact
+        self.redact = redact
 
     def __repr__(self) -> str:
         return f"<Call {self.client_request_id}>"
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Send more headers with each attempt from now on, such as ``traceparent``. Those that the caller gave are kept.
+
+        Raises:
+            ConfigurationError: They cannot be sent; none of them is.
+        """
+        self.headers.update(checked_headers(headers))
 
     def starts(self, now: float) -> None:
         """The stream is entered."""
@@ -230,6 +251,8 @@ class Call:
         metrics = stream.metrics
         if is_told:
             LOG.log(level, "call %s ended: %s", self._name, self._ending(metrics, stream.completion))
+        if self._listeners:
+            self.completion = stream.completion
         for listener in self._listeners:
             listener.ended(self, metrics)
 
@@ -323,11 +346,11 @@ class Call:
 
     def _log_content(self, verb: str, content: bytes) -> None:
         # A header's secret that stands in the prompt, too, is none of the log's.
-        CONTENT.debug("call %s %s %s", self._name, verb, self._redact(content.decode("utf-8", "replace")))
+        CONTENT.debug("call %s %s %s", self._name, verb, self.redact(content.decode("utf-8", "replace")))
 
     def _word(self, name: object) -> str:
         """Return what a line may show of a name."""
-        text = self._redact(str(name))
+        text = self.redact(str(name))
         return text if _WORD.fullmatch(text) else "(not a word)"
 
     @property

@@ -28,6 +28,7 @@ from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
+from cometstream.steps import Step, StepListener
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
     from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
+    from cometstream.steps import StepKind
     from cometstream.structured import Schema
+    from cometstream.transport.incoming import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
     from cometstream.views.output import AskedT
@@ -187,6 +190,14 @@ class CometSession:
         """Whether `aclose` was called. A closed session sends nothing."""
         return self._closed
 
+    @property
+    def connections_opened(self) -> int | None:
+        """How many connections the session has opened in the event loop that runs: fewer than requests, as they are used again.
+
+        None where a client of your own opens them.
+        """
+        return self._pool.opened
+
     def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have `aclose` call a function first, for example to end work that uses this session.
 
@@ -210,6 +221,55 @@ class CometSession:
 
         return forget
 
+    def intercept(self, interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer every request from now on, in place of one before: the seam for record and replay.
+
+        Returns:
+            A function that takes this back.
+        Raises:
+            ConfigurationError: It is no interceptor.
+        """
+        _check_interceptor(interceptor)
+        before = vars(self._pool).get("interceptor")
+        self._pool.interceptor = interceptor
+
+        def forget() -> None:
+            if before is None:
+                vars(self._pool).pop("interceptor", None)
+            else:
+                self._pool.interceptor = before
+
+        return forget
+
+    @staticmethod
+    def intercept_all(interceptor: Interceptor) -> Callable[[], None]:
+        """Have an interceptor send or answer the requests of all sessions of this process that have none of their own.
+
+        Returns:
+            A function that takes this back.
+        Raises:
+            ConfigurationError: It is no interceptor.
+        """
+        _check_interceptor(interceptor)
+        before = Pool.interceptor
+        Pool.interceptor = interceptor
+
+        def forget() -> None:
+            Pool.interceptor = before
+
+        return forget
+
+    def step(self, kind: StepKind, name: str | None = None, **about: Any) -> Step:
+        """Return a piece of work around calls, which those listeners hear of that are a ``StepListener``, too; for features.
+
+        Args:
+            kind: What it is; see ``Step``.
+            name: Its name, where it has one.
+            **about: What is known of it.
+        """
+        listeners = [listener for listener in self._listeners if isinstance(listener, StepListener)]
+        return Step(kind, name, listeners=listeners, redact=self._context.redact, **about)
+
     def stream(
         self,
         *,
@@ -230,6 +290,19 @@ class CometSession:
         **params: Unpack[OtherChatParams],
     ) -> ChatStream[AskedT]:
         """Return one request as a stream to enter with ``async with``; nothing is sent before that.
+
+        Example:
+            Print an answer as it comes, and then how it ended:
+
+                async with CometSession() as session:
+                    async with session.stream(
+                        model="gpt-5.4",
+                        messages=[{"role": "user", "content": "Write one sentence about comets."}],
+                        temperature=0.2,
+                    ) as stream:
+                        async for text in stream.text():
+                            print(text, end="", flush=True)
+                    print(stream.outcome, stream.completion.usage)
 
         Args:
             model: The model's id.
@@ -253,6 +326,16 @@ class CometSession:
                 ``Schema`` of one says more. Or the wire's own form.
             hooks: Functions for this call, called after the session's.
             **params: The wire's parameters by their names; None means not given.
+
+                - how the model writes: ``temperature``, ``top_p``, ``seed``, ``stop``, ``presence_penalty``, ``frequency_penalty``,
+                  ``logit_bias``, ``verbosity``, ``reasoning_effort``, ``prediction``
+                - how much: ``max_completion_tokens``, ``max_tokens``, ``n``
+                - tools: ``tools``, ``tool_choice``, ``parallel_tool_calls``, ``web_search_options``; the older ``functions``,
+                  ``function_call``
+                - what comes: ``modalities``, ``audio``, ``logprobs``, ``top_logprobs``, ``stream_options`` (``include_usage`` is on
+                  unless you say no)
+                - whose request it is, and how it is served: ``user``, ``safety_identifier``, ``metadata``, ``store``,
+                  ``service_tier``, ``moderation``, ``prompt_cache_key``, ``prompt_cache_options``, ``prompt_cache_retention``
         Returns:
             The stream.
         Raises:
@@ -545,7 +628,7 @@ class CometSession:
         streamed = request.streamed
         route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
-        call = self._call(endpoint, request.model, (*self._listeners, *self._hooked(hooks)))
+        call = self._call(endpoint, request, (*self._listeners, *self._hooked(hooks)))
         attempts = Attempts(
             endpoint,
             request,
@@ -589,10 +672,13 @@ class CometSession:
 
         return (HookRunner(hooks, self._under_way),)
 
-    def _call(self, endpoint: Endpoint, model: object = None, listeners: Sequence[Listener] = ()) -> Call:
+    def _call(self, endpoint: Endpoint, request: ChatRequest | None = None, listeners: Sequence[Listener] = ()) -> Call:
         """Return what is told of a call. Listeners hear of answers only, the log also of other routes."""
         own = endpoint.headers.get(CLIENT_REQUEST_ID)
-        return Call(os.urandom(16).hex() if own is None else own, model, listeners, endpoint.context.redact)
+        name = os.urandom(16).hex() if own is None else own
+        if request is None:
+            return Call(name, redact=endpoint.context.redact)
+        return Call(name, request.model, listeners, endpoint.context.redact, request.params)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)
@@ -618,6 +704,13 @@ class CometSession:
         if not own and "?" not in route:
             self._endpoints[key] = endpoint
         return endpoint
+
+
+def _check_interceptor(interceptor: object) -> None:
+    if not callable(getattr(interceptor, "intercept", None)):
+        raise ConfigurationError(
+            f"an interceptor must have a method intercept(request, send); got {shown(interceptor)}"
+        )
 
 
 def _route(path: str, query: object) -> str:

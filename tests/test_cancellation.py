@@ -25,7 +25,7 @@ from cometstream.answer.error_body import ErrorContext
 from cometstream.answer.machine import Answer
 from cometstream.policy import Clocks
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
-from cometstream.transport.incoming import Incoming
+from cometstream.transport.incoming import HTTPIncoming, Incoming
 
 Serving = Callable[..., AbstractAsyncContextManager[tuple[SimulatedServer, CometSession]]]
 
@@ -255,7 +255,7 @@ async def test_an_attempt_that_opens_in_the_moment_of_closing_is_closed() -> Non
         async def __call__(self, failure: CometError | None, total_due: float) -> Incoming:
             response = await client.get(server.base_url, headers={"Authorization": "Bearer none"})
             await stream.aclose()
-            return Incoming(response, ErrorContext(server.base_url, "", ()), 0.0)
+            return HTTPIncoming(response, ErrorContext(server.base_url, "", ()), 0.0)
 
         def cancel(self) -> None:
             """Too late: the attempt is open."""

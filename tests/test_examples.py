@@ -11,8 +11,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from support.pytest_plugin import plugin
 
 from cometstream.testing import Reply, SimulatedServer
+
+pytest_plugins = ["pytester"]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -25,10 +28,17 @@ PRINTED = {
     "tool_loop.py": ["get_weather {'city': ", " starts early]", "complete after 2 rounds"],
     "approval.py": ["may I call pay({'to': ", "euros were paid to", "\ncomplete\n"],
     "structured_partial.py": ["seen from Babylon, 22 September", "Halley: A small dark world", "2 sightings"],
+    "otel.py": [
+        "chat gpt-5.4 outcome=complete attempts=2 ",
+        "execute_tool get_weather outcome=complete",
+        "gen_ai.client.operation.duration",
+    ],
     "conversation.py": ["A comet is a small world", "I would rather talk about comets", "5 messages kept"],
 }
-DEMOS = {"structured_partial.py", "tool_loop.py", "approval.py"}
+DEMOS = {"structured_partial.py", "tool_loop.py", "approval.py", "otel.py"}
 RELAYS = ["fastapi_relay.py", "aiohttp_relay.py"]
+# Tests of a program, as a user would write them.
+TESTS = ["test_fastapi_relay.py"]
 # Driven by tests/web_chat/test_ui_builders.py, where their tools are installed.
 UI_BUILDERS = ["gradio_chat.py", "streamlit_chat.py", "textual_chat.py"]
 
@@ -45,7 +55,7 @@ def environment(server: SimulatedServer, **more: str) -> dict[str, str]:
 
 
 def test_every_example_is_run() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTED, *RELAYS, *UI_BUILDERS}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTED, *RELAYS, *TESTS, *UI_BUILDERS}
 
 
 @pytest.mark.parametrize("name", PRINTED)
@@ -60,6 +70,16 @@ async def test_example_prints_what_it_promises(name: str, server: SimulatedServe
     assert (process.returncode, err.decode()) == (0, "")
     for text in PRINTED[name]:
         assert text in out.decode()
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_the_tests_of_an_example_pass(name: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    blocked = ("-p", "no:cometstream", "-p", "no:cacheprovider", "--import-mode=importlib")
+    result = pytester.runpytest_inprocess(*blocked, str(EXAMPLES / name), plugins=[plugin])
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"] > 3
 
 
 @pytest.mark.parametrize("name", RELAYS)

@@ -11,14 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.documents import ROOT, blocks, commands, links
+from support.pytest_plugin import plugin
 
 import cometstream
-from cometstream.testing import SimulatedServer
+from cometstream.testing import CometServer, SimulatedServer
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PROGRAMS = [block for block in BLOCKS if "asyncio.run(" in block]
+BLOCKS = [block.code for block in blocks(README) if block.language == "python"]
+TESTS = [code for code in BLOCKS if re.search(r"^(async )?def test_", code, re.MULTILINE)]
+PROGRAMS = [code for code in BLOCKS if "asyncio.run(" in code and code not in TESTS]
+
+pytest_plugins = ["pytester"]
 
 
 async def test_the_first_program_prints_an_answer_and_its_end() -> None:
@@ -34,6 +38,23 @@ async def test_the_first_program_prints_an_answer_and_its_end() -> None:
     assert "\ncomplete CompletionUsage(" in out.decode()
 
 
+@pytest.mark.parametrize("block", TESTS)
+def test_the_tests_that_it_shows_pass(block: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error"
+    )
+    pytester.makepyfile(test_shown=block)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    # Without the installed copy, where there is one. A cassette is recorded of the simulated server, and then replayed.
+    blocked = ("-p", "no:cometstream", "-p", "no:cacheprovider")
+    if "comet_cassette" in block:
+        with CometServer() as server, monkeypatch.context() as patch:
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            assert pytester.runpytest_inprocess(*blocked, "--comet-record", plugins=[plugin]).ret == 0
+    assert pytester.runpytest_inprocess(*blocked, plugins=[plugin]).ret == 0
+
+
 def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:
     for names in re.findall(r"^from cometstream import (.+)$", README, re.MULTILINE):
         for name in names.split(", "):
@@ -43,15 +64,16 @@ def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert links
-    for link in links:
+    assert links(README)
+    for link in links(README):
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"cometstream (ask|balance|batch|chat|models|serve)\b", README)))
-)
+def test_the_changelog_tells_of_this_version() -> None:
+    assert f"## [{cometstream.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(commands(README)))
 def test_every_command_that_the_readme_names_is_there(command: str) -> None:
     program = shutil.which("cometstream", path=str(Path(sys.executable).parent))
     assert program is not None

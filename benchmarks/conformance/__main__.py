@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import children
 from benchmarks.conformance import report
-from benchmarks.conformance.catalogue import Case, load
 from benchmarks.conformance.clients import CLIENTS
 from benchmarks.conformance.run import Column, run
+from cometstream.testing.conformance import Case, load
 
 
 def main() -> int:

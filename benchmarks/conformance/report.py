@@ -15,9 +15,9 @@ from benchmarks.conformance.run import LIMIT, LIMIT_ENDED, TIMEOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.conformance.catalogue import Case
     from benchmarks.conformance.judge import Verdict
     from benchmarks.conformance.run import Column
+    from cometstream.testing.conformance import Case
 
 RESULTS = ROOT / "benchmarks" / "results" / "conformance.md"
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.children import LITELLM_PYTHON, ROOT, ChildFailed
-from benchmarks.conformance.catalogue import Case, reply_of
 from benchmarks.conformance.judge import Seen, Verdict, judge
 from cometstream.testing import Reply, SimulatedServer
+from cometstream.testing.conformance import Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ class Child:
         assert self._process is not None
         assert self._process.stdin is not None
         asked: asyncio.Future[RecordedRequest] = asyncio.get_running_loop().create_future()
-        reply = reply_of(case)
+        reply = case.reply
 
         def answered(request: RecordedRequest) -> Reply:
             if not asked.done():

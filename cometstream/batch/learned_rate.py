@@ -61,7 +61,7 @@ _RETURN: Final = 15.0
 # A count needs time for at least this many requests.
 _COUNTABLE: Final = 4.0
 # Below this share of its goal, the rate is still returning, and a refusal says nothing about the goal.
-_ON_ITS_WAY: Final = 0.9
+_ON_ITS_WAY: Final = 0.95
 # For a minute after the first refusal, the limit is searched for. Two episodes in a row with about the same result end that.
 _SEARCH: Final = 60.0
 _SEARCH_REST: Final = 3.0

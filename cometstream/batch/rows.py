@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cometstream.batch.shared_limits import Sharing
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
+    from cometstream.steps import Step
     from cometstream.views.completion import ChatCompletion
 
 __all__ = ["NOT_SENT", "Rows"]
@@ -143,6 +144,8 @@ class Rows:
         self._pumping = False
         self._forget_session: Callable[[], None] | None = None
         self._failure: Exception | None = None  # raised once every result was taken
+        self._step = session.step("batch")
+        self._outcome = "cancelled"  # how the batch ended; a natural end says so
 
     def start(self) -> None:
         """Begin to pull and to send; a second call does nothing."""
@@ -152,6 +155,7 @@ class Rows:
                 self._session_closed()
                 return
             self._forget_session = self._session.on_close(self._session_closed)
+            self._step.begins()
             if self._sharing is not None:
                 self._sharing.start(self._shared, self._pump, self._fail)
             self._pump()
@@ -264,6 +268,7 @@ class Rows:
         on_its_way = running or schedule or self._asking or self._elsewhere or self._recording
         if not self.ended and not on_its_way and (self._draining or self._source.ended):
             self._failure = self._failure or self._source.failure
+            self._outcome = "complete" if self._failure is None else "error"
             self._end()
 
     def _is_spent(self) -> bool:
@@ -409,6 +414,7 @@ class Rows:
         if row.attempts:
             self._tally.retries += 1
         row.attempts += 1
+        self._step_of(row)
         self._expected += row.tokens
         ticket = self.limits.start(row.model, row.tokens, now)
         task = self._running[row] = self._loop.create_task(self._attempt(row, ticket))
@@ -424,10 +430,11 @@ class Rows:
                     return verdict
             if row.stream is None:
                 row.stream = self._session.stream(**row.params)
-            async with row.stream as stream:
-                self._trouble = None
-                self.limits.answered(ticket, stream.response.headers, self._loop.time())
-                await stream.until_done()
+            with self._step_of(row).within():
+                async with row.stream as stream:
+                    self._trouble = None
+                    self.limits.answered(ticket, stream.response.headers, self._loop.time())
+                    await stream.until_done()
         except CometError as error:
             # Its frames hold the body that was sent, and a batch may keep thousands of errors.
             return error.with_traceback(None)
@@ -447,6 +454,9 @@ class Rows:
                 self._learn(row, ticket, error)
         except Exception as caught:  # the reader must not wait for ever
             self._fail(caught)
+        if self.ended:
+            self._step_of(row).ends("cancelled", attempts=row.attempts)
+            self._step_ends()
         self._pump()
 
     def _not_sent(self, row: Row, ticket: Ticket, why: CometError | Verdict | None) -> None:
@@ -541,6 +551,8 @@ class Rows:
     ) -> None:
         """Hand the row's result to the reader, now or in its turn."""
         self._tally.row(outcome, from_ledger=from_ledger)
+        if row.attempts or error is not None:
+            self._step_of(row).ends(outcome, error, attempts=row.attempts)
         if self._claims is not None:
             self._claims.release(row)
         result = BatchResult(
@@ -564,6 +576,7 @@ class Rows:
         """End the batch; the reader is told once it took every result."""
         if not self.ended:
             self._failure = error
+            self._outcome = "error"
             self.abandon()
             self._ready.extend(self._parked.pop(index) for index in sorted(self._parked))
 
@@ -577,8 +590,11 @@ class Rows:
         self.ended = True
         self._left = self._loop.time()
         for row in self._schedule.clear():
+            if row.step is not None:
+                row.step.ends("cancelled", attempts=row.attempts)
             if self._claims is not None:
                 self._claims.release(row)
+        self._step_ends()
         for timer in self._elsewhere.values():
             timer.cancel()
         if self._claims is not None and not self._loop.is_closed():
@@ -592,6 +608,17 @@ class Rows:
         if not self._loop.is_closed():
             self._source.cancel()
         self._wake_reader()
+
+    def _step_of(self, row: Row) -> Step:
+        """Return the row, as listeners hear of it; it begins with its first attempt."""
+        if row.step is None:
+            row.step = self._step.child("row", row.custom_id, index=row.index, model=row.model).begins()
+        return row.step
+
+    def _step_ends(self) -> None:
+        """Tell listeners of the batch's end, once its last request has ended."""
+        if not self._running:
+            self._step.ends(self._outcome, self._failure, done=self._tally.done, failed=self._tally.failed)
 
     async def _stores_closed(self) -> None:
         """Wait until all that is to be written is written."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cometstream.errors import CometError
     from cometstream.metrics import StreamMetrics
     from cometstream.policy import RetryPolicy
+    from cometstream.steps import Step
     from cometstream.stream import ChatStream
 
 __all__ = ["Row", "Schedule", "is_nobody_there", "is_out_of_files", "retry_delay"]
@@ -42,6 +43,7 @@ class Row:
         charged: The attempts that count against the retries.
         error: The error of the last attempt.
         repairs: How often it was asked again what its answer should have been.
+        step: The row, as listeners hear of it; None before its first attempt.
         unterminated: An attempt ended without a finish_reason.
         key: What a ledger knows the row by; empty if there is no ledger.
         claimed: The ledger has given the row to this batch.
@@ -62,6 +64,7 @@ class Row:
         "params",
         "repairs",
         "request",
+        "step",
         "stream",
         "tokens",
         "unterminated",
@@ -79,6 +82,7 @@ class Row:
         self.error: CometError | None = None
         self.repairs = 0
         self.unterminated = False
+        self.step: Step | None = None
         self.key = b""
         self.claimed = False
         self.stream: ChatStream | None = None

@@ -10,6 +10,7 @@
                     chat_tools.py what the model may call; terminal.py reads the lines, growing.py draws the answer
     batch.py        cometstream batch; batch_run.py is one run of it, batch_input.py its rows, batch_progress.py what it shows
     models.py       cometstream models and cometstream balance
+    probe.py        cometstream probe; probe_figures.py what it measured, as a table and as JSON, probe_plot.py as a picture
     serve.py        cometstream serve
     connection.py   flags to a session, or to a simulated server and a session with it
     exit_codes.py   the exit codes

@@ -12,6 +12,7 @@ from cometstream.cli.batch import batch
 from cometstream.cli.chat import chat
 from cometstream.cli.exit_codes import EPILOG, ExitCode, exit_code
 from cometstream.cli.models import balance, models
+from cometstream.cli.probe import probe
 from cometstream.cli.process import Interrupted, OutputFailed, say
 from cometstream.cli.serve import serve
 from cometstream.cli.words import described
@@ -33,7 +34,7 @@ def cometstream() -> None:
     """
 
 
-for command in (ask, balance, batch, chat, models, serve):
+for command in (ask, balance, batch, chat, models, probe, serve):
     cometstream.add_command(command)
 
 

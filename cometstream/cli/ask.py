@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -23,6 +22,7 @@ from cometstream.cli.connection import (
     model_option,
     open_session,
     retries_option,
+    token_limit,
 )
 from cometstream.cli.exit_codes import EPILOG
 from cometstream.cli.kept import continued, keep_last, stopped
@@ -31,7 +31,6 @@ from cometstream.cli.prompt import find_prompt
 from cometstream.cli.schema_file import SchemaFile
 from cometstream.errors import CometError
 from cometstream.policy import RetryPolicy
-from cometstream.request.providers import warn_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +133,7 @@ def ask(
     if wanted is not None:
         request["response_format"] = wanted.response_format
     if max_tokens is not None:
-        request[_token_limit(model)] = max_tokens
+        request[token_limit(model)] = max_tokens
     timeouts = given_timeouts(clocks)
 
     from cometstream.cli.printers import JSONPrinter, Notes, TextPrinter  # rich: --help does not wait for it
@@ -199,12 +198,3 @@ async def _show(
     notes.ending(stream)
     remember(stream.completion.message)
     return stream.completion
-
-
-def _token_limit(model: str) -> str:
-    """Return the parameter that limits the answer's tokens: ``max_completion_tokens`` for models where the other is warned of."""
-    warned: set[tuple[str, str]] = set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warn_parameters({"model": model, "max_tokens": 1}, seen=warned)
-    return "max_completion_tokens" if any(name == "max_tokens" for _, name in warned) else "max_tokens"

@@ -26,7 +26,7 @@ from cometstream.cli.connection import (
 )
 from cometstream.cli.exit_codes import EPILOG
 from cometstream.cli.kept import continued, private_file, touch
-from cometstream.cli.process import OutputFailed, Stdout, run_until_signal, say
+from cometstream.cli.process import OutputFailed, Stdout, is_terminal, run_until_signal, say
 from cometstream.cli.words import described
 from cometstream.errors import CometError
 from cometstream.policy import RetryPolicy
@@ -83,7 +83,7 @@ def chat(
 
     The conversation is kept in a file of yours after each answer, so that -c and `cometstream ask -c` can go on with it.
     """
-    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stdout)):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise click.UsageError("chat needs a terminal; `cometstream ask` works without one", context)
     if find_spec("prompt_toolkit") is None:
         raise click.ClickException("the chat needs prompt_toolkit: pip install 'cometstream[cli]'")
@@ -199,7 +199,3 @@ def _history(*, demo: bool) -> Path | None:
         return touch(private_file("history", demo=demo))
     except (OSError, RuntimeError):
         return None
-
-
-def _is_terminal(file: Any) -> bool:
-    return file is not None and file.isatty()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -11,6 +12,7 @@ import click
 from cometstream.cli.process import say
 from cometstream.errors import CometError
 from cometstream.policy import Clocks, Timeouts
+from cometstream.request.providers import warn_parameters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -30,6 +32,7 @@ __all__ = [
     "model_option",
     "open_session",
     "retries_option",
+    "token_limit",
 ]
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
@@ -74,18 +77,20 @@ def given_timeouts(clocks: Mapping[str, float | None]) -> Timeouts:
     return Timeouts(**{clock: seconds or None for clock, seconds in clocks.items() if seconds is not None})
 
 
-def model_option(purpose: str) -> Callable[[_Command], _Command]:
+def model_option(purpose: str, *, multiple: bool = False) -> Callable[[_Command], _Command]:
     """Add ``--model``.
 
     Args:
         purpose: What it is for.
+        multiple: Whether it may be repeated; its value is a tuple then.
     """
     return click.option(
         "-m",
         "--model",
         envvar="COMETAPI_MODEL",
         show_envvar=True,
-        default=_DEFAULT_MODEL,
+        multiple=multiple,
+        default=[_DEFAULT_MODEL] if multiple else _DEFAULT_MODEL,
         show_default=True,
         metavar="ID",
         help=purpose,
@@ -146,6 +151,15 @@ async def load_prices(session: CometSession) -> None:
         say(f"the prices cannot be read: {error}")
 
 
+def token_limit(model: str) -> str:
+    """Return the parameter that limits the answer's tokens: ``max_completion_tokens`` for models where the other is warned of."""
+    warned: set[tuple[str, str]] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warn_parameters({"model": model, "max_tokens": 1}, seen=warned)
+    return "max_completion_tokens" if any(name == "max_tokens" for _, name in warned) else "max_tokens"
+
+
 def connection_options(command: _Command) -> _Command:
     """Add ``--base-url`` and ``--demo``, the arguments of ``open_session``."""
     command = click.option(
@@ -196,11 +210,9 @@ async def open_session(*, base_url: str | None, demo: bool, **options: Any) -> A
         return
 
     from cometstream.testing import SimulatedServer
-    from cometstream.transport.pool import direct_client
 
     async with (
         SimulatedServer(token_rate=_DEMO_RATE) as server,
-        direct_client() as client,  # the session's own client would send loopback traffic to HTTP_PROXY
-        CometSession(base_url=server.base_url, api_key=server.api_key, client=client, **options) as session,
+        CometSession(base_url=server.base_url, api_key=server.api_key, proxy=None, **options) as session,
     ):
         yield session

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ["Interrupted", "OutputFailed", "Stdout", "one_line", "printable", "run_until_signal", "say"]
+__all__ = ["Interrupted", "OutputFailed", "Stdout", "is_terminal", "one_line", "printable", "run_until_signal", "say"]
 
 _T = TypeVar("_T")
 
@@ -81,6 +81,11 @@ class Stdout:
             os.close(nowhere)
         except OSError:
             pass  # not a file of the system
+
+
+def is_terminal(file: TextIO | None) -> bool:
+    """Whether a stream of this process is a terminal; None is one that was closed before the process began."""
+    return file is not None and file.isatty()
 
 
 def say(message: str) -> None:

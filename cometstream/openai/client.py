@@ -78,6 +78,11 @@ class Client:
             self._session.close_soon()
 
     @property
+    def session(self) -> CometSession:
+        """The session that it sends with: for what OpenAI's client has no name for, such as ``cometstream.otel.instrument``."""
+        return self._session
+
+    @property
     def base_url(self) -> str:
         """The address of the endpoint."""
         return self._session.base_url

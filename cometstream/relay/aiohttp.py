@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["relay_response"]
 
 # Seconds between two looks at the connections; aiohttp tells a handler of nothing unless the application asks for its cancellation.
-_LOOK: Final = 0.04
+_LOOK: Final = 0.025
 
 
 async def relay_response(

@@ -70,6 +70,11 @@ class ChatRequest:
         return self._body.get("stream") is True
 
     @property
+    def params(self) -> Mapping[str, Any]:
+        """The body, before it was written as JSON."""
+        return self._body
+
+    @property
     def model(self) -> Any:
         """The model that is asked, as it was given."""
         return self._body.get("model")

@@ -20,7 +20,7 @@ import orjson
 from cometstream.testing.replies import DONE, Piece, Reply, chunk
 from cometstream.testing.schema import sample
 
-__all__ = ["answer", "tokens"]
+__all__ = ["Said", "answer", "content_text", "tokens"]
 
 _COMETS = (
     "A comet is a small world of ice and dust that grows a shining tail whenever its path leads it near the Sun.",
@@ -39,22 +39,46 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def answer(request: dict[str, Any], request_id: str, token_rate: float | None = None) -> Reply:
+@dataclass(frozen=True)
+class Said:
+    """What the model says, in place of what it makes up.
+
+    Attributes:
+        deltas: The deltas of each choice, after the one with the role.
+        finish_reason: Why each choice ended.
+        whole: False leaves out of a stream all that follows the deltas.
+    """
+
+    deltas: tuple[dict[str, Any], ...]
+    finish_reason: str = "stop"
+    whole: bool = True
+
+
+def answer(
+    request: dict[str, Any], request_id: str, token_rate: float | None = None, said: Said | None = None
+) -> Reply:
     """Return the model's answer to a request that the gateway has let pass.
 
     Args:
         request: The request's parsed body.
         request_id: Distinguishes this answer's ids from others'.
         token_rate: Tokens a second for each choice; None is as fast as the reader reads.
+        said: What the model says; None lets it make something up.
     """
-    choices = [_choose(request, request_id, index) for index in range(request.get("n") or 1)]
+    choices = [_choose(request, request_id, index, said) for index in range(request.get("n") or 1)]
     head = {"id": f"chatcmpl-{request_id}", "model": request["model"]}
     usage = _usage(request, choices)
     pause = 1 / token_rate if token_rate else 0.0
     if request.get("stream"):
         options = request.get("stream_options") or {}
         padded = options.get("include_obfuscation") is not False
-        return Reply.sse(*_stream(head, choices, usage if options.get("include_usage") else None, pause, padded))
+        # Where usage is asked for, every chunk before the last has a null one.
+        with_usage = bool(options.get("include_usage"))
+        common = {"usage": None} if with_usage else {}
+        events = [*_deltas(head, choices, pause, padded, common)]
+        if said is None or said.whole:
+            events += _end(head, choices, usage if with_usage else None, padded, common)
+        return Reply.sse(*events)
     completion = {
         **chunk(**head),
         "object": "chat.completion",
@@ -71,7 +95,10 @@ class _Choice:
     top_logprobs: int | None  # None is no logprobs at all
 
 
-def _choose(request: dict[str, Any], request_id: str, index: int) -> _Choice:
+def _choose(request: dict[str, Any], request_id: str, index: int, said: Said | None) -> _Choice:
+    top_logprobs = (request.get("top_logprobs") or 0) if request.get("logprobs") else None
+    if said is not None:
+        return _Choice(list(said.deltas), said.finish_reason, top_logprobs)
     effort = request.get("reasoning_effort")
     reasoning = _REASONING if effort and effort != "none" else ""
     deltas: list[dict[str, Any]] = [{"reasoning_content": token} for token in tokens(reasoning)]
@@ -86,12 +113,12 @@ def _choose(request: dict[str, Any], request_id: str, index: int) -> _Choice:
     limits = [request[name] for name in ("max_tokens", "max_completion_tokens") if request.get(name)]
     if limits and len(deltas) > min(limits):
         deltas, finish_reason = deltas[: min(limits)], "length"
-    return _Choice(deltas, finish_reason, (request.get("top_logprobs") or 0) if request.get("logprobs") else None)
+    return _Choice(deltas, finish_reason, top_logprobs)
 
 
 def _text(request: dict[str, Any], index: int) -> str:
     last = request["messages"][-1]
-    asked = _content(last)
+    asked = content_text(last)
     comet = _COMETS[index % len(_COMETS)]
     format_ = request.get("response_format") or {}
     if format_.get("type") == "json_schema":
@@ -99,18 +126,19 @@ def _text(request: dict[str, Any], index: int) -> str:
     if format_.get("type") == "json_object":
         return orjson.dumps({"answer": comet}).decode()
     if last["role"] == "tool":
-        results = [_content(message) for message in takewhile(_is_result, reversed(request["messages"]))]
+        results = [content_text(message) for message in takewhile(_is_result, reversed(request["messages"]))]
         return f"The tool says: {asked}" if len(results) == 1 else f"The tools say: {'; '.join(reversed(results))}"
     if "comet" in asked.lower():
         return comet if re.search(r"\b(one|a|single)\b.*\bsentence\b", asked, re.IGNORECASE) else " ".join(_COMETS)
     return f'You said: "{asked}" I would rather talk about comets.'
 
 
-def _content(message: dict[str, Any]) -> str:
+def content_text(message: dict[str, Any]) -> str:
+    """Return a message's content as text; parts that are no text as ``[image_url]`` and so on."""
     content = message.get("content")
     if isinstance(content, str):
         return content
-    parts = [part for part in content or () if isinstance(part, dict)]
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else ()
     return " ".join(part["text"] if isinstance(part.get("text"), str) else f"[{part.get('type')}]" for part in parts)
 
 
@@ -133,7 +161,7 @@ def _tools_to_call(request: dict[str, Any]) -> list[dict[str, Any]]:
     if isinstance(choice, dict):
         forced = (choice.get(str(choice.get("type"))) or {}).get("name")
         return [next((tool for tool in tools if _name(tool) == forced), tools[0])]
-    asked = _content(last).lower()
+    asked = content_text(last).lower()
     words = set(re.findall(r"[a-z]+", asked))
     named = [tool for tool in tools if _name(tool).lower() in asked or words & _words(_name(tool))] or tools[:1]
     return named[:1] if request.get("parallel_tool_calls") is False else named
@@ -159,32 +187,35 @@ def _tool_call(tool: dict[str, Any], index: int, call_id: str) -> Iterator[dict[
         yield {"tool_calls": [{"index": index, kind: {holds: token}}]}
 
 
-def _stream(
-    head: dict[str, Any], choices: list[_Choice], usage: dict[str, Any] | None, pause: float, padded: bool
+def _deltas(
+    head: dict[str, Any], choices: list[_Choice], pause: float, padded: bool, common: dict[str, None]
 ) -> Iterator[Piece | dict[str, Any]]:
-    # Where usage is asked for, every chunk before the last has a null one.
-    no_usage = {} if usage is None else {"usage": None}
     for index, choice in enumerate(choices):
         content = None if choice.finish_reason == "tool_calls" else ""
-        yield chunk({"role": "assistant", "content": content, "refusal": None}, index=index, **head) | no_usage
+        role = {"role": "assistant", "content": content, "refusal": None}
+        yield chunk(role, index=index, **head) | common | _padding(role, padded)
     for step in zip_longest(*(choice.deltas for choice in choices)):
         if pause:
             yield pause
         for index, delta in enumerate(step):
             if delta is not None:
-                filling = {"obfuscation": _padding(delta)} if padded else {}
                 logprobs = _logprobs([delta], choices[index])
-                yield chunk(delta, index=index, logprobs=logprobs, **head) | no_usage | filling
+                yield chunk(delta, index=index, logprobs=logprobs, **head) | common | _padding(delta, padded)
+
+
+def _end(
+    head: dict[str, Any], choices: list[_Choice], usage: dict[str, Any] | None, padded: bool, common: dict[str, None]
+) -> Iterator[Piece | dict[str, Any]]:
     for index, choice in enumerate(choices):
-        yield chunk(index=index, finish_reason=choice.finish_reason, **head) | no_usage
+        yield chunk(index=index, finish_reason=choice.finish_reason, **head) | common | _padding({}, padded)
     if usage is not None:
         yield {**chunk(**head), "choices": [], "usage": usage}
     yield DONE
 
 
-def _padding(delta: dict[str, Any]) -> str:
+def _padding(delta: dict[str, Any], padded: bool) -> dict[str, str]:
     """Return what hides a delta's length from who sees only the size of packets; the gateway pads each chunk otherwise."""
-    return _LETTERS[: 16 - len(orjson.dumps(delta)) % 16]
+    return {"obfuscation": _LETTERS[: 16 - len(orjson.dumps(delta)) % 16]} if padded else {}
 
 
 def _whole(choice: _Choice, index: int) -> dict[str, Any]:
@@ -231,7 +262,7 @@ def _logprob(token: str, rank: int) -> dict[str, Any]:
 
 
 def _usage(request: dict[str, Any], choices: list[_Choice]) -> dict[str, Any]:
-    prompt = sum(len(tokens(_content(message))) for message in request["messages"])
+    prompt = sum(len(tokens(content_text(message))) for message in request["messages"])
     completion = sum(len(choice.deltas) for choice in choices)
     reasoning = sum("reasoning_content" in delta for choice in choices for delta in choice.deltas)
     return {

@@ -15,7 +15,7 @@ import orjson
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
 
-__all__ = ["CREATED", "DONE", "Piece", "Reply", "chunk", "frame"]
+__all__ = ["CREATED", "DONE", "Piece", "Reply", "call_deltas", "chunk", "frame"]
 
 Piece: TypeAlias = bytes | float | asyncio.Event
 """One step of a body: bytes to write at once, seconds to wait, or an event to wait for."""
@@ -156,7 +156,7 @@ class Reply:
         """
         events = [chunk({"role": "assistant", "content": None, "refusal": None})]
         events += [chunk({"content": text})] if text else []
-        deltas = [_call_deltas(index, call, fragment) for index, call in enumerate(calls)]
+        deltas = [call_deltas(index, call, fragment) for index, call in enumerate(calls)]
         in_order = zip_longest(*deltas) if interleaved else deltas
         events += [chunk({"tool_calls": [delta]}) for group in in_order for delta in group if delta is not None]
         if finish_reason is not None:
@@ -329,8 +329,16 @@ def _pieces(pieces: Iterable[Piece | Mapping[str, Any]]) -> tuple[Piece, ...]:
     return tuple(frame(piece) if isinstance(piece, Mapping) else piece for piece in pieces)
 
 
-def _call_deltas(index: int, call: str | tuple[Any, ...], fragment: int | None) -> list[dict[str, Any]]:
-    """Return one call as deltas: its name, then its arguments in fragments."""
+def call_deltas(index: int, call: str | tuple[Any, ...], fragment: int | None) -> list[dict[str, Any]]:
+    """Return one call as deltas: its name, then its arguments in fragments.
+
+    Args:
+        index: The call's index.
+        call: As of ``Reply.tool_calls``.
+        fragment: As there.
+    Raises:
+        ConfigurationError: As there.
+    """
     given = (call,) if isinstance(call, str) else call
     if not isinstance(given, (tuple, list)) or not 1 <= len(given) <= 3 or not isinstance(given[0], str):
         raise ConfigurationError(

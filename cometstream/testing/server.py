@@ -12,10 +12,11 @@ import orjson
 from aiohttp import web
 
 from cometstream.errors import UsageError
+from cometstream.request.describe import shown
 from cometstream.testing.account import account_reply, catalog_reply
 from cometstream.testing.checks import refusal
 from cometstream.testing.delivery import Delivered, deliver
-from cometstream.testing.model import answer
+from cometstream.testing.model import answer, content_text
 from cometstream.testing.replies import Reply
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ _BACKLOG = 4096  # thousands of clients that connect at the same moment; the ker
 _KEPT = 10_000  # recorded requests, so that a server that runs for days does not grow
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class RecordedRequest:
-    """A request that the server has read to its end.
+    """A request that the server has read to its end. Its repr is one line that a failed test can show.
 
     Attributes:
         id: The server's id for it, sent as ``X-Cometapi-Request-Id``, as ``x-request-id``, and in the gateway's error messages.
@@ -54,6 +55,33 @@ class RecordedRequest:
     json: Any
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def model(self) -> Any:
+        """The model that is asked; None where the body names none."""
+        return self.json.get("model") if isinstance(self.json, dict) else None
+
+    @property
+    def messages(self) -> list[Any]:
+        """The conversation, oldest first; empty where the body has none."""
+        messages = self.json.get("messages") if isinstance(self.json, dict) else None
+        return messages if isinstance(messages, list) else []
+
+    @property
+    def prompt(self) -> str | None:
+        """The text of the last message of the user; None where there is none."""
+        for message in reversed(self.messages):
+            if isinstance(message, dict) and message.get("role") == "user":
+                return content_text(message)
+        return None
+
+    def __repr__(self) -> str:
+        parts = [f"{self.method} {self.path}"]
+        if self.model is not None:
+            parts.append(f"model {shown(self.model)}")
+        if self.prompt is not None:
+            parts.append(f"prompt {shown(self.prompt)}")
+        return f"<{', '.join(parts)}>"
 
 
 Script: TypeAlias = Reply | Callable[[RecordedRequest], Reply | None]

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cometstream.tools.arguments import ArgumentsError
-from cometstream.tools.events import ToolApprovalEvent, ToolFailedEvent
-from cometstream.tools.execution import error_content
 from cometstream.tools.invocation import Invocation
 from cometstream.tools.round import MOST_CALLS, CallState, Round, arguments_of, execution_id, same_call
 from cometstream.views.completion import ToolCall
@@ -145,17 +143,14 @@ class Calls:
             self._refuse(state, error)
             return
         if _waits(tool):
-            state.status = "pending"
-            self._carrying_out.tell(ToolApprovalEvent(state.invocation))
+            self._carrying_out.hold(state)
         else:
             self._start(state)
 
     def _refuse(self, call: CallState, error: ArgumentsError) -> None:
         """Tell the model what is wrong with a call; nothing is run."""
         self._round.problem = self._round.problem or str(error)
-        content = error_content(f"the call was not carried out: {error}")
-        call.settle(content)
-        self._carrying_out.tell(ToolFailedEvent(call.invocation, error, content, correctable=True, duration=0.0))
+        self._carrying_out.refuse(call, error)
 
     def resume(self) -> None:
         """Carry out what was decided about the calls of a paused round."""
@@ -163,7 +158,7 @@ class Calls:
             if call.refusal is not None:
                 self._refuse(call, ArgumentsError(call.refusal))
             elif call.decision is None:
-                self._carrying_out.tell(ToolApprovalEvent(call.invocation))
+                self._carrying_out.hold(call)
             else:
                 call.status = "running"
                 self._start(call)

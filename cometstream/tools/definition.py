@@ -273,15 +273,17 @@ def tool(
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
     """Make a tool of a function: name, description and schema come from its signature, type hints and docstring.
 
-    ::
+    Example:
+        The model is told all of this but the body:
 
-        @tool
-        async def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> str:
-            '''Get the current weather.
+            @tool
+            async def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> str:
+                '''Get the current weather.
 
-            Args:
-                city: The city's English name.
-            '''
+                Args:
+                    city: The city's English name.
+                '''
+                return f"4 degrees {unit}"
 
     The docstring may be written in Google's, NumPy's, reST's or Epydoc's style. Needs ``pip install 'cometstream[structured]'``
     unless `parameters` or `custom` is given.

@@ -177,11 +177,12 @@ def mcp_tools(
 ) -> McpTools:
     """Return an MCP server's tools, to be used as your own.
 
-    ::
+    Example:
+        A server that was installed with ``pip install mcp-server-time``, beside a tool of your own:
 
-        async with mcp_tools(["uvx", "mcp-server-time"]) as tools:
-            async with run_tools(session, model="gpt-5.4", messages=messages, tools=[*tools, my_tool]) as run:
-                ...
+            async with mcp_tools(["python", "-m", "mcp_server_time"]) as tools:
+                async with run_tools(session, model="gpt-5.4", messages=messages, tools=[*tools, my_tool]) as run:
+                    await run.until_done()
 
     Args:
         server: A command and its arguments as a list, for a server over stdio; a URL for one over streamable HTTP; or what

@@ -114,6 +114,7 @@ class ToolRun:
         if self._phase != "new":
             raise UsageError("this run was entered before: call run_tools() again for another")
         self._phase = "asking" if self._round is None else "resuming"
+        self._carrying_out.step.begins()
         try:
             await self._workers.open()
         except BaseException:
@@ -136,15 +137,18 @@ class ToolRun:
             self._phase = "ended"
             self.outcome = "cancelled"
             self._told.clear()
-        await self._leave_stream()
-        read, self._read = self._read, None
-        if read is not None:
-            read.cancel()
-        await self._workers.stop()
-        if read is not None:
-            await asyncio.wait({read})
-            if not read.cancelled():
-                read.exception()  # of use to nobody any more
+        try:
+            await self._leave_stream()
+            read, self._read = self._read, None
+            if read is not None:
+                read.cancel()
+            await self._workers.stop()
+            if read is not None:
+                await asyncio.wait({read})
+                if not read.cancelled():
+                    read.exception()  # of use to nobody any more
+        finally:
+            self._step_ends("cancelled")
 
     @property
     def messages(self) -> list[Any]:
@@ -285,7 +289,8 @@ class ToolRun:
         try:
             stream, self._first = self._first or self._requests.open(progress.messages, progress.rounds + 1), None
             self._stream = stream
-            await stream.__aenter__()
+            with self._carrying_out.step.within():
+                await stream.__aenter__()
         except CometError as error:
             await self._give_up(error)
             return
@@ -371,6 +376,7 @@ class ToolRun:
         elif round_.of_status("pending"):
             progress.corrections += round_.problem is not None
             self._phase, self.outcome = "ended", "paused"
+            self._step_ends("paused")
         else:
             if round_.problem is not None:
                 progress.corrections += 1
@@ -394,6 +400,10 @@ class ToolRun:
     def _end(self, outcome: RunOutcome) -> None:
         self._phase, self.outcome = "ended", outcome
         self._commit()
+        self._step_ends(outcome)
+
+    def _step_ends(self, outcome: RunOutcome) -> None:
+        self._carrying_out.step.ends(outcome, self._failure, rounds=self.rounds)
 
     def _commit(self) -> None:
         """Add the round to the conversation: nothing of it changes any more."""

@@ -118,14 +118,16 @@ def run_tools(
             "max_event_size": max_event_size,
         },
     )
-    carrying_out = CarryingOut(checked_ledger(ledger), _checked_limit(tool_timeout))
+    run = uuid.uuid4().hex
+    step = session.step("run", id=run, model=model, resumed=False)
+    carrying_out = CarryingOut(checked_ledger(ledger), _checked_limit(tool_timeout), step)
     key = checked_secret(secret)
     given = _listed(messages)
     first = requests.open(given, 1)
     return ToolRun(
         requests,
         by_name,
-        Progress(uuid.uuid4().hex, given),
+        Progress(run, given),
         carrying_out,
         max_rounds=max_rounds,
         max_corrections=max_corrections,
@@ -216,7 +218,9 @@ def resume_tools(
     # What the session refuses, it refuses before anything is run.
     requests.open(saved["messages"] + ([] if paused is None else paused.messages(None, left=True)), progress.rounds + 1)
     carrying_out = CarryingOut(
-        SqliteLedger() if ledger is None else checked_ledger(ledger), _checked_limit(tool_timeout)
+        SqliteLedger() if ledger is None else checked_ledger(ledger),
+        _checked_limit(tool_timeout),
+        session.step("run", id=progress.run, model=requests.model, resumed=True),
     )
     return ToolRun(
         requests,

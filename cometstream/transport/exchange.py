@@ -6,6 +6,7 @@ import asyncio
 import math
 import sys
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -17,7 +18,7 @@ from cometstream.answer.error_body import parse_error
 from cometstream.errors import APIStatusError, APITimeoutError, CometError, ProtocolError, UsageError
 from cometstream.policy import retry_after
 from cometstream.transport.failures import cut_answer, request_failure
-from cometstream.transport.incoming import Incoming, redacted, request_id
+from cometstream.transport.incoming import HTTPIncoming, Outgoing
 from cometstream.transport.kept import PlainAnswer, ask
 from cometstream.transport.opening import OpeningEnded
 from cometstream.transport.quirks import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from cometstream.answer.error_body import ErrorContext
     from cometstream.policy import Clocks
+    from cometstream.transport.incoming import Incoming
     from cometstream.transport.opening import OpeningClock
     from cometstream.transport.pool import Client, Pool
 
@@ -94,7 +96,14 @@ class Endpoint:
         headers.popall(without, None)
         return Endpoint(self._pool, url, headers=headers, proxy=self.proxy, context=self.context)
 
-    async def send(self, method: str, body: bytes | None, clock: OpeningClock, client_request_id: str) -> Incoming:
+    async def send(
+        self,
+        method: str,
+        body: bytes | None,
+        clock: OpeningClock,
+        client_request_id: str,
+        added: Mapping[str, str] = MappingProxyType({}),
+    ) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
 
         Args:
@@ -102,9 +111,39 @@ class Endpoint:
             body: The body as JSON; None for a GET.
             clock: The clock that runs.
             client_request_id: The id that the attempts of one request share; a header of the caller's own replaces it.
+            added: More headers of this request, checked; the caller's own replace them.
 
         Raises:
             CometError: Anything else; nothing of aiohttp's is chained to it, since its errors print the key.
+        """
+        # Most requests have none but the id.
+        own = {name: value for name, value in added.items() if name not in self.headers} if added else {}
+        if not self._names_itself:
+            own[CLIENT_REQUEST_ID] = client_request_id
+        interceptor = self._pool.interceptor
+        if interceptor is None:
+            incoming = await self._send(method, body, clock, own)
+        else:
+            request = Outgoing(method, self._route, body, self.context)
+            incoming = await interceptor.intercept(request, lambda: self._send(method, body, clock, own))
+        if 200 <= incoming.status < 300:
+            return incoming
+        error: CometError | None = None
+        with clock:
+            error = await self._status_error(incoming)
+        raise error or clock.error(self.context.base_url)
+
+    @property
+    def _route(self) -> str:
+        """The address without the base URL: a recording fits another gateway, too."""
+        base_url = self.context.base_url
+        return self.url[len(base_url) :] if self.url.startswith(base_url) else URL(self.url).raw_path_qs
+
+    async def _send(self, method: str, body: bytes | None, clock: OpeningClock, own: Mapping[str, str]) -> Incoming:
+        """Send one request over the network and return the open answer, whatever its status.
+
+        Raises:
+            CometError: There is none.
         """
         client = self._pool.client()
         error: CometError
@@ -112,17 +151,14 @@ class Endpoint:
             response: aiohttp.ClientResponse | PlainAnswer | None = None
             is_lost = False
             try:
-                response = await self._ask_kept(client, body, clock, client_request_id)
+                response = await self._ask_kept(client, body, clock, own)
             except KeptConnectionLost:
                 is_lost = True
-            if response is not None and 200 <= response.status < 300:
-                return Incoming(response, self.context, clock.waited)
+            if response is not None:
+                return HTTPIncoming(response, self.context, clock.waited)
             with clock:
-                if response is None:
-                    response = await self._request(client, method, body, clock, client_request_id, is_lost=is_lost)
-                if 200 <= response.status < 300:
-                    return Incoming(response, self.context, clock.waited)
-                raise await self._status_error(response)
+                response = await self._request(client, method, body, clock, own, is_lost=is_lost)
+                return HTTPIncoming(response, self.context, clock.waited)
             error = clock.error(self.context.base_url)
         except CometError as caught:
             error = caught
@@ -142,7 +178,7 @@ class Endpoint:
         raise error from None
 
     async def _ask_kept(
-        self, client: Client, body: bytes | None, clock: OpeningClock, client_request_id: str
+        self, client: Client, body: bytes | None, clock: OpeningClock, own: Mapping[str, str]
     ) -> PlainAnswer | None:
         """Send a request over a connection that served before; None where aiohttp is to send it."""
         connector = client.connector
@@ -153,8 +189,8 @@ class Endpoint:
             return None
         if self._head is None:
             self._head = request_head(connector.host, URL(self.url).raw_path_qs, self.headers)
-        own_id = b"" if self._names_itself else f"{CLIENT_REQUEST_ID}: {client_request_id}\r\n".encode()
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, own_id, len(body), body)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in own.items()]).encode()
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
         return await ask(connection, request, clock)
 
     async def _request(
@@ -163,14 +199,14 @@ class Endpoint:
         method: str,
         body: bytes | None,
         clock: OpeningClock,
-        client_request_id: str,
+        own: Mapping[str, str],
         *,
         is_lost: bool,
     ) -> aiohttp.ClientResponse | PlainAnswer:
         """Send a request as aiohttp does; a kept connection that is lost before the answer is replaced."""
+        # Those of a caller's own client are sent, too.
         headers = self.headers.copy()
-        if CLIENT_REQUEST_ID not in client.headers:  # those of a caller's own client
-            headers.setdefault(CLIENT_REQUEST_ID, client_request_id)
+        headers.update({name: value for name, value in own.items() if name not in client.headers})
 
         def request() -> Awaitable[aiohttp.ClientResponse]:
             return client.request(
@@ -200,31 +236,29 @@ class Endpoint:
             return response
         return PlainAnswer(connection, response.status, response.headers, response.content)
 
-    async def _status_error(self, response: aiohttp.ClientResponse | PlainAnswer) -> APIStatusError:
+    async def _status_error(self, incoming: Incoming) -> APIStatusError:
         pieces: list[bytes] = []
         size = 0
         try:
             with anyio.move_on_after(_ERROR_BODY_WAIT):
-                while size < _MAX_ERROR_BODY and (piece := await response.content.readany()):
+                while size < _MAX_ERROR_BODY and (piece := await incoming.read()):
                     pieces.append(piece)
                     size += len(piece)
         except Exception:
             pass  # the status is known; a body that breaks off takes nothing from it
         finally:
-            response.close()
-        headers = redacted(response.headers, self.context)
+            incoming.close()
+        status, headers = incoming.status, incoming.headers
         return self.context.status_error(
-            response.status,
+            status,
             parse_error(b"".join(pieces)[:_MAX_ERROR_BODY]),
             headers=headers,
             retry_after=retry_after(headers, time.time()),
-            request_id=request_id(headers),
-            location=headers.get("Location") if 300 <= response.status < 400 else None,
+            request_id=incoming.request_id,
+            location=headers.get("Location") if 300 <= status < 400 else None,
         )
 
-    async def read_document(
-        self, response: aiohttp.ClientResponse | PlainAnswer, clocks: Clocks, total_due: float
-    ) -> Any:
+    async def read_document(self, incoming: Incoming, clocks: Clocks, total_due: float) -> Any:
         """Return the JSON document that a 2xx answer holds.
 
         Raises:
@@ -241,7 +275,7 @@ class Endpoint:
             while data != b"":
                 due = min(loop.time() + idle, total_due)
                 with anyio.CancelScope(deadline=due) as scope:
-                    data = await response.content.readany()
+                    data = await incoming.read()
                     body.feed(data)
                 if scope.cancelled_caught:
                     clock = "total" if due == total_due else "content_idle"
@@ -262,7 +296,7 @@ class Endpoint:
         except Exception as caught:  # of aiohttp's parsers the one in Python lets more than ClientError through
             error = cut_answer(caught, self.url, self.context)
         finally:
-            response.close()
+            incoming.close()
         raise error from None
 
 

@@ -1,7 +1,8 @@
-"""The open body of an answer: read, interrupt, drain, close."""
+"""The open body of an answer: read, interrupt, drain, close. And the seam where something else may give it: ``Interceptor``."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -11,6 +12,7 @@ from cometstream.transport.gate import Gate
 from cometstream.transport.quirks import clear_exception, close_at_once, forget_connection, receive_less
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from cometstream.errors import CometError
     from cometstream.transport.kept import PlainAnswer
 
-__all__ = ["Connector", "Incoming", "Interrupted", "redacted", "request_id"]
+__all__ = ["Connector", "HTTPIncoming", "Incoming", "Interceptor", "Interrupted", "Outgoing", "request_id_of"]
 
 # Names under which gateways send their request id.
 _REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
@@ -34,7 +36,7 @@ class Interrupted(Exception):
     """Wakes the reader: a clock is due."""
 
 
-def request_id(headers: Mapping[str, str]) -> str | None:
+def request_id_of(headers: Mapping[str, str]) -> str | None:
     """Return the gateway's id of a request from the answer's headers."""
     for name in _REQUEST_ID_HEADERS:
         if name in headers:
@@ -42,24 +44,92 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def redacted(headers: Mapping[str, str], context: ErrorContext) -> CIMultiDict[str]:
+def _redacted(headers: Mapping[str, str], context: ErrorContext) -> CIMultiDict[str]:
     """Return the answer's headers without secrets of the request that the server sent back."""
     return CIMultiDict([(name, context.redact(value)) for name, value in headers.items()])
 
 
-class Incoming:
-    """One answered request and its body.
+class Incoming(Protocol):
+    """One answered request and its body, wherever it comes from: a connection, a recording, a simulation."""
+
+    def read(self) -> Awaitable[bytes]:
+        """Wait for bytes and return them; ``b""`` is the end. After an exception `rescue` has the bytes that came before it."""
+        ...
+
+    @property
+    def status(self) -> int:
+        """The answer's status."""
+        ...
+
+    @property
+    def waited(self) -> float:
+        """Seconds from sending the request to its head."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers, case-insensitive, without secrets of the request that the server sent back."""
+        ...
+
+    @property
+    def request_id(self) -> str | None:
+        """The gateway's id of the request."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of body received so far."""
+        ...
+
+    def at_hand(self) -> builtins.bytes | None:
+        """Return what is left of a body that is here to its end; None where it must be waited for, or was cut."""
+        ...
+
+    def interrupt(self) -> None:
+        """Have the read that waits raise ``Interrupted``."""
+        ...
+
+    def rescue(self) -> builtins.bytes:
+        """Return the bytes that came before the exception which a read raised, and let reads go on."""
+        ...
+
+    def gate(self) -> Gate | None:
+        """Return what holds arrivals back; None where nothing can."""
+        ...
+
+    async def drain(self) -> None:
+        """Give the server a moment to end its response, so that the connection is used again.
+
+        Cancellation:
+            Safe; the connection is then not used again.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Let go of the connection, whose event loop is closed: nobody can close it any more."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection at once; a read that waits raises."""
+        ...
+
+
+class _Read(Protocol):
+    """A function that is kept in a slot, which type checkers would take for a method without ``self``."""
+
+    def __call__(self) -> Awaitable[bytes]: ...
+
+
+class HTTPIncoming:
+    """An ``Incoming`` over a connection.
 
     Args:
-        response: The open answer, its status 2xx.
+        response: The open answer.
         context: What must not be shown of its headers.
         waited: Seconds from sending the request to its head.
 
     Attributes:
         response: As given.
-        read: Waits for bytes and returns them; ``b""`` is the end. After an exception `rescue` has the bytes that came before it.
-        status: The answer's status.
-        waited: As given.
     """
 
     __slots__ = (
@@ -80,22 +150,22 @@ class Incoming:
         self._scope: anyio.CancelScope | None = None  # the wait for the response's end, for close() to cut short
         self._transport = response.connection.transport if response.connection is not None else None
         receive_less(self._transport)
-        self.read: Callable[[], Awaitable[bytes]] = response.content.readany
+        self.read: _Read = response.content.readany
         self.status = response.status
         self.waited = waited
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The answer's headers, case-insensitive, without secrets of the request that the server sent back."""
-        return redacted(self.response.headers, self._context)
+        return _redacted(self.response.headers, self._context)
 
     @property
     def request_id(self) -> str | None:
         """The gateway's id of the request."""
-        told = request_id(self.response.headers)
+        told = request_id_of(self.response.headers)
         return told and self._context.redact(told)
 
-    def at_hand(self) -> bytes | None:
+    def at_hand(self) -> builtins.bytes | None:
         """Return what is left of a body that is here to its end; None where it must be waited for, or was cut."""
         content = self._content
         return content.read_nowait() if content.is_eof() and content.exception() is None else None
@@ -162,4 +232,36 @@ class Connector(Protocol):
 
     def cancel(self) -> None:
         """End the attempt that is being opened, and the wait for one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A request on its way.
+
+    Attributes:
+        method: ``"POST"`` or ``"GET"``.
+        route: What follows the base URL, as ``/chat/completions``; of another address its path. With its query.
+        body: The body as JSON; None for a GET.
+        context: What must not be told of it, among other things.
+    """
+
+    method: str
+    route: str
+    body: bytes | None
+    context: ErrorContext
+
+
+class Interceptor(Protocol):
+    """Stands between requests and the network: it sends each on, or answers it itself."""
+
+    async def intercept(self, request: Outgoing, send: Callable[[], Awaitable[Incoming]]) -> Incoming:
+        """Return the answer to a request, whatever its status.
+
+        Args:
+            request: The request.
+            send: Sends it over the network.
+        Raises:
+            CometError: There is no answer; what ``send`` raises is one already.
+        """
         ...

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from typing import TypeAlias
 
-__all__ = ["Client", "Pool", "direct_client", "running_loop"]
+    from cometstream.transport.incoming import Interceptor
+
+__all__ = ["Client", "Pool", "running_loop"]
 
 # What a caller brings as the argument `client`.
 Client: TypeAlias = aiohttp.ClientSession
@@ -42,7 +44,11 @@ class Pool:
         is_ours: Whether the connections are ours, not the caller's.
         queues: Whether a request may wait for a place in the pool.
         traced: Whether the pool tells its `opening_trace` what it is doing.
+        interceptor: What stands between the session's requests and the network; None for nothing. The class's own is that of every
+            session which has none.
     """
+
+    interceptor: Interceptor | None = None
 
     def __init__(
         self, max_connections: int | None, client: Client | None, *, secure: bool, tls: ssl.SSLContext | None = None
@@ -100,6 +106,14 @@ class Pool:
             self._forked()
         client = self._clients.get(loop)
         return self._make(loop) if client is None or client.ended else client.http
+
+    @property
+    def opened(self) -> int | None:
+        """How many connections were opened in the event loop that runs; None where they are not ours."""
+        if not self.is_ours:
+            return None
+        client = self._clients.get(running_loop())
+        return 0 if client is None else client.opened
 
     def on_close(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have the pool's end call a function first, in the event loop that runs now; return what takes that back."""
@@ -196,6 +210,10 @@ class _LoopClient:
         self._end = _closed_with_its_loop(self.http, self.ended)
         _run_at_once(self._end.__anext__())
 
+    @property
+    def opened(self) -> int:
+        return self._connector.opened
+
     async def close(self) -> None:
         self.ended.append(True)
         try:
@@ -276,11 +294,6 @@ def running_loop() -> asyncio.AbstractEventLoop:
             "no asyncio event loop runs here: cometstream needs one, as asyncio.run() or anyio's backend of that name start; "
             "it does not run on trio"
         ) from None
-
-
-def direct_client() -> Client:
-    """Return a client that no proxy of the environment stands before."""
-    return aiohttp.ClientSession()
 
 
 def _environments_tls() -> ssl.SSLContext | None:

@@ -25,7 +25,6 @@ from cometstream.errors import (
 )
 from cometstream.views.completion import ChatCompletion, CompletionChoice
 from conformance import GROUPS, Case, load
-from conformance.replies import reply_of
 
 CASES = load()
 PLAIN = [case for case in CASES if case.is_plain]
@@ -190,7 +189,7 @@ def test_a_session_gives_the_result_over_http(case: Case) -> None:
 
 async def asked(case: Case) -> tuple[dict[str, Any], ChatCompletion, CometError | None]:
     """Ask for a case over HTTP; the clock is a virtual one."""
-    async with serving(reply_of(case), retry=None, timeouts=Timeouts(first_content=3, content_idle=2)) as (
+    async with serving(case.reply, retry=None, timeouts=Timeouts(first_content=3, content_idle=2)) as (
         server,
         session,
     ):

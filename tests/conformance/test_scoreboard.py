@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conformance.catalogue import filled
+from conformance import filled
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # the benchmarks are no part of the package
 

@@ -13,14 +13,19 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cometstream import CometSession, Tool, run_tools
+from cometstream import CometError, CometSession, Tool, run_tools
 from cometstream.openai import AsyncOpenAI
+from cometstream.testing import recording, replaying
+from cometstream.testing.cassette import Cassette
+from cometstream.transport.incoming import Incoming, Outgoing
 
 MODEL = "smollm2"
 PROMPT = [{"role": "user", "content": "Write one sentence about comets."}]
@@ -204,3 +209,76 @@ async def test_ask_prints_a_real_answer(engine: Engine) -> None:
     out, err = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, err.decode()
     assert out.strip()
+
+
+async def told(session: CometSession) -> tuple[list[Any], str | None, str | None]:
+    """All that a caller is told of one stream: its chunks, its outcome and its error."""
+    chunks, error = [], None
+    stream = session.stream(model=MODEL, messages=PROMPT, max_tokens=24, temperature=0, seed=1)
+    try:
+        async with stream:
+            async for chunk in stream:
+                chunks.append(chunk.to_dict())  # noqa: PERF401 - what comes before an error is kept
+    except CometError as caught:
+        error = f"{type(caught).__name__}: {caught}"
+    return chunks, stream.outcome, error
+
+
+async def recorded_and_replayed(base_url: str, folder: Path) -> tuple[list[Any], str | None, str | None]:
+    """Record a stream and replay it without a network; what is recorded of the replay is the same again."""
+    first, second = folder / "first.cassette", folder / "second.cassette"
+    async with CometSession(api_key="unused", base_url=base_url, retry=None) as session:
+        async with recording(session, first):
+            once = await told(session)
+    recorder = recording(None, second)
+    async with CometSession(api_key="unused", base_url="https://192.0.2.1/v1", retry=None) as session:
+        with replaying(None, first, realtime=True) as replayed, recorder:
+
+            class Both:
+                async def intercept(self, request: Outgoing, send: Callable[[], Awaitable[Incoming]]) -> Incoming:
+                    return await recorder.intercept(request, lambda: replayed.intercept(request, send))
+
+            session.intercept(Both())
+            again = await told(session)
+    assert again == once
+    (one,), (other,) = (Cassette.load(path).exchanges for path in (first, second))
+    assert [piece.data for piece in other.pieces] == [piece.data for piece in one.pieces]
+    assert [piece.at for piece in other.pieces] == pytest.approx([piece.at for piece in one.pieces], abs=0.2)
+    assert (one.ending and one.ending.how) == (other.ending and other.ending.how)
+    assert len(one.pieces) > 5  # the engine's own boundaries: about one token each
+    return once
+
+
+async def test_a_recorded_stream_replays_to_the_same_chunks_and_boundaries(engine: Engine, tmp_path: Path) -> None:
+    chunks, outcome, error = await recorded_and_replayed(engine.base_url, tmp_path)
+    assert (outcome, error) == ("complete", None)
+    assert len(chunks) > 10
+
+
+async def test_a_recorded_stream_that_was_cut_is_cut_again(engine: Engine, tmp_path: Path) -> None:
+    """A gateway between the two breaks the connection off after some of the engine's tokens."""
+    upstream = urllib.parse.urlsplit(engine.base_url)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        assert length is not None
+        body = await reader.readexactly(int(length[1]))
+        answer, request = await asyncio.open_connection(upstream.hostname, upstream.port)
+        request.write(head + body)
+        tokens = 0
+        while tokens < 10:
+            data = await answer.read(65536)
+            tokens += data.count(b"data: ")
+            writer.write(data)
+            await writer.drain()
+        request.close()
+        writer.close()
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        chunks, outcome, error = await recorded_and_replayed(f"http://127.0.0.1:{port}/v1", tmp_path)
+    assert outcome == "truncated"
+    assert error is not None
+    assert error.startswith("StreamTruncatedError: ")
+    assert len(chunks) > 5

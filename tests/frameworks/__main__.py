@@ -28,6 +28,9 @@ FRAMEWORKS = {
     "dspy": (["dspy"], ["dspy", "litellm", "openai"]),
 }
 
+# A streamed answer is cut every so many bytes; a chunk has about 170.
+STEP = 13
+
 # What our own package needs beside.
 OURS = ["aiohttp", "orjson", "anyio"]
 
@@ -47,14 +50,14 @@ def install(name: str, *, upgrade: bool) -> None:
     subprocess.run([str(python_of(name)), "-m", "pip", "install", "-q", "--upgrade", *OURS, *packages], check=True)
 
 
-def run(name: str) -> dict[str, Any]:
-    """Run one framework's program and return what was found.
+def run(name: str, step: int = STEP) -> dict[str, Any]:
+    """Run one framework's program, with an answer cut every `step` bytes, and return what was found.
 
     Raises:
         RuntimeError: It failed.
     """
-    command = [str(python_of(name)), "-m", "tests.frameworks.driver", name]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    command = [str(python_of(name)), "-m", "tests.frameworks.driver", name, str(step)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     if done.returncode:
         raise RuntimeError(f"{name}: {done.stderr[-4000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -79,11 +82,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.frameworks", description=__doc__)
     parser.add_argument("name", nargs="*", help=f"some of {', '.join(FRAMEWORKS)}; all by default")
     parser.add_argument("--upgrade", action="store_true", help="bring the newest versions")
+    parser.add_argument(
+        "--step", type=int, default=STEP, help=f"bytes from one cut to the next (default {STEP}; 1 is every cut)"
+    )
     options = parser.parse_args()
     rows, failed = [], 0
     for name in options.name or FRAMEWORKS:
         install(name, upgrade=options.upgrade)
-        found = run(name)
+        found = run(name, options.step)
         failed += not is_met(found)
         print(f"{name}: {'ok' if is_met(found) else 'FAILED'} {json.dumps(found)}", flush=True)
         cuts = found["cuts"]

@@ -1,4 +1,4 @@
-"""One framework in its own environment: ``python -m tests.frameworks.driver NAME``; the last line is what was found, as JSON.
+"""One framework in its own environment: ``python -m tests.frameworks.driver NAME STEP``; the last line is what was found, as JSON.
 
 It needs what the framework installs, and aiohttp, orjson and anyio for us.
 """
@@ -29,11 +29,8 @@ KEY = "sk-of-the-simulated-server"
 # The tracing of some reports to their makers.
 QUIET = {"OPENAI_API_KEY": "sk-unused", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false"}
 
-# Every this many bytes a cut; a chunk has about 170.
-STEP = 13
 
-
-async def main(name: str) -> dict[str, Any]:
+async def main(name: str, step: int) -> dict[str, Any]:
     os.environ.update(QUIET)
     module: Any = import_module(f"tests.frameworks.programs.{name}_")
     found: dict[str, Any] = {}
@@ -61,19 +58,19 @@ async def main(name: str) -> dict[str, Any]:
                     found["errors"][status] = type(error).__name__
                 found["errors"][f"{status} requests"] = len(server.requests)
             for who, program in (("ours", ours), ("alone", alone)):
-                found[f"cuts taken for whole, {who}"], found["cuts"] = await cuts(server, program, module)
+                found[f"cuts taken for whole, {who}"], found["cuts"] = await cuts(server, program, module, step)
     return found
 
 
-async def cuts(server: SimulatedServer, program: Any, module: Any) -> tuple[int, int]:
-    """Cut one streamed answer at many places; return how often what came was taken for all, and how many cuts there were."""
+async def cuts(server: SimulatedServer, program: Any, module: Any, step: int) -> tuple[int, int]:
+    """Cut one streamed answer every `step` bytes; return how often what came was taken for all, and how many cuts there were."""
     texts = getattr(module, "TEXTS", ("The comet", " is near", " the Sun."))
     # Its connection closes at its end, so that HTTP cannot tell a cut from the end.
     whole = replace(Reply.text(*texts), framing="close")
     body = b"".join(piece for piece in whole.body if isinstance(piece, bytes))
     proof = body.index(b'"finish_reason":"stop"')
     taken = count = 0
-    for at in range(0, proof, STEP):
+    for at in range(0, proof, step):
         server.always(whole.cut(at=at))
         count += 1
         try:
@@ -85,4 +82,4 @@ async def cuts(server: SimulatedServer, program: Any, module: Any) -> tuple[int,
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(sys.argv[1]))))
+    print(json.dumps(asyncio.run(main(sys.argv[1], int(sys.argv[2])))))

@@ -8,44 +8,25 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from faults.kinds import KINDS
-from faults.table import TABLE, Row
-from faults.ways import CountedRetries, scene
+from faults.relayed import ROWS, relayed_fault
 from faults.wire import TEXT
-from support import virtual_clock
 from support.ai_sdk import chat
 from support.ai_sdk import needs_ai_sdk as needs_ai_sdk  # a fixture
 from support.browsing import serving_aiohttp
-from support.relaying import relayed
 from support.serving import serving
 
 from cometstream import CometSession
-from cometstream.relay import RelayHead, ui_request
+from cometstream.relay import ui_request
 from cometstream.relay.aiohttp import relay_response
 from cometstream.testing import Reply
 from cometstream.testing.replies import DONE, chunk
 
 pytestmark = pytest.mark.slow
 
-ROWS = [row for row in TABLE if "relay" in row.by]
-
-# Seconds of the shortest clocks, on a clock that jumps.
-UNIT = 20.0
-
-
-def relay_of(row: Row) -> tuple[RelayHead, bytes]:
-    async def main() -> tuple[RelayHead, bytes]:
-        async with scene(KINDS[row.fault], row, "relay", UNIT, retry=CountedRetries()) as (_, session):
-            return await relayed(session, "ui", heartbeat=None)
-
-    if KINDS[row.fault].timed:
-        return virtual_clock.run(main())
-    return asyncio.run(main())
-
 
 @pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 def test_every_fault_shows_as_an_error_and_what_came_stays(needs_ai_sdk: Path) -> None:
-    answers = [relay_of(row) for row in ROWS]
+    answers = [relayed_fault(row, "ui") for row in ROWS]
 
     async def main() -> list[Any]:
         async def replay(request: web.Request) -> web.Response:

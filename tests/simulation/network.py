@@ -17,7 +17,7 @@ from .incoming import SimulatedIncoming
 from .script import Script, draw_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cometstream.answer.error_body import ErrorContext
     from cometstream.transport.incoming import Incoming
@@ -159,7 +159,9 @@ class SimulatedEndpoint:
         self.context = context
         self._network = network
 
-    async def send(self, method: str, body: bytes, clock: OpeningClock, client_request_id: str) -> Incoming:
+    async def send(
+        self, method: str, body: bytes, clock: OpeningClock, client_request_id: str, added: Mapping[str, str]
+    ) -> Incoming:
         with clock:
             return await self._send(body, clock)
         raise clock.error("simulated")

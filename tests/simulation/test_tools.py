@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cometstream.steps import Step
 from cometstream.tools import round as round_module
 from cometstream.tools.calls import Calls
 from cometstream.tools.carrying_out import CarryingOut
@@ -63,8 +64,8 @@ def believes_every_finish(patch: Patch) -> None:
 def forgets_the_ledger(patch: Patch) -> None:
     whole = CarryingOut._may_run
 
-    async def always(self: CarryingOut, call: CallState) -> bool:
-        await whole(self, call)
+    async def always(self: CarryingOut, call: CallState, step: Step) -> bool:
+        await whole(self, call, step)
         call.status = "running"
         return True
 

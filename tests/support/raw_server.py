@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import socket
 import ssl
 import struct
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -56,6 +59,16 @@ def reset(writer: asyncio.StreamWriter) -> None:
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+async def delivered(writer: asyncio.StreamWriter) -> None:
+    """Wait until all that was written lies with the other side, at most for 10 s: a reset takes back what does not."""
+    unsent = array.array("i", [0])
+    for _ in range(1000):
+        fcntl.ioctl(writer.get_extra_info("socket"), termios.TIOCOUTQ, unsent)
+        if not unsent[0] and not writer.transport.get_write_buffer_size():
+            return
+        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -12,21 +12,21 @@ from collections.abc import Iterator
 
 import pytest
 
-__all__ = ["redis_url"]
+__all__ = ["redis_server", "redis_url"]
 
 
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """The address of a Redis server of its own; skips where none is installed."""
-    pytest.importorskip("redis", reason="needs the extra redis")
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("needs redis-server")
+@contextlib.contextmanager
+def redis_server() -> Iterator[str]:
+    """Run a Redis server on a free port, and give its address.
+
+    Raises:
+        FileNotFoundError: None is installed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 20
@@ -38,3 +38,13 @@ def redis_url() -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The address of a Redis server of its own; skips where none is installed."""
+    pytest.importorskip("redis", reason="needs the extra redis")
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server")
+    with redis_server() as url:
+        yield url

@@ -18,6 +18,7 @@ from support.raw_server import (
     STOP,
     Answering,
     answer,
+    delivered,
     http_chunk,
     raw_server,
     reset,
@@ -228,8 +229,10 @@ def slow_loss(how: str, count: int, gone: asyncio.Event) -> Answering:
             writer.write(http_chunk(text(f"{place}:" + "x" * 200)))
             if place % 50 == 49:
                 await asyncio.sleep(0.001)
-        await asyncio.sleep(0.1)
         if how == "reset":
+            await delivered(writer)
+        await asyncio.sleep(0.1)
+        if how != "close":
             reset(writer)
         gone.set()
         return False
@@ -270,7 +273,7 @@ def test_leaving_a_stream_whose_lost_connection_is_not_read_leaves_nothing_open(
     async def main() -> None:
         gone = asyncio.Event()
         async with (
-            raw_server(slow_loss("reset", 4000, gone), tls=tls) as server,
+            raw_server(slow_loss("reset at once", 4000, gone), tls=tls) as server,
             CometSession(api_key=KEY, base_url=server.base_url, retry=None) as session,
         ):
             async with session.stream(**CHAT) as stream:

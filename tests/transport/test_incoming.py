@@ -20,7 +20,7 @@ from cometstream import CometSession
 from cometstream.policy import Clocks
 from cometstream.testing import DONE, Reply, chunk, frame
 from cometstream.testing.server import Script, SimulatedServer
-from cometstream.transport.incoming import Incoming, Interrupted
+from cometstream.transport.incoming import HTTPIncoming, Interrupted
 from cometstream.transport.opening import OpeningClock
 
 pytestmark = pytest.mark.usefixtures(way.__name__)
@@ -30,7 +30,7 @@ STOP = frame(chunk(finish_reason="stop"))
 
 
 @contextlib.asynccontextmanager
-async def opened(*replies: Script, kept: bool = True) -> AsyncIterator[tuple[Incoming, SimulatedServer]]:
+async def opened(*replies: Script, kept: bool = True) -> AsyncIterator[tuple[HTTPIncoming, SimulatedServer]]:
     """The body of the first of these replies, and the server; over a connection that served before, or a new one."""
     async with serving() as (server, session):
         if kept:
@@ -39,11 +39,13 @@ async def opened(*replies: Script, kept: bool = True) -> AsyncIterator[tuple[Inc
         yield await opened_by(session), server
 
 
-async def opened_by(session: CometSession) -> Incoming:
+async def opened_by(session: CometSession) -> HTTPIncoming:
     session.stream(**CHAT)  # makes the endpoint
     endpoint = next(iter(session._endpoints.values()))
     body = orjson.dumps({**CHAT, "stream": True})
-    return await endpoint.send("POST", body, OpeningClock(Clocks(), math.inf, traced=False), "an-id")
+    incoming = await endpoint.send("POST", body, OpeningClock(Clocks(), math.inf, traced=False), "an-id")
+    assert isinstance(incoming, HTTPIncoming)
+    return incoming
 
 
 new_and_kept = pytest.mark.parametrize("kept", [False, True])
@@ -192,5 +194,5 @@ async def test_a_server_that_sends_each_byte_as_a_chunk_does_not_fill_the_memory
         incoming.close()
 
 
-async def _read(incoming: Incoming) -> bytes:
+async def _read(incoming: HTTPIncoming) -> bytes:
     return await incoming.read()

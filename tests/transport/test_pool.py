@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from support.loops import Run, on_each_loop, uvloop
 from support.raw_server import answer, raw_server
@@ -303,3 +304,25 @@ async def test_a_certificate_authority_may_be_named_after_the_imports(monkeypatc
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         async with CometSession(api_key=KEY, base_url=server.base_url, retry=None) as session:
             assert (await ask(session)).content == "over TLS"
+
+
+async def test_connections_are_counted_where_they_are_ours() -> None:
+    async with serving() as (server, session):
+        assert session.connections_opened == 0
+        await ask(session)
+        await asyncio.gather(ask(session), ask(session), ask(session))
+        assert 1 <= server.connections_seen <= 3
+        assert session.connections_opened == server.connections_seen
+    async with aiohttp.ClientSession() as client, CometSession(api_key=KEY, client=client) as session:
+        assert session.connections_opened is None
+
+
+def test_each_loop_counts_its_own_connections(elsewhere: Elsewhere) -> None:
+    session = CometSession(api_key=KEY, base_url=elsewhere.server.base_url)
+
+    async def opened() -> int | None:
+        await ask(session)
+        return session.connections_opened
+
+    assert [asyncio.run(opened()) for _ in range(2)] == [1, 1]
+    session.close_soon()

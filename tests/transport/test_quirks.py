@@ -189,7 +189,8 @@ async def test_so_do_connections_of_the_callers_own_client_but_share_nothing() -
         buffers = []
         for _ in range(2):
             async with session.stream(**CHAT) as stream:
-                layer: Any = stream._incoming._transport
+                incoming: Any = stream._incoming
+                layer = incoming._transport
                 assert len(layer._ssl_protocol._ssl_buffer) == RECORD
                 buffers.append(layer._ssl_protocol._ssl_buffer)
         assert buffers[0] is not buffers[1]
