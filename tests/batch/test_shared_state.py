@@ -303,3 +303,19 @@ def test_limits_that_headers_announce_count_for_all() -> None:
     reply = alone.state.exchange("b", report(0.3, want=1), 0.3)
     assert not reply.models[KEY].free
     assert not reply.models[KEY].grants
+
+
+def test_what_was_granted_before_others_were_refused_is_void() -> None:
+    alone = Alone(rpm=600)
+    key = ("model", 600, None)
+    alone.limits.wait("model", 100, 0.0)
+    alone.meet(0.0)
+    assert alone.limits.wait("model", 100, 0.0) == 0.0
+    starts: Any = [(-number, "start", 0.01, 100) for number in range(1, 13)]
+    refusals: Any = [(number, "refused", 0.02, None) for number, *_ in starts]
+    alone.state.exchange("b", Report(0.02, {key: [*starts, *refusals]}, {}), 0.02)
+    assert alone.state.models[key].is_resting
+    alone.meet(0.03)
+    assert alone.limits.wait("model", 100, 0.03) > 0
+    alone.meet(0.04)
+    assert alone.state.models[key].in_flight == 12
