@@ -306,16 +306,17 @@ def test_limits_that_headers_announce_count_for_all() -> None:
 
 
 def test_what_was_granted_before_others_were_refused_is_void() -> None:
-    alone = Alone(rpm=600)
-    key = ("model", 600, None)
-    alone.limits.wait("model", 100, 0.0)
-    alone.meet(0.0)
-    assert alone.limits.wait("model", 100, 0.0) == 0.0
-    starts: Any = [(-number, "start", 0.01, 100) for number in range(1, 13)]
-    refusals: Any = [(number, "refused", 0.02, None) for number, *_ in starts]
-    alone.state.exchange("b", Report(0.02, {key: [*starts, *refusals]}, {}), 0.02)
+    alone = Alone(rpm=60_000)
+    key = ("model", 60_000, None)
+    starts: Any = [(-number, "start", 0.0, 100) for number in range(1, 13)]
+    alone.state.exchange("b", Report(0.0, {key: starts}, {}), 0.0)
+    alone.limits.wait("model", 100, 0.05)
+    alone.meet(0.05)
+    assert alone.limits.wait("model", 100, 0.05) == 0.0
+    refusals: Any = [(number, "refused", 0.1, None) for number, *_ in starts]
+    alone.state.exchange("b", Report(0.1, {key: refusals}, {}), 0.1)
     assert alone.state.models[key].is_resting
-    alone.meet(0.03)
-    assert alone.limits.wait("model", 100, 0.03) > 0
-    alone.meet(0.04)
+    alone.meet(0.11)
+    assert alone.limits.wait("model", 100, 0.11) > 0
+    alone.meet(0.12)
     assert alone.state.models[key].in_flight == 12
