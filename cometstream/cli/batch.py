@@ -98,6 +98,19 @@ class _Refused(click.ClickException):
     metavar="FILE|redis://...",
     help="Where finished rows are written down, so that no run or worker pays one twice.",
 )
+@click.option(
+    "--shared-limits",
+    metavar="FILE|redis://...",
+    help="What runs at the same time share: --rpm, --tpm, --max-cost, --max-tokens-total and the server's own limits.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1, max=64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Worker processes, to use several cores; the limits are for all together.",
+)
 @clock_options(total="for each attempt")
 @retries_option(
     "Further attempts of a row whose answer broke off or did not come.  [default: 5; more while no server can be reached]",
@@ -131,6 +144,8 @@ def batch(
     price: tuple[float, ...] | None,
     max_cost: float | None,
     ledger: str | None,
+    shared_limits: str | None,
+    processes: int,
     retries: int | None,
     **clocks: float | None,
 ) -> int:
@@ -143,6 +158,8 @@ def batch(
     model = chosen_model(context, model, demo=demo)
     if source is None and not demo:
         raise click.UsageError("no input: name a file of rows, or - for stdin; --demo has some of its own", context)
+    if demo and processes > 1:
+        raise click.UsageError("--demo has its server in this process: leave out --processes", context)
     if output is None and not dry_run:
         raise click.UsageError("no output: name a file with -o", context)
     if "-" in (output, errors) and (resume or retry_failed):
@@ -155,18 +172,23 @@ def batch(
     from cometstream.batch.ledger import checked_ledger
     from cometstream.batch.line_file import LineFileClosed, LineFileError, LineFileLost
     from cometstream.batch.output import BatchOutput, OutputRefused, same_file
+    from cometstream.batch.shared_limits import checked_shared_limits
     from cometstream.cli.batch_input import FileInput, find_rows
     from cometstream.cli.batch_run import BatchRun
 
     checked_ledger(ledger)  # before the output is touched
+    checked_shared_limits(shared_limits)
     try:
         rows = find_rows(source, model=model)
         for written in (output, errors):
             if source is not None and written not in (None, "-") and same_file(source, written):
                 raise InputFailed(f"{written} is the input: choose another output")
-        for other in (source, output, errors):
-            if ledger is not None and other is not None and same_file(ledger, other):
-                raise InputFailed(f"{ledger} is the input or the output: choose another file for the ledger")
+        for store in (ledger, shared_limits):
+            for other in (source, output, errors):
+                if store is not None and other is not None and same_file(store, other):
+                    raise InputFailed(
+                        f"{store} is the input or the output: choose another file for the ledger or the limits"
+                    )
         if dry_run:
             return _dry_run(rows if isinstance(rows, FileInput) else rows.as_file())
         with BatchOutput(
@@ -179,6 +201,8 @@ def batch(
                 strict=strict,
                 cost=cost,
                 told_model=named or quiet or demo,
+                processes=processes,
+                base_url=base_url,
                 options={
                     "concurrency": concurrency,
                     "rpm": rpm,
@@ -187,6 +211,7 @@ def batch(
                     "price": price,
                     "max_cost": max_cost,
                     "ledger": ledger,
+                    "shared_limits": shared_limits,
                     **({} if retries is None else {"retry": retries}),
                     "timeouts": given_timeouts(clocks),
                 },

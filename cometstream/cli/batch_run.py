@@ -14,6 +14,7 @@ from cometstream.batch.line_file import LineFileError
 from cometstream.batch.output import OutputRefused
 from cometstream.batch.output_line import error_code
 from cometstream.cli.batch_input import FileInput
+from cometstream.cli.batch_processes import Processes
 from cometstream.cli.batch_progress import BatchView, Ending
 from cometstream.cli.connection import load_prices
 from cometstream.cli.exit_codes import ExitCode
@@ -112,6 +113,8 @@ class BatchRun:
         cost: Read the catalogue's prices first, for the costs that the server does not report.
         told_model: The user knows which model answers rows that name none.
         options: Of ``fan_out``.
+        processes: How many send the rows; 1 is this one alone.
+        base_url: Of the sessions of other processes.
     """
 
     def __init__(
@@ -124,6 +127,8 @@ class BatchRun:
         cost: bool,
         told_model: bool,
         options: Mapping[str, Any],
+        processes: int = 1,
+        base_url: str | None = None,
     ) -> None:
         self._rows = rows
         self._output = output
@@ -131,6 +136,8 @@ class BatchRun:
         self._quiet = quiet
         self._cost = cost
         self._options = options
+        self._processes = processes
+        self._base_url = base_url
         self._told_model = told_model
         self._bad = BadLines(rows.name)
         self._due: int | None = None  # rows to run; None if that is not known
@@ -141,7 +148,7 @@ class BatchRun:
         self._written = 0
         self._bad_written = 0
         self._failures: Counter[str] = Counter()
-        self._batch: FanOut | None = None
+        self._batch: FanOut | Processes | None = None
         self._draining = False
         self._all_read = False
         self._answered = False
@@ -178,7 +185,7 @@ class BatchRun:
         async with opening as session:
             if self._cost:
                 await load_prices(session)
-            batch = self._batch = fan_out(session, requests, **self._options)
+            batch = self._batch = self._send(session, requests)
             view = BatchView(rows=self._due, quiet=self._quiet)
             try:
                 async with batch:
@@ -193,6 +200,14 @@ class BatchRun:
             self._end_stream(self._rows)
         if self._failure is not None:
             raise self._failure
+
+    def _send(self, session: CometSession, requests: AsyncGenerator[dict[str, Any], None]) -> FanOut | Processes:
+        if self._processes == 1:
+            return fan_out(session, requests, **self._options)
+        fan_out(session, [], **self._options)  # it says at once what is wrong
+        return Processes(
+            requests, count=self._processes, base_url=self._base_url, cost=self._cost, options=self._options
+        )
 
     def drain(self) -> None:
         """Start no more rows. Requests under way come to their end."""
@@ -276,7 +291,7 @@ class BatchRun:
             except OutputRefused as other:
                 say(f"warning: {other}")  # too late to refuse it: the new lines are in it
 
-    async def _read(self, batch: FanOut, view: BatchView) -> None:
+    async def _read(self, batch: FanOut | Processes, view: BatchView) -> None:
         watch = asyncio.create_task(self._watch(batch, view))
         if self._draining:
             batch.drain()
@@ -296,7 +311,7 @@ class BatchRun:
             watch.cancel()
             await asyncio.wait([watch])
 
-    async def _watch(self, batch: FanOut, view: BatchView) -> None:
+    async def _watch(self, batch: FanOut | Processes, view: BatchView) -> None:
         """Show the progress, and end the batch if it cannot go on."""
         while self._failure is None:
             view.show(batch.progress)

@@ -30,8 +30,8 @@ from __future__ import annotations
 from cometstream.testing.cassette import CassetteError
 from cometstream.testing.comet_server import CometServer
 from cometstream.testing.mock import MockResponse
-from cometstream.testing.recording import recording
-from cometstream.testing.replaying import replaying
+from cometstream.testing.recording import Recording, recording
+from cometstream.testing.replaying import Replaying, replaying
 from cometstream.testing.replies import DONE, Piece, Reply, chunk, frame
 from cometstream.testing.server import MODELS, RecordedRequest, Script, SimulatedServer, serve
 
@@ -43,6 +43,8 @@ __all__ = [
     "MockResponse",
     "Piece",
     "RecordedRequest",
+    "Recording",
+    "Replaying",
     "Reply",
     "Script",
     "SimulatedServer",

@@ -16,17 +16,16 @@ from urllib.parse import quote
 import pytest
 
 if TYPE_CHECKING:
-    from cometstream.testing import CometServer
-    from cometstream.testing.recording import Recording
-    from cometstream.testing.replaying import Replaying
+    from cometstream.testing import CometServer, Recording, Replaying
 
 _MARK = "comet_cassette"
 
 # Characters of a test's name that a file's has.
 _LONGEST = 120
 
-# Replays send nothing, but a session wants a key.
+# Replays send nothing, but a session wants a key. And what is not replayed, as in another process, leads nowhere.
 _NO_KEY = "sk-replayed-nothing-is-sent"
+_NO_URL = "https://replayed.invalid/v1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,6 +90,7 @@ def comet_cassette(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         pytest.fail(f"there is no cassette {path}: record it with --comet-record and COMETAPI_KEY set", pytrace=False)
     if not os.environ.get("COMETAPI_KEY"):
         monkeypatch.setenv("COMETAPI_KEY", _NO_KEY)
+    monkeypatch.setenv("COMETAPI_BASE_URL", _NO_URL)
     realtime = options.get("realtime", False)
     if not realtime:
         _without_backoff(monkeypatch)

@@ -963,7 +963,7 @@ def test_a_ledger_that_cannot_be_used_is_told_of_and_nothing_is_sent(
     files.rows(2)
     for ledger, told in (
         ("http://host", "the address of the ledger begins with"),
-        (str(files.source), "is the input or the output: choose another file for the ledger"),
+        (str(files.source), "is the input or the output: choose another file for the ledger or the limits"),
         (str(tmp_path), "the ledger"),
     ):
         assert main([*files.args, "--ledger", ledger, "--quiet"]) == 2
