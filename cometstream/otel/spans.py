@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, Final, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 from urllib.parse import urlsplit
 
 from opentelemetry import context as contexts
@@ -71,11 +71,6 @@ class _Open:
     began: float = 0.0
 
 
-class _Server(NamedTuple):
-    address: str | None
-    port: int
-
-
 def _guarded(
     method: Callable[Concatenate[Telemetry, _P], None],
 ) -> Callable[Concatenate[Telemetry, _P], None]:
@@ -108,8 +103,16 @@ class Telemetry:
         self._logger = get_logger(_SCOPE, __version__, logger_provider)
         self._propagator = propagator
         parts = urlsplit(base_url)
-        self._server = _Server(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._provider = provider
+        self._of_all_calls = clean(
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": provider,
+                "server.address": parts.hostname,
+                "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+            },
+            str,
+        )
         self._calls: dict[Call, _Open] = {}
         self._steps: dict[Step, _Open] = {}
         self._stopped = False
@@ -127,12 +130,14 @@ class Telemetry:
         told = contexts.get_value(NESTED, current)
         opened = self._calls[call] = _Open(None, current, told)
         if told is None:
-            opened.about = clean(self._about(call), call.redact)
-            name = f"chat {opened.about.get('gen_ai.request.model', '')}".rstrip()
-            opened.span = self._tracer.start_span(name, current, SpanKind.CLIENT, opened.about)
+            asked = clean({"gen_ai.request.model": call.model_asked, **request_attributes(call.params)}, call.redact)
+            name = "chat"
+            opened.about = self._of_all_calls
+            if (model := asked.get("gen_ai.request.model")) is not None:
+                name = f"chat {model}"
+                opened.about = {**self._of_all_calls, "gen_ai.request.model": model}
+            opened.span = self._tracer.start_span(name, current, SpanKind.CLIENT, {**self._of_all_calls, **asked})
             opened.context = set_span_in_context(opened.span, current)
-            if opened.span.is_recording():
-                opened.span.set_attributes(clean(request_attributes(call.params), call.redact))
         self._propagate(call, opened.context)
 
     def answered(self, call: Call) -> None:
@@ -232,15 +237,6 @@ class Telemetry:
             raise
         else:
             contexts.detach(token)
-
-    def _about(self, call: Call) -> dict[str, object]:
-        return {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": self._provider,
-            "gen_ai.request.model": call.model_asked,
-            "server.address": self._server.address,
-            "server.port": self._server.port,
-        }
 
     def _propagate(self, call: Call, context: Context) -> None:
         headers: MutableMapping[str, Any] = {}
