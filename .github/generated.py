@@ -64,7 +64,14 @@ def catalogue() -> str:
         for path in sorted((CASES / group).glob("*.json")):
             case = json.loads(path.read_text(encoding="utf-8"))
             counted = case.get("cometstream", {}).get("normalizations", {})
-            rows.append([case["title"], case["source"], _outcome(case), ", ".join(f"`{kind}`" for kind in counted)])
+            rows.append(
+                [
+                    _plain(case["title"]),
+                    _plain(case["source"]),
+                    _outcome(case),
+                    ", ".join(f"`{kind}`" for kind in counted),
+                ]
+            )
         parts.append(f"### {title}\n\n{_table(rows)}")
     return "\n\n".join(parts)
 
@@ -75,14 +82,12 @@ def _outcome(case: dict[str, Any]) -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
-    head, *body = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
-def _cell(text: str) -> str:
+def _plain(text: str) -> str:
     """Return a text as Markdown that says just this: links are links, all else is as it stands."""
-    if text.startswith(("`", "**")):
-        return text
     pieces = re.split(r"(https?://[^\s,)]+)", text)
     pieces[::2] = (re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", piece) for piece in pieces[::2])
     pieces[1::2] = (f"<{piece}>" for piece in pieces[1::2])

@@ -13,6 +13,12 @@
     ledger.py      where finished rows are written down; ledger_sqlite.py and ledger_redis.py are two such places
     claims.py      what a batch asks its ledger; row_key.py is what it finds a row by
 
+    shared_limits.py   limits that several workers share; limits_sqlite.py and limits_redis.py are where they lie
+    shared_state.py    what all workers know together; shared_models.py is one worker's part of it
+
+    ray.py, daft.py, spark.py   a batch within the workers of an engine; engine_rows.py is what they have in common, tables.py
+                                reads and writes their tables
+
     jsonl.py       rows from JSON lines
     output.py      the output of a run, and what the next one learns from it; line_file.py is the file below it
     output_line.py one line of it

@@ -219,6 +219,7 @@ class Processes:
                 worker.progress = message[1]
             if message[0] == "ended":
                 worker.ended = True
+                worker.pending.clear()  # rows that came too late for it are left
                 if message[2] is not None and self._failure is None:
                     self._failure = message[2]
                 if not self._all_sent or self._failure is not None:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from cometstream.batch import BatchResult, FanOut
 
-__all__ = ["main"]
+__all__ = ["main", "work"]
 
 # Seconds between two messages of the progress.
 _TICK: Final = 0.25
 
 
-async def _work(reader: asyncio.StreamReader, send: Callable[[tuple[Any, ...]], object]) -> None:
+async def work(reader: asyncio.StreamReader, send: Callable[[tuple[Any, ...]], object]) -> None:
     """Do what the parent says, until it has ended or has no more rows."""
     first = await receive(reader)
     if first is None:
@@ -101,7 +101,7 @@ async def _main() -> None:
         except OSError:
             os._exit(1)  # as in `_obey`
 
-    await _work(reader, send)
+    await work(reader, send)
 
 
 def main() -> None:

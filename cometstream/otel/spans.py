@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, Final, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 from urllib.parse import urlsplit
 
 from opentelemetry import context as contexts
@@ -48,6 +48,9 @@ _P = ParamSpec("_P")
 
 _SCOPE: Final = "cometstream"
 
+# Only durations name a trace as their example: it costs a sixth of a measurement, and two for each stream are enough.
+_NO_SPAN: Final = contexts.Context()
+
 # What opentelemetry.instrumentation.utils.suppress_instrumentation sets, and what openllmetry's instrumentations of frameworks do.
 _SUPPRESSED: Final = ("suppress_instrumentation", "suppress_language_model_instrumentation")
 
@@ -69,11 +72,6 @@ class _Open:
     told: object = None
     about: Attributes = field(default_factory=dict)
     began: float = 0.0
-
-
-class _Server(NamedTuple):
-    address: str | None
-    port: int
 
 
 def _guarded(
@@ -108,8 +106,16 @@ class Telemetry:
         self._logger = get_logger(_SCOPE, __version__, logger_provider)
         self._propagator = propagator
         parts = urlsplit(base_url)
-        self._server = _Server(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._provider = provider
+        self._of_all_calls = clean(
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": provider,
+                "server.address": parts.hostname,
+                "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+            },
+            str,
+        )
         self._calls: dict[Call, _Open] = {}
         self._steps: dict[Step, _Open] = {}
         self._stopped = False
@@ -127,12 +133,14 @@ class Telemetry:
         told = contexts.get_value(NESTED, current)
         opened = self._calls[call] = _Open(None, current, told)
         if told is None:
-            opened.about = clean(self._about(call), call.redact)
-            name = f"chat {opened.about.get('gen_ai.request.model', '')}".rstrip()
-            opened.span = self._tracer.start_span(name, current, SpanKind.CLIENT, opened.about)
+            asked = clean({"gen_ai.request.model": call.model_asked, **request_attributes(call.params)}, call.redact)
+            name = "chat"
+            opened.about = self._of_all_calls
+            if (model := asked.get("gen_ai.request.model")) is not None:
+                name = f"chat {model}"
+                opened.about = {**self._of_all_calls, "gen_ai.request.model": model}
+            opened.span = self._tracer.start_span(name, current, SpanKind.CLIENT, {**self._of_all_calls, **asked})
             opened.context = set_span_in_context(opened.span, current)
-            if opened.span.is_recording():
-                opened.span.set_attributes(clean(request_attributes(call.params), call.redact))
         self._propagate(call, opened.context)
 
     def answered(self, call: Call) -> None:
@@ -233,15 +241,6 @@ class Telemetry:
         else:
             contexts.detach(token)
 
-    def _about(self, call: Call) -> dict[str, object]:
-        return {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": self._provider,
-            "gen_ai.request.model": call.model_asked,
-            "server.address": self._server.address,
-            "server.port": self._server.port,
-        }
-
     def _propagate(self, call: Call, context: Context) -> None:
         headers: MutableMapping[str, Any] = {}
         if self._propagator is not None:
@@ -261,13 +260,13 @@ class Telemetry:
             about = {**about, "gen_ai.response.model": model}
         ended: Attributes = {name: answer[name] for name in ("cometstream.outcome", "error.type") if name in answer}
         instruments.duration.record(metrics.duration, {**about, **ended}, context)
-        instruments.record_tokens(counts, metrics.usage, about, context)
+        instruments.record_tokens(counts, metrics.usage, about, _NO_SPAN)
         first, gaps = metrics.time_to_first_content, call.gaps
         if first is not None and call.params.get("stream") is True:
             instruments.first_chunk.record(first, about, context)
             if gaps is not None and call.began is not None and metrics.chunks > 1:
                 flowed = max(gaps.last - call.began - first, 0.0)
-                instruments.output_chunk.record(flowed / (metrics.chunks - 1), about, context)
+                instruments.output_chunk.record(flowed / (metrics.chunks - 1), about, _NO_SPAN)
 
     def _describe(self, span: Span, call: Call, metrics: StreamMetrics, answer: Attributes) -> None:
         span.set_attributes(answer)

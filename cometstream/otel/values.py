@@ -53,22 +53,17 @@ def _cleaned(value: object, redact: Redact) -> object:
 
 def request_attributes(params: Mapping[str, Any]) -> dict[str, object]:
     """Return what a request asks for, beside its model."""
-    get = params.get
-    limit, stop, n = get("max_completion_tokens"), get("stop"), get("n")
-    return {
-        "gen_ai.request.stream": True if get("stream") is True else None,
-        "gen_ai.request.max_tokens": _integer(get("max_tokens") if limit is None else limit),
-        "gen_ai.request.temperature": _double(get("temperature")),
-        "gen_ai.request.top_p": _double(get("top_p")),
-        "gen_ai.request.top_k": _integer(get("top_k")),
-        "gen_ai.request.seed": _integer(get("seed")),
-        "gen_ai.request.frequency_penalty": _double(get("frequency_penalty")),
-        "gen_ai.request.presence_penalty": _double(get("presence_penalty")),
-        "gen_ai.request.stop_sequences": [stop] if isinstance(stop, str) else stop,
-        "gen_ai.request.choice.count": None if n == 1 else _integer(n),
-        "gen_ai.request.reasoning.level": _level(params),
-        "gen_ai.output.type": _output_type(params),
-    }
+    found: dict[str, object] = {}
+    for name in params.keys() & _ASKED.keys():
+        attribute, read = _ASKED[name]
+        found[attribute] = read(params[name])
+    if (limit := params.get("max_completion_tokens")) is not None:
+        found["gen_ai.request.max_tokens"] = _integer(limit)
+    if isinstance(reasoning := params.get("reasoning"), Mapping):
+        found.setdefault("gen_ai.request.reasoning.level", reasoning.get("effort"))
+    if isinstance(modalities := params.get("modalities"), (list, tuple)) and "audio" in modalities:
+        found["gen_ai.output.type"] = "speech"
+    return found
 
 
 def finish_reasons(completion: ChatCompletion[Any], *, latest: bool) -> list[str]:
@@ -81,22 +76,26 @@ def token_counts(usage: CompletionUsage | None) -> dict[str, int]:
     """Return the token counts that the server reported, by the ends of the conventions' names, without those that it left out."""
     if usage is None:
         return {}
-    raw, inner, outer = usage.raw, usage.prompt_tokens_details, usage.completion_tokens_details
-    details = {} if inner is None else inner.raw
+    raw = usage.raw
+    inner, outer = _object(raw.get("prompt_tokens_details")), _object(raw.get("completion_tokens_details"))
     found = {
-        "input_tokens": raw.get("prompt_tokens"),
+        "input_tokens": int_or_none(raw.get("prompt_tokens")),
         "output_tokens": None if int_or_none(raw.get("completion_tokens")) is None else output_tokens(usage),
         # The second names are DeepSeek's and Anthropic's.
-        "cache_read.input_tokens": _first(details.get("cached_tokens"), raw.get("prompt_cache_hit_tokens")),
-        "cache_write.input_tokens": _first(details.get("cache_write_tokens"), raw.get("cache_creation_input_tokens")),
-        "reasoning.output_tokens": None if outer is None else outer.reasoning_tokens,
+        "cache_read.input_tokens": _first(inner.get("cached_tokens"), raw.get("prompt_cache_hit_tokens")),
+        "cache_write.input_tokens": _first(inner.get("cache_write_tokens"), raw.get("cache_creation_input_tokens")),
+        "reasoning.output_tokens": int_or_none(outer.get("reasoning_tokens")),
     }
-    counts = {name: int_or_none(value) for name, value in found.items()}
-    return {name: count for name, count in counts.items() if count is not None and 0 <= count < 2**63}
+    return {name: count for name, count in found.items() if count is not None and 0 <= count < 2**63}
 
 
-def _first(*values: object) -> object:
-    return next((value for value in values if value is not None), None)
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(first: object, second: object) -> int | None:
+    count = int_or_none(first)
+    return int_or_none(second) if count is None else count
 
 
 def _integer(value: object) -> int | None:
@@ -104,7 +103,7 @@ def _integer(value: object) -> int | None:
 
 
 def _double(value: object) -> float | None:
-    if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         return float(value)
@@ -112,14 +111,22 @@ def _double(value: object) -> float | None:
         return None
 
 
-def _level(params: Mapping[str, Any]) -> object:
-    effort, reasoning = params.get("reasoning_effort"), params.get("reasoning")
-    return reasoning.get("effort") if effort is None and isinstance(reasoning, Mapping) else effort
-
-
-def _output_type(params: Mapping[str, Any]) -> str | None:
-    modalities, wanted = params.get("modalities"), params.get("response_format")
-    if isinstance(modalities, (list, tuple)) and "audio" in modalities:
-        return "speech"
+def _output_type(wanted: object) -> str | None:
     type_ = wanted.get("type") if isinstance(wanted, Mapping) else None
     return {"json_object": "json", "json_schema": "json", "text": "text"}.get(type_) if isinstance(type_, str) else None
+
+
+_ASKED: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
+    "stream": ("gen_ai.request.stream", lambda value: True if value is True else None),
+    "max_tokens": ("gen_ai.request.max_tokens", _integer),
+    "temperature": ("gen_ai.request.temperature", _double),
+    "top_p": ("gen_ai.request.top_p", _double),
+    "top_k": ("gen_ai.request.top_k", _integer),
+    "seed": ("gen_ai.request.seed", _integer),
+    "frequency_penalty": ("gen_ai.request.frequency_penalty", _double),
+    "presence_penalty": ("gen_ai.request.presence_penalty", _double),
+    "stop": ("gen_ai.request.stop_sequences", lambda value: [value] if isinstance(value, str) else value),
+    "n": ("gen_ai.request.choice.count", lambda value: None if value == 1 else _integer(value)),
+    "reasoning_effort": ("gen_ai.request.reasoning.level", lambda value: value),
+    "response_format": ("gen_ai.output.type", _output_type),
+}

@@ -271,3 +271,11 @@ async def test_tables_come_in_order_while_later_ones_are_under_way(server: Simul
     out = SparkCompletions(model="m")(tables())
     assert [table["content"].to_pylist() for table in out] == [[f"re: {number}a"] for number in range(5)]
     assert taken == [0, 1, 2, 3, 4]
+
+
+def test_sparks_function_gives_tables_of_any_kind_with_their_answers(server: SimulatedServer) -> None:
+    pytest.importorskip("numpy", reason="comes with the extra ray")
+    tables: Any = iter([{"prompt": ["1", "7"]}, {"prompt": ["2"]}])
+    first, second = SparkCompletions(model="m", retry=None)(tables)
+    assert list(first["content"]) == ["re: 1", None]
+    assert list(second["content"]) == ["re: 2"]

@@ -414,3 +414,26 @@ def test_a_worker_that_is_killed_at_any_moment_pays_no_finished_row_again(tmp_pa
     # Eight were under way each time.
     assert again <= 3 * 8
     assert 0 <= maybe <= 3 * 8
+
+
+async def test_a_result_is_handed_over_when_it_is_written_and_not_before() -> None:
+    written = asyncio.Event()
+    writing = asyncio.Event()
+
+    class Slow(Failing):
+        async def apply(self, asks: Sequence[Ask], *, renew: bool) -> list[Verdict]:
+            if any(ask.kind == "finish" for ask in asks):
+                writing.set()
+                await written.wait()
+            return await super().apply(asks, renew=renew)
+
+    async with serving() as (server, session):
+        server.always(echo)
+        async with fan_out(session, [row(1)], ledger=Slow("none", 0), **ONE_AT_A_TIME) as batch:
+            reading = asyncio.ensure_future(anext(batch))
+            await writing.wait()
+            await turns_until(lambda: server.requests[0].finished.is_set())
+            early = reading.done()
+            written.set()
+            assert not early
+            assert (await reading).outcome == "complete"

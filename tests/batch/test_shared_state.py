@@ -303,3 +303,20 @@ def test_limits_that_headers_announce_count_for_all() -> None:
     reply = alone.state.exchange("b", report(0.3, want=1), 0.3)
     assert not reply.models[KEY].free
     assert not reply.models[KEY].grants
+
+
+def test_what_was_granted_before_others_were_refused_is_void() -> None:
+    alone = Alone(rpm=60_000)
+    key = ("model", 60_000, None)
+    starts: Any = [(-number, "start", 0.0, 100) for number in range(1, 13)]
+    alone.state.exchange("b", Report(0.0, {key: starts}, {}), 0.0)
+    alone.limits.wait("model", 100, 0.05)
+    alone.meet(0.05)
+    assert alone.limits.wait("model", 100, 0.05) == 0.0
+    refusals: Any = [(number, "refused", 0.1, None) for number, *_ in starts]
+    alone.state.exchange("b", Report(0.1, {key: refusals}, {}), 0.1)
+    assert alone.state.models[key].is_resting
+    alone.meet(0.11)
+    assert alone.limits.wait("model", 100, 0.11) > 0
+    alone.meet(0.12)
+    assert alone.state.models[key].in_flight == 12
