@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cometstream.batch import ConcurrencyChange
     from cometstream.cli.batch_figures import BatchFigures, Spread
 
-__all__ = ["concurrency", "spread", "table", "throughput"]
+__all__ = ["concurrency", "section", "spread", "table", "throughput"]
 
 # The units of a drawing; the browser stretches them to the room there is.
 _WIDTH: Final = 1000
@@ -33,6 +33,9 @@ _Y_TICKS: Final = 5
 
 _PERCENTILES: Final = (50, 95, 99)
 
+# Characters of a cell of a table that stay on one line.
+_SHORT: Final = 20
+
 # Steps down that are marked in the chart, and changes that are listed.
 _MARKED: Final = 9
 _LISTED: Final = 100
@@ -42,7 +45,7 @@ def throughput(figures: BatchFigures) -> str:
     """Return the rows a second over the time."""
     pieces = figures.pieces()
     if not pieces:
-        return _section("Throughput", "<p>Nothing was measured.</p>")
+        return section("Throughput", "<p>Nothing was measured.</p>")
     top = _top(max((one.done + one.failed) / length for _, length, one in pieces))
     end = max(figures.seconds, pieces[-1][0] + pieces[-1][1])
     drawn: list[str] = []
@@ -75,7 +78,7 @@ def throughput(figures: BatchFigures) -> str:
 def concurrency(figures: BatchFigures, processes: int) -> str:
     """Return the requests at a time over the time, and why they changed."""
     if not figures.timeline.bins:
-        return _section("Concurrency", "<p>Nothing was measured.</p>")
+        return section("Concurrency", "<p>Nothing was measured.</p>")
     end = figures.seconds or 1.0
     width = figures.timeline.width
     seen = [(number * width, one) for number, one in enumerate(figures.timeline.bins)]
@@ -102,15 +105,15 @@ def concurrency(figures: BatchFigures, processes: int) -> str:
         said += f" The {processes} worker processes were looked at four times a second: what changed between two looks is unknown."
     listed = ""
     if falls:
-        head = ("mark", "after", "requests at a time", "why it was lowered")
+        head = ("mark", "why it was lowered", "after", "requests at a time")
         rows = [
-            (str(number), shown_time(change.time), f"{before.concurrency:,} to {change.concurrency:,}", change.reason)
+            (str(number), change.reason, shown_time(change.time), f"{before.concurrency:,} to {change.concurrency:,}")
             for number, (before, change) in enumerate(falls, 1)
         ]
         listed = table(head, rows)
     every = [(shown_time(change.time), f"{change.concurrency:,}", change.reason) for change in changes[-_LISTED:]]
     legend = [("allowed", "allowed at a time"), ("running", "under way")]
-    details = table(("from", "allowed at a time", "why"), every)
+    details = table(("from", "at most, until the next", "why"), every)
     x, y = _along(end), _up(top, top[-1])
     return _chart("Concurrency", "requests", said, drawn, x, y, legend, details, marks=marks, below=listed)
 
@@ -118,7 +121,7 @@ def concurrency(figures: BatchFigures, processes: int) -> str:
 def spread(title: str, of: Spread, said: str) -> str:
     """Return a histogram of times on a logarithmic scale, with percentiles."""
     if not of.count:
-        return _section(title, "<p>Nothing was measured.</p>")
+        return section(title, "<p>Nothing was measured.</p>")
     bars = of.bars(_BARS)
     low, high = round_bounds(bars[0][0], bars[-1][1])
 
@@ -150,12 +153,23 @@ def spread(title: str, of: Spread, said: str) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table, which scrolls by itself where the page is narrow."""
     names = "".join(f'<th scope="col">{markup(name)}</th>' for name in head)
-    lines = "".join("<tr>" + "".join(f"<td><bdi>{markup(cell)}</bdi></td>" for cell in row) + "</tr>" for row in rows)
+    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     told = markup(", ".join(head))
     return (
         f'<div class="scroll" role="group" tabindex="0" aria-label="table: {told}">'
         f"<table><thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+def section(title: str, body: str) -> str:
+    """Return a part of the page, which a screen reader knows by its title."""
+    name = title.lower().replace(" ", "-")
+    return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{body}</section>'
+
+
+def _cell(text: str) -> str:
+    kind = "long" if len(text) > _SHORT else "short"
+    return f'<td class="{kind}"><bdi>{markup(text)}</bdi></td>'
 
 
 def _chart(
@@ -187,12 +201,7 @@ def _chart(
         + below
         + f"<details><summary>{title} as a table</summary>{details}</details>"
     )
-    return _section(title, body)
-
-
-def _section(title: str, body: str) -> str:
-    name = title.lower().replace(" ", "-")
-    return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{body}</section>'
+    return section(title, body)
 
 
 def _falls(changes: Sequence[ConcurrencyChange]) -> list[tuple[ConcurrencyChange, ConcurrencyChange]]:

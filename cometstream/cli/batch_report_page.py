@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cometstream.cli.batch_charts import concurrency, spread, table, throughput
+from cometstream.cli.batch_charts import concurrency, section, spread, table, throughput
 from cometstream.cli.drawing import markup, shown_time
 from cometstream.version import __version__
 
@@ -65,11 +65,11 @@ def as_page(figures: BatchFigures, facts: RunFacts) -> str:
             ),
             spread("Duration", figures.durations, "It is that of the last attempt of complete rows."),
             concurrency(figures, facts.processes),
-            _section("Errors", _faults(figures.faults)),
-            _section("Requests sent again", _retries(figures)),
-            _section("Tokens and cost", _cards(_spent(figures)) + _sources(figures)),
-            _section("Models", _models(figures)),
-            _section("Settings", table(("setting", "value"), facts.settings)),
+            section("Errors", _faults(figures.faults)),
+            section("Requests sent again", _retries(figures)),
+            section("Tokens and cost", _cards(_spent(figures)) + _sources(figures)),
+            section("Models", _models(figures)),
+            section("Settings", table(("setting", "value"), facts.settings)),
             f"<footer>Made by cometstream {markup(__version__)}. Percentiles are right to 3 %.</footer>",
         ]
     )
@@ -159,11 +159,6 @@ def _cards(shown: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _section(title: str, body: str) -> str:
-    name = title.lower().replace(" ", "-")
-    return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{body}</section>'
-
-
 def _moment(moment: datetime) -> str:
     local = moment.astimezone()
     return f'<time datetime="{moment.isoformat(timespec="seconds")}">{local:%Y-%m-%d %H:%M:%S} {local:%z}</time>'
@@ -212,8 +207,9 @@ background:var(--text);color:var(--page)}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line)}
 th{color:var(--quiet);font-weight:600;white-space:nowrap}
-td{overflow-wrap:break-word;max-width:24rem}
-td:last-child{min-width:10rem}
+td{overflow-wrap:break-word}
+.short{white-space:nowrap}
+.long{min-width:12rem;max-width:24rem}
 details{margin:.5rem 0}
 summary{cursor:pointer}
 footer{margin-top:2.5rem;color:var(--quiet);font-size:.85rem}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import signal
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,7 +22,9 @@ from support.cli_server import ServerThread
 from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange
 from cometstream.cli import batch_report, main
 from cometstream.cli.batch_figures import BatchFigures, Bin, Spread, Timeline
+from cometstream.cli.batch_input import FileInput
 from cometstream.cli.batch_report_page import RunFacts, as_page
+from cometstream.cli.drawing import shown_time
 from cometstream.errors import BadRequestError
 from cometstream.testing import Reply, SimulatedServer
 
@@ -155,6 +157,39 @@ def test_failures_and_attempts_are_told_by_kind(answering: SimulatedServer, args
     assert "rows failed 2" in text
 
 
+def test_who_says_what_the_answers_cost_is_told(answering: SimulatedServer, args: list[str], tmp_path: Path) -> None:
+    answering.script(WHOLE, Reply.text("a"), Reply.text("b", usage={**USAGE, "cost": 0.25}))
+    assert main([*args, "--concurrency", "1"]) == 0
+    text = report(tmp_path).text
+    assert "cost 0.2500 answers of unknown cost, not in it 5" in text
+    assert "reported by the server, in US dollars 1 unknown 5" in text
+    assert "answers without a count of tokens 1" in text
+
+
+def test_rows_that_were_added_too_late_are_told(
+    answering: SimulatedServer, args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileInput, "added", lambda _: 2)
+    assert main(args) == 9
+    text = report(tmp_path).text
+    assert "Rows are left: they were added to the input while it ran." in text
+    assert "rows left 2" in text
+
+
+def test_rows_that_a_worker_may_have_sent_before_are_told() -> None:
+    figures = BatchFigures(priced=False)
+    figures.end(progress(maybe_paid_twice=3), None)
+    text = Read(as_page(figures, RunFacts("in.jsonl", "It ended.", False, 0, 0, 2, []))).text
+    assert "maybe paid twice 3" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.1, "0.1 s"), (59.96, "60 s"), (60, "1 min"), (61.2, "1 min 1 s"), (7260, "2 h 1 min")]
+)
+def test_times_are_written_as_a_clock_is_read(seconds: float, text: str) -> None:
+    assert shown_time(seconds) == text
+
+
 def test_the_ledger_and_earlier_lines_are_told(answering: SimulatedServer, args: list[str], tmp_path: Path) -> None:
     ledger = ["--ledger", str(tmp_path / "rows.db")]
     assert main([*args, *ledger]) == 0
@@ -200,7 +235,7 @@ def test_a_batch_that_a_signal_ends_has_its_page(
     answering.always(Reply.text("re: ", 0.3, "x", usage=USAGE) if signals == 1 else hangs)
     with start(thread, *args, "--concurrency", "1") as process:
         while not answering.requests:
-            asyncio.run(asyncio.sleep(0.02))
+            time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         assert process.stderr.readline().startswith(b"cometstream: ending")
@@ -374,7 +409,7 @@ def test_the_marks_of_the_concurrency_say_why_it_was_lowered() -> None:
     changes = [(100.0, 16, "starting"), (101.0, 64, "growing"), (104.0, 32, "status 503"), (105.0, 33, "growing")]
     figures.end(progress(concurrency=33), [ConcurrencyChange(*change) for change in changes])
     text = Read(as_page(figures, RunFacts("in.jsonl", "It ended.", True, 0, 0, 1, []))).text
-    assert "1 4 s 64 to 32 status 503" in text
+    assert "1 status 503 4 s 64 to 32" in text
     assert "looked at" not in text
     assert "At most 64 requests at a time; at the end 33 were allowed." in text
 
