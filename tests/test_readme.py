@@ -40,6 +40,8 @@ async def test_the_first_program_prints_an_answer_and_its_end() -> None:
 
 @pytest.mark.parametrize("block", TESTS)
 def test_the_tests_that_it_shows_pass(block: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each run below forgets what it was the first to import. Half of a FastAPI that was imported twice finds no route.
+    pytest.importorskip("fastapi.testclient")
     pytester.makeini(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error"
     )
