@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support.pytest_plugin import plugin
+from support.pytest_plugin import run_with_plugin
 
 from cometstream.testing import Reply, SimulatedServer
 
@@ -75,9 +75,7 @@ async def test_example_prints_what_it_promises(name: str, server: SimulatedServe
 @pytest.mark.parametrize("name", TESTS)
 def test_the_tests_of_an_example_pass(name: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error")
-    monkeypatch.syspath_prepend(EXAMPLES)
-    blocked = ("-p", "no:cometstream", "-p", "no:cacheprovider", "--import-mode=importlib")
-    result = pytester.runpytest_inprocess(*blocked, str(EXAMPLES / name), plugins=[plugin])
+    result = run_with_plugin(pytester, monkeypatch, "--import-mode=importlib", str(EXAMPLES / name))
     assert result.ret == 0
     assert result.parseoutcomes()["passed"] > 3
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.documents import ROOT, blocks, commands, links
-from support.pytest_plugin import plugin
+from support.pytest_plugin import run_with_plugin
 
 import cometstream
 from cometstream.testing import CometServer, SimulatedServer
@@ -40,21 +40,17 @@ async def test_the_first_program_prints_an_answer_and_its_end() -> None:
 
 @pytest.mark.parametrize("block", TESTS)
 def test_the_tests_that_it_shows_pass(block: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Each run below forgets what it was the first to import. Half of a FastAPI that was imported twice finds no route.
-    pytest.importorskip("fastapi.testclient")
     pytester.makeini(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error"
     )
     pytester.makepyfile(test_shown=block)
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    # Without the installed copy, where there is one. A cassette is recorded of the simulated server, and then replayed.
-    blocked = ("-p", "no:cometstream", "-p", "no:cacheprovider")
+    # A cassette is recorded of the simulated server, and then replayed.
     if "comet_cassette" in block:
         with CometServer() as server, monkeypatch.context() as patch:
             for name, value in server.environment.items():
                 patch.setenv(name, value)
-            assert pytester.runpytest_inprocess(*blocked, "--comet-record", plugins=[plugin]).ret == 0
-    assert pytester.runpytest_inprocess(*blocked, plugins=[plugin]).ret == 0
+            assert run_with_plugin(pytester, monkeypatch, "--comet-record").ret == 0
+    assert run_with_plugin(pytester, monkeypatch).ret == 0
 
 
 def test_every_name_that_the_readme_takes_from_the_package_is_there() -> None:

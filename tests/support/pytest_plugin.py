@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import sys
 from typing import Any
 
-__all__ = ["plugin"]
+import pytest
+
+from support.documents import ROOT
+
+__all__ = ["plugin", "run_with_plugin"]
 
 
 def _load() -> Any:
@@ -25,3 +31,15 @@ def _load() -> Any:
 
 
 plugin: Any = _load()
+
+
+def run_with_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *args: str) -> pytest.RunResult:
+    """Run pytest in a process of its own, with the plugin and the examples at hand.
+
+    A second run in this process would import parts of FastAPI again beside those that are here, and its routes match no more.
+    """
+    in_checkout = importlib.util.find_spec("cometstream.testing.plugin") is not None
+    name = "cometstream.testing.plugin" if in_checkout else "pytest_cometstream"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "examples"), *filter(None, sys.path)]))
+    # Without the installed copy of the plugin, where there is one beside it.
+    return pytester.runpytest_subprocess("-p", name, "-p", "no:cometstream", "-p", "no:cacheprovider", *args)
