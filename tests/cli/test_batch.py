@@ -24,7 +24,10 @@ from cometstream.cli import batch_run, main
 from cometstream.testing import Reply, SimulatedServer, chunk
 from cometstream.testing.server import RecordedRequest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks and signals are POSIX's here")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="locks and signals are POSIX's here"),
+    pytest.mark.slow,
+]
 
 USAGE = {"prompt_tokens": 6, "completion_tokens": 2, "total_tokens": 8}
 WHOLE = Reply.text("Hello", " world", usage=USAGE)

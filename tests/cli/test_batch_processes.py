@@ -20,7 +20,10 @@ from cometstream.cli import main
 from cometstream.testing import Reply, SimulatedServer
 from cometstream.testing.server import RecordedRequest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes are POSIX's here")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes are POSIX's here"),
+    pytest.mark.slow,
+]
 
 USAGE = {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}
 
