@@ -38,8 +38,8 @@ def run_with_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, 
 
     A second run in this process would import parts of FastAPI again beside those that are here, and its routes match no more.
     """
-    in_checkout = importlib.util.find_spec("cometstream.testing.plugin") is not None
-    name = "cometstream.testing.plugin" if in_checkout else "pytest_cometstream"
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "examples"), *filter(None, sys.path)]))
-    # Without the installed copy of the plugin, where there is one beside it.
-    return pytester.runpytest_subprocess("-p", name, "-p", "no:cometstream", "-p", "no:cacheprovider", *args)
+    if importlib.util.find_spec("cometstream.testing.plugin") is not None:
+        # In a checkout: without the copy that an editable install made of it once.
+        args = ("-p", "cometstream.testing.plugin", "-p", "no:cometstream", *args)
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *args)
