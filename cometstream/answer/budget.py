@@ -55,7 +55,6 @@ class Budget:
         progress: Content came: the next wait begins with a full ``content_idle``.
         read_at: When the last read ended: set by whoever reads. Minus infinity before, and where a read was given up.
         is_untimed: ``total`` is off, so that no clock has run out where there was `progress`.
-        caller_took: Seconds between the read before and the wait that began last.
         handed_over: How many items the caller was given since the last read: where that took long, the time is the caller's own.
     """
 
@@ -66,7 +65,6 @@ class Budget:
         "_lengths",
         "_name",
         "_total_due",
-        "caller_took",
         "handed_over",
         "is_untimed",
         "progress",
@@ -84,11 +82,9 @@ class Budget:
         self.read_at = -math.inf
         self.progress = False
         self.handed_over = 1
-        self.caller_took = 0.0
 
     def wait_begins(self, now: float) -> float:
         """A read begins to wait; return when the first clock runs out."""
-        self.caller_took = now - self.read_at
         if self.progress:
             self.progress = False
             self._name = "content_idle"
@@ -123,11 +119,6 @@ class Budget:
         if self.progress or self.read_at < self._began:
             return None
         return self._name if self._left <= self.read_at - self._began else None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the last read brought nothing that was handed over."""
-        return not self.handed_over and not self.progress
 
     def error(self, clock: str) -> APITimeoutError:
         """Return the error for a clock that has run out."""

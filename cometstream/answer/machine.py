@@ -56,10 +56,6 @@ _MAX_BEHIND_ERROR: Final = 64 * 1024
 # Bytes of an unfinished event that no answer is given up for, whatever the others hold.
 _FAIR_SHARE: Final = 64 * 1024
 
-# Seconds after a clock ran out for which reads look for what had come before, while they bring something; after a caller who took
-# longer than this, they begin again.
-_LOOKING: Final = 0.02
-
 
 class Answer:
     """What one attempt's body says.
@@ -108,7 +104,6 @@ class Answer:
         "_held_size",
         "_in_backlog",
         "_lane",
-        "_look_until",
         "_looked",
         "_parser",
         "_pending",
@@ -156,7 +151,6 @@ class Answer:
             self.accumulator, patience=8 if fast and not split_think else None, max_size=max_event_size
         )
         self._unread = b""
-        self._look_until = 0.0
         self._looked = False  # a clock had run out, and the bytes that are to come now are the last that count
         self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
@@ -224,10 +218,7 @@ class Answer:
             data: Bytes cut anywhere.
             now: Seconds on the caller's clock.
         """
-        budget = self.budget
-        if self._looked and budget.caller_took >= _LOOKING:
-            self._look_until = now + _LOOKING
-        budget.read_at = now
+        self.budget.read_at = now
         if self._unread:
             self._read()
         self._unread = data
@@ -331,15 +322,11 @@ class Answer:
             elif self._end is not None:
                 self._read_end(self._end)
             else:
-                budget = self.budget
-                clock = budget.expired()
-                if clock is not None and self._looked and (budget.is_idle or budget.read_at >= self._look_until):
+                clock = self.budget.expired()
+                if clock is not None and self._looked:
                     self._clock_ran_out(clock)
                     continue
                 # A slow caller's connection may have brought more since that read: one more read looks, then the clock counts.
-                # What it brings is handed over, and may take the caller as long: then another one looks.
-                if not self._looked:
-                    self._look_until = budget.read_at + _LOOKING
                 self._looked = clock is not None
                 self._flows = clock is None and self.started and self.state not in _STILL
                 return None

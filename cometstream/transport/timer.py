@@ -108,7 +108,11 @@ class ReadTimer:
             self._closing = self._loop.call_at(due, self._close)
 
     def _close(self) -> None:
-        if not self.waiting:
+        if self.waiting:
+            # That read's own clock is about to end it. If it ends with bytes, nobody reads while the caller has them.
+            self._closing = self._loop.call_later(_LAST_LOOK, self._close)
+        else:
+            self._closing = None
             self._incoming.close()
 
     def stop(self) -> None:

@@ -325,6 +325,29 @@ def test_what_came_before_a_busy_loop_looked_at_its_clock_is_read_first(clock: s
     virtual_clock.run(main())
 
 
+@pytest.mark.parametrize("pace", [0.0, 0.5])
+def test_total_closes_the_connection_also_where_the_read_that_waited_ends_with_bytes(pace: float) -> None:
+    """The caller is busy with what that read brought, and nobody reads who could see that the time is over."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        blocked = asyncio.Event()
+        reply = Reply.sse(TEXT, blocked, TEXT).stall()
+        async with serving(reply, retry=None) as (server, session):
+            async with session.stream(**CHAT, timeouts=Timeouts(total=5), pace=pace) as stream:
+                await stream.__anext__()
+                reading = asyncio.ensure_future(stream.__anext__())
+                await asyncio.sleep(1)
+                blocked.set()
+                loop._jumping.now += 4.0  # the loop stands still until the clock is due
+                await reading
+                await asyncio.wait_for(server.requests[0].disconnected.wait(), 1)
+                with pytest.raises(APITimeoutError):
+                    await stream.__anext__()
+
+    virtual_clock.run(main())
+
+
 @pytest.mark.parametrize(("clocks", "most"), [(Timeouts(total=100), 1), (Timeouts(), 2)])
 def test_one_timer_a_stream_not_one_a_token(clocks: Timeouts, most: int) -> None:
     """Where `total` is on a second one closes the connection; the change from first_content to content_idle sets another."""
