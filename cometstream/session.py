@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
     from cometstream.steps import StepKind
     from cometstream.structured import Schema
-    from cometstream.transport.incoming import Interceptor
+    from cometstream.transport.intercept import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
     from cometstream.views.output import AskedT
@@ -222,24 +222,14 @@ class CometSession:
         return forget
 
     def intercept(self, interceptor: Interceptor) -> Callable[[], None]:
-        """Have an interceptor send or answer every request from now on, in place of one before: the seam for record and replay.
+        """Have an interceptor send or answer every request from now on: the seam for record and replay. The latest one counts.
 
         Returns:
-            A function that takes this back.
+            A function that takes this back; what counted before then counts again.
         Raises:
             ConfigurationError: It is no interceptor.
         """
-        _check_interceptor(interceptor)
-        before = vars(self._pool).get("interceptor")
-        self._pool.interceptor = interceptor
-
-        def forget() -> None:
-            if before is None:
-                vars(self._pool).pop("interceptor", None)
-            else:
-                self._pool.interceptor = before
-
-        return forget
+        return self._pool.interceptors.add(interceptor)
 
     @staticmethod
     def intercept_all(interceptor: Interceptor) -> Callable[[], None]:
@@ -250,14 +240,7 @@ class CometSession:
         Raises:
             ConfigurationError: It is no interceptor.
         """
-        _check_interceptor(interceptor)
-        before = Pool.interceptor
-        Pool.interceptor = interceptor
-
-        def forget() -> None:
-            Pool.interceptor = before
-
-        return forget
+        return Pool.of_all_sessions.add(interceptor)
 
     def step(self, kind: StepKind, name: str | None = None, **about: Any) -> Step:
         """Return a piece of work around calls, which those listeners hear of that are a ``StepListener``, too; for features.
@@ -704,13 +687,6 @@ class CometSession:
         if not own and "?" not in route:
             self._endpoints[key] = endpoint
         return endpoint
-
-
-def _check_interceptor(interceptor: object) -> None:
-    if not callable(getattr(interceptor, "intercept", None)):
-        raise ConfigurationError(
-            f"an interceptor must have a method intercept(request, send); got {shown(interceptor)}"
-        )
 
 
 def _route(path: str, query: object) -> str:

@@ -9,7 +9,8 @@ from support.serving import CHAT, ask, failure, serving
 
 from cometstream import CometSession, ConfigurationError, RateLimitError
 from cometstream.testing import Reply
-from cometstream.transport.incoming import Incoming, Outgoing
+from cometstream.transport.incoming import Incoming
+from cometstream.transport.intercept import Outgoing
 
 
 class Watch:
@@ -64,6 +65,18 @@ async def test_one_of_all_sessions_gives_way_to_a_sessions_own() -> None:
     finally:
         forget_all()
     assert (len(all_of_them.seen), len(own.seen)) == (2, 1)
+
+
+async def test_interceptors_may_be_taken_back_in_any_order() -> None:
+    first, second = Watch(), Watch()
+    async with serving() as (_, session):
+        forget_first, forget_second = session.intercept(first), session.intercept(second)
+        forget_first()
+        await session.models()
+        forget_second()
+        forget_second()
+        await session.models()
+    assert (len(first.seen), len(second.seen)) == (0, 1)
 
 
 async def test_no_session_is_intercepted_by_itself() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.batch.engine_rows import COLUMNS, EngineRows, Given
+from cometstream.batch.engine_rows import COLUMNS, EngineRows, Given, check_options
 from cometstream.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def completions(
         raise ConfigurationError("give one of prompt, messages and request: the expression that rows are made of")
     ((source, asked),) = given.items()
     names: dict[str, Any] = {"prompt": "prompt", source: source, "id": None if id is None else "id"}
-    EngineRows(Given(**names), session=session, options=options).close()  # it says at once what is wrong
+    check_options(Given(**names), session=session, options=options)
 
     kinds = {str: daft.DataType.string(), int: daft.DataType.int64(), bool: daft.DataType.bool()}
     answer = daft.DataType.struct({name: kinds[kind] for name, kind in COLUMNS.items()})

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cometstream.batch.result import BatchResult
 
-__all__ = ["COLUMNS", "EngineRows", "Given", "checked_columns"]
+__all__ = ["COLUMNS", "EngineRows", "Given", "check_options", "checked_columns"]
 
 COLUMNS: Final = {
     "content": str,
@@ -38,6 +38,9 @@ COLUMNS: Final = {
 }
 """What is told of each row. ``error`` is null for a whole answer; ``completion`` is the answer as JSON, also what came of one that
 broke off."""
+
+# Stands for the workers' key while options are checked; nothing is sent.
+_NO_KEY: Final = "the-workers-have-the-key"
 
 _NOT_SENT: Final = "not sent: the batch was ended, by max_cost, max_tokens_total or the end of its worker"
 
@@ -108,16 +111,7 @@ class EngineRows:
 
     def __init__(self, given: Given, *, session: Mapping[str, Any] | None, options: Mapping[str, Any]) -> None:
         self._given = given
-        if options.get("ledger") is not None and len(given.columns) < 2:
-            raise ConfigurationError("a ledger knows rows by their names: name the column that has them with id=")
-        for name in ("ordered", "on_progress"):
-            if name in options:
-                raise ConfigurationError(f"{name}: is not an option here, where results are columns")
-        try:
-            self._session = CometSession(**(session or {}))
-        except TypeError as error:
-            raise ConfigurationError(f"session: {error}") from None
-        fan_out(self._session, [], **options)  # it says at once what is wrong
+        self._session = _checked(given, session or {}, options)
         self._options = options
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Any, Future[dict[str, Any]]]] = deque()
@@ -204,6 +198,15 @@ class EngineRows:
             await self._arrived.wait()
 
 
+def check_options(given: Given, *, session: Mapping[str, Any] | None, options: Mapping[str, Any]) -> None:
+    """Say what is wrong with the options where the program is written: its workers may be elsewhere, and have the key.
+
+    Raises:
+        CometError: One of them cannot be used.
+    """
+    _checked(given, {"api_key": _NO_KEY, **(session or {})}, options)
+
+
 def checked_columns(columns: Sequence[str], given: Given, prefix: str) -> None:
     """Check that a table has what is asked for, and not what is told.
 
@@ -216,6 +219,25 @@ def checked_columns(columns: Sequence[str], given: Given, prefix: str) -> None:
     taken = [prefix + name for name in COLUMNS if prefix + name in columns]
     if taken:
         raise ConfigurationError(f"there is a column {taken[0]!r} already: choose another beginning with prefix=")
+
+
+def _checked(given: Given, session: Mapping[str, Any], options: Mapping[str, Any]) -> CometSession:
+    """Return a worker's session; nothing is opened.
+
+    Raises:
+        CometError: An option cannot be used.
+    """
+    if options.get("ledger") is not None and len(given.columns) < 2:
+        raise ConfigurationError("a ledger knows rows by their names: name the column that has them with id=")
+    for name in ("ordered", "on_progress"):
+        if name in options:
+            raise ConfigurationError(f"{name}: is not an option here, where results are columns")
+    try:
+        made = CometSession(**session)
+    except TypeError as error:
+        raise ConfigurationError(f"session: {error}") from None
+    fan_out(made, [], **options)
+    return made
 
 
 def _told(result: BatchResult) -> dict[str, Any]:

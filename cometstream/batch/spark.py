@@ -6,7 +6,7 @@ import importlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.batch.engine_rows import COLUMNS, EngineRows, Given
+from cometstream.batch.engine_rows import COLUMNS, EngineRows, Given, check_options
 from cometstream.batch.tables import read_rows, with_columns
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Completions:
     ) -> None:
         self._given = Given(prompt, messages, request, id)
         self._prefix = prefix
+        check_options(self._given, session=session, options=options)
         self._session = session
         self._options = options
 

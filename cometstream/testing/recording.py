@@ -6,13 +6,13 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cometstream.errors import CometError, ConfigurationError, UsageError
+from cometstream.errors import CometError, ConfigurationError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
 from cometstream.testing.cassette import BASE_URL, Cassette, Ending, Exchange, Failure, Piece, parsed_body
+from cometstream.testing.intercepting import Intercepting
 from cometstream.testing.masking import UNSTORED_HEADERS, Mask
 from cometstream.testing.matching import hashed
 from cometstream.transport.incoming import Interrupted
@@ -20,12 +20,11 @@ from cometstream.transport.incoming import Interrupted
 if TYPE_CHECKING:
     import builtins
 
-    from typing_extensions import Self
-
     from cometstream.transport.gate import Gate
-    from cometstream.transport.incoming import Incoming, Outgoing
+    from cometstream.transport.incoming import Incoming
+    from cometstream.transport.intercept import Outgoing
 
-__all__ = ["Recording", "checked_path", "checked_session", "recording"]
+__all__ = ["Recording", "recording"]
 
 
 def recording(
@@ -50,12 +49,14 @@ def recording(
     return Recording(session, path, hash_contents=hash_contents, without_headers=without_headers)
 
 
-class Recording:
+class Recording(Intercepting):
     """What `recording` returns; its arguments are told there.
 
     Attributes:
         cassette: What was recorded so far, with its secrets.
     """
+
+    _what = "recording"
 
     def __init__(
         self,
@@ -65,32 +66,16 @@ class Recording:
         hash_contents: bool = False,
         without_headers: Iterable[str] = (),
     ) -> None:
-        self._session = checked_session(session)
-        self._path = checked_path(path)
+        super().__init__(session, path)
         if not isinstance(hash_contents, bool):
             raise ConfigurationError(f"hash_contents must be True or False; got {shown(hash_contents)}")
         self.cassette = Cassette(hashed=hash_contents)
         self._unstored = UNSTORED_HEADERS | _header_names(without_headers)
         self._secrets: set[str] = set()
-        self._forget: Callable[[], None] | None = None
-
-    def __enter__(self) -> Self:
-        if self._forget is not None:
-            raise UsageError("this recording was begun before: make another one")
-        intercept = CometSession.intercept_all if self._session is None else self._session.intercept
-        self._forget = intercept(self)
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._forget is not None:
-            self._forget()
+        super().__exit__(*exc_info)
         self._masked().save(self._path)
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.__exit__()
 
     async def intercept(self, request: Outgoing, send: Callable[[], Awaitable[Incoming]]) -> Incoming:
         """Send a request on, and note what comes of it; see ``Interceptor``."""
@@ -195,33 +180,6 @@ class _Noted:
         if self._exchange.ending is None:
             name, text = ("", "") if error is None else (type(error).__name__, " ".join(str(error).split()))
             self._exchange.ending = Ending(self._time() - self._began, how, name, text)
-
-
-def checked_session(session: CometSession | None) -> CometSession | None:
-    """Return the session.
-
-    Raises:
-        ConfigurationError: It is neither one nor None.
-    """
-    if session is not None and not isinstance(session, CometSession):
-        raise ConfigurationError(f"session must be a CometSession, or None for all of them; got {shown(session)}")
-    return session
-
-
-def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Return a cassette's path.
-
-    Raises:
-        ConfigurationError: It is no path.
-    """
-    try:
-        checked = Path(path)
-        os.fsencode(checked)
-    except (TypeError, ValueError):
-        checked = Path()
-    if not checked.name or "\0" in str(checked):
-        raise ConfigurationError(f"path must be the path of a cassette; got {shown(path)}")
-    return checked
 
 
 def _header_names(names: Iterable[str]) -> set[str]:

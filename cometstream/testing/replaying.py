@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING, Any
 from multidict import CIMultiDict
 
 from cometstream import errors
-from cometstream.errors import APIConnectionError, CometError, ConfigurationError, UsageError
+from cometstream.errors import APIConnectionError, CometError, ConfigurationError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
 from cometstream.testing.cassette import BASE_URL, Cassette, CassetteError, Exchange, Failure, parsed_body
+from cometstream.testing.intercepting import Intercepting
 from cometstream.testing.masking import Mask
 from cometstream.testing.matching import differences, hashed
-from cometstream.testing.recording import checked_path, checked_session
 from cometstream.transport.incoming import Interrupted, request_id_of
 
 if TYPE_CHECKING:
     import builtins
 
-    from typing_extensions import Self
-
     from cometstream.transport.gate import Gate
-    from cometstream.transport.incoming import Incoming, Outgoing
+    from cometstream.transport.incoming import Incoming
+    from cometstream.transport.intercept import Outgoing
 
 __all__ = ["Replaying", "replaying"]
 
@@ -51,16 +50,17 @@ def replaying(session: CometSession | None, path: str | os.PathLike[str], *, rea
     return Replaying(session, path, realtime=realtime)
 
 
-class Replaying:
+class Replaying(Intercepting):
     """What `replaying` returns; its arguments are told there.
 
     Attributes:
         problems: What did not fit the cassette so far, each in one line. An app may have hidden the error from its caller.
     """
 
+    _what = "replay"
+
     def __init__(self, session: CometSession | None, path: str | os.PathLike[str], *, realtime: bool = False) -> None:
-        self._session = checked_session(session)
-        self._path = checked_path(path)
+        super().__init__(session, path)
         if not isinstance(realtime, bool):
             raise ConfigurationError(f"realtime must be True or False; got {shown(realtime)}")
         self._realtime = realtime
@@ -68,29 +68,11 @@ class Replaying:
         self._left = list(enumerate(self._cassette.exchanges, 1))
         self._lock = threading.Lock()  # sessions of several threads may share a cassette
         self.problems: list[str] = []
-        self._forget: Callable[[], None] | None = None
 
     @property
     def unused(self) -> int:
         """How many recorded exchanges nobody has asked for yet."""
         return len(self._left)
-
-    def __enter__(self) -> Self:
-        if self._forget is not None:
-            raise UsageError("this replay was begun before: make another one")
-        intercept = CometSession.intercept_all if self._session is None else self._session.intercept
-        self._forget = intercept(self)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._forget is not None:
-            self._forget()
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.__exit__()
 
     async def intercept(self, request: Outgoing, send: Callable[[], Awaitable[Incoming]]) -> Incoming:
         """Answer a request from the cassette; see ``Interceptor``."""

@@ -6,7 +6,6 @@ import asyncio
 import math
 import sys
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -18,7 +17,8 @@ from cometstream.answer.error_body import parse_error
 from cometstream.errors import APIStatusError, APITimeoutError, CometError, ProtocolError, UsageError
 from cometstream.policy import retry_after
 from cometstream.transport.failures import cut_answer, request_failure
-from cometstream.transport.incoming import HTTPIncoming, Outgoing
+from cometstream.transport.incoming import HTTPIncoming
+from cometstream.transport.intercept import Outgoing
 from cometstream.transport.kept import PlainAnswer, ask
 from cometstream.transport.opening import OpeningEnded
 from cometstream.transport.quirks import (
@@ -102,7 +102,7 @@ class Endpoint:
         body: bytes | None,
         clock: OpeningClock,
         client_request_id: str,
-        added: Mapping[str, str] = MappingProxyType({}),
+        added: Mapping[str, str],
     ) -> Incoming:
         """Send one request and return the open answer, its status 2xx.
 

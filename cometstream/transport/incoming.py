@@ -1,8 +1,7 @@
-"""The open body of an answer: read, interrupt, drain, close. And the seam where something else may give it: ``Interceptor``."""
+"""The open body of an answer: read, interrupt, drain, close."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -13,7 +12,7 @@ from cometstream.transport.quirks import clear_exception, close_at_once, forget_
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Mapping
 
     import aiohttp
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from cometstream.errors import CometError
     from cometstream.transport.kept import PlainAnswer
 
-__all__ = ["Connector", "HTTPIncoming", "Incoming", "Interceptor", "Interrupted", "Outgoing", "request_id_of"]
+__all__ = ["Connector", "HTTPIncoming", "Incoming", "Interrupted", "request_id_of"]
 
 # Names under which gateways send their request id.
 _REQUEST_ID_HEADERS: Final = ("x-cometapi-request-id", "x-request-id", "x-oneapi-request-id", "request-id")
@@ -232,36 +231,4 @@ class Connector(Protocol):
 
     def cancel(self) -> None:
         """End the attempt that is being opened, and the wait for one."""
-        ...
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A request on its way.
-
-    Attributes:
-        method: ``"POST"`` or ``"GET"``.
-        route: What follows the base URL, as ``/chat/completions``; of another address its path. With its query.
-        body: The body as JSON; None for a GET.
-        context: What must not be told of it, among other things.
-    """
-
-    method: str
-    route: str
-    body: bytes | None
-    context: ErrorContext
-
-
-class Interceptor(Protocol):
-    """Stands between requests and the network: it sends each on, or answers it itself."""
-
-    async def intercept(self, request: Outgoing, send: Callable[[], Awaitable[Incoming]]) -> Incoming:
-        """Return the answer to a request, whatever its status.
-
-        Args:
-            request: The request.
-            send: Sends it over the network.
-        Raises:
-            CometError: There is no answer; what ``send`` raises is one already.
-        """
         ...

@@ -7,12 +7,13 @@ import os
 import ssl
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import aiohttp
 
 from cometstream.errors import ConfigurationError, UsageError
 from cometstream.request.describe import shown
+from cometstream.transport.intercept import Interceptors
 from cometstream.transport.opening import opening_trace
 from cometstream.transport.quirks import Connector
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from typing import TypeAlias
 
-    from cometstream.transport.incoming import Interceptor
+    from cometstream.transport.intercept import Interceptor
 
 __all__ = ["Client", "Pool", "running_loop"]
 
@@ -44,11 +45,11 @@ class Pool:
         is_ours: Whether the connections are ours, not the caller's.
         queues: Whether a request may wait for a place in the pool.
         traced: Whether the pool tells its `opening_trace` what it is doing.
-        interceptor: What stands between the session's requests and the network; None for nothing. The class's own is that of every
-            session which has none.
+        interceptors: What may stand between the session's requests and the network.
+        of_all_sessions: The same for sessions that have none of their own.
     """
 
-    interceptor: Interceptor | None = None
+    of_all_sessions: Final = Interceptors()
 
     def __init__(
         self, max_connections: int | None, client: Client | None, *, secure: bool, tls: ssl.SSLContext | None = None
@@ -65,6 +66,7 @@ class Pool:
         self.is_ours = client is None
         self.traced = client is None and max_connections is not None
         self.queues = client is not None or max_connections is not None
+        self.interceptors = Interceptors()
         self._limit = max_connections or 0
         self._callers = client
         self._secure = secure
@@ -88,6 +90,11 @@ class Pool:
                 stacklevel=2,
             )
             self.close_soon()
+
+    @property
+    def interceptor(self) -> Interceptor | None:
+        """What stands between the session's requests and the network; None for nothing."""
+        return self.interceptors.latest or self.of_all_sessions.latest
 
     def client(self) -> Client:
         """Return the client for the event loop that runs.

@@ -212,6 +212,17 @@ def test_what_cannot_be_used_is_told_at_once(server: SimulatedServer, arguments:
     assert issubclass(InvalidRequestError, CometError)
 
 
+def test_sparks_program_is_told_at_once_and_needs_no_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMETAPI_KEY", raising=False)
+    SparkCompletions(model="m")
+    for arguments, message in (
+        ({"rpm": -1}, "rpm must be"),
+        ({"ledger": "rows.db"}, "name the column that has them with id="),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            SparkCompletions(**arguments)
+
+
 async def test_rays_class_takes_and_gives_a_dict_of_arrays(server: SimulatedServer) -> None:
     np: Any = pytest.importorskip("numpy", reason="comes with the extra ray")
     completions = RayCompletions(prompt="question", model="m", prefix="answer_")

@@ -25,7 +25,8 @@ from cometstream import CometError, CometSession, Tool, run_tools
 from cometstream.openai import AsyncOpenAI
 from cometstream.testing import recording, replaying
 from cometstream.testing.cassette import Cassette
-from cometstream.transport.incoming import Incoming, Outgoing
+from cometstream.transport.incoming import Incoming
+from cometstream.transport.intercept import Outgoing
 
 MODEL = "smollm2"
 PROMPT = [{"role": "user", "content": "Write one sentence about comets."}]

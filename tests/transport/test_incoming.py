@@ -43,7 +43,7 @@ async def opened_by(session: CometSession) -> HTTPIncoming:
     session.stream(**CHAT)  # makes the endpoint
     endpoint = next(iter(session._endpoints.values()))
     body = orjson.dumps({**CHAT, "stream": True})
-    incoming = await endpoint.send("POST", body, OpeningClock(Clocks(), math.inf, traced=False), "an-id")
+    incoming = await endpoint.send("POST", body, OpeningClock(Clocks(), math.inf, traced=False), "an-id", {})
     assert isinstance(incoming, HTTPIncoming)
     return incoming
 
