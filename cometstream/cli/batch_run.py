@@ -370,7 +370,7 @@ class BatchRun:
                 self._reason = error
                 self._start_no_more()
             return
-        if result.outcome == "complete":
+        if result.outcome == "complete" and not result.from_ledger:  # a ledger's answer says nothing of the server
             # A single channel of a gateway may have a bad key: its rows have failed, the others go on.
             self._answered = True
             if self._reason is None:
