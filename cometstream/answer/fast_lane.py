@@ -29,6 +29,8 @@ __all__ = ["FastLane"]
 # Bytes around an event's data: `data: ` and the ends of two lines.
 _FRAMING: Final = 8
 
+_END_OF_EVENT: Final = b"\n\n"
+
 _QUOTE: Final = ord('"')
 
 # The field with the padding, and how it stands in the bytes.
@@ -74,6 +76,7 @@ class FastLane:
         "_max_alone",
         "_misses",
         "_next_try",
+        "_pattern",
         "_pieces",
         "_repeats",
         "_size",
@@ -87,6 +90,7 @@ class FastLane:
         self._size = -1  # of the frame; there is none yet
         self._max_alone = max_size + 2  # of an event with the two line ends behind it
         self._pieces: list[str] | None = None  # where the texts go; None where all else in a chunk must be added too
+        self._pattern: ChatCompletionChunk | None = None
         self._misses = 0
         self._next_try: float = math.inf if patience is None else patience
         self._early: tuple[int, ...] = () if patience is None else _EARLY
@@ -114,6 +118,46 @@ class FastLane:
         if size - len(piece) != self._size + _FRAMING or size > self._max_alone:
             return None
         return self._read_piece(piece)
+
+    def read_all(self, events: bytes) -> int:
+        """Add the chunks of events that arrived together, if each of them fits, and return how many: for whoever looks at none of them.
+
+        Args:
+            events: Bytes that came while nothing was unfinished.
+        """
+        # All or nothing: one that does not fit has its place between the others. White space around a text may end an event.
+        if self._pieces is None or len(events) > self._max_alone or events[-2:] != _END_OF_EVENT:
+            return 0
+        before, between, after = self._alone_before, self._between, self._after
+        framing = len(before) + len(after)
+        texts = []
+        for event in events[:-2].split(_END_OF_EVENT):
+            piece = event.removeprefix(before).removesuffix(after)
+            if len(event) - len(piece) != framing:
+                return 0
+            if between:
+                piece, _, padding = piece.rpartition(between)
+                if not _is_text(padding):
+                    return 0
+            if not piece or not piece[0] == _QUOTE == piece[-1]:
+                return 0
+            try:
+                text = orjson.loads(piece)
+            except orjson.JSONDecodeError:
+                return 0
+            if type(text) is not str or not text:
+                return 0
+            texts.append(text)
+        self._pieces += texts
+        self._accumulator.built = None
+        return len(texts)
+
+    @property
+    def pattern(self) -> ChatCompletionChunk:
+        """A chunk like all those that fit, with another text."""
+        if self._pattern is None:
+            self._pattern = self._repeats.chunk("")
+        return self._pattern
 
     def _read_piece(self, piece: bytes) -> ChatCompletionChunk | None:
         padding = None
@@ -161,7 +205,7 @@ class FastLane:
         if frame is None:
             return self._accumulator.add_raw(raw)
         before, self._between, after, repeats = frame
-        self._before, self._after, self._repeats = before, after, repeats
+        self._before, self._after, self._repeats, self._pattern = before, after, repeats, None
         self._alone_before, self._alone_after = b"data: " + before, after + b"\n\n"
         self._size = len(before) + len(after)
         return self._add_whole(raw, repeats)

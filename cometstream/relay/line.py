@@ -86,7 +86,10 @@ class Line:
             await asyncio.wait({self._beat})
         self._busy = True
         try:
-            await self._send(data)
+            if self.started:
+                await self._outlet.write(data)  # as nearly all of them are: a coroutine for each costs
+            else:
+                await self._send(data)
         finally:
             self._busy = False
             self._last = self._loop.time()
