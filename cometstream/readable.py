@@ -76,14 +76,14 @@ class Readable(Parsed[ParsedT_co]):
             chunks: Give each chunk as an event, too, before those that tell what it added. Else pieces of one text that came
                 together may be one event.
         """
-        return EventReader(self._pull, lambda: self._answer, chunks)
+        return EventReader(lambda take: self._pull(take), lambda: self._answer, chunks)
 
     def relay(self, *, heartbeat: float | None = None) -> RelayReader | BeatingReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
 
-        What came together is one piece, so that it is written together.
-        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised. The chunk with
-        the usage is left out unless you asked for it. ``cometstream.relay`` does more, from before the answer's head on.
+        What came together is one piece, so that it is written together. Where the ending is not complete the last bytes are an
+        error frame instead of ``[DONE]``; nothing is raised. The chunk with the usage is left out unless you asked for it.
+        ``cometstream.relay`` does more, from before the answer's head on.
 
         Args:
             heartbeat: Seconds of silence after which a comment is sent, so that proxies keep the connection; None for no comments.
@@ -91,7 +91,7 @@ class Readable(Parsed[ParsedT_co]):
             ConfigurationError: `heartbeat` is not a time above 0.
         """
         take = partial(Answer.pass_on, bare_chunks=self._usage_asked)
-        reader = RelayReader(partial(self._pull, take), lambda: (self._outcome, self._failure))
+        reader = RelayReader(lambda: self._pull(take), lambda: (self._outcome, self._failure))
         return reader if heartbeat is None else BeatingReader(reader, heartbeat)
 
     def frames(self, write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes]) -> FrameReader:

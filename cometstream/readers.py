@@ -115,7 +115,9 @@ class EventReader:
 
     def __init__(
         self,
-        pull: Callable[[Callable[[Answer], ChatCompletionChunk | Comment | None]], Awaitable[ChatCompletionChunk | Comment]],
+        pull: Callable[
+            [Callable[[Answer], ChatCompletionChunk | Comment | None]], Awaitable[ChatCompletionChunk | Comment]
+        ],
         answer: Callable[[], Answer | None],
         chunks: bool,
     ) -> None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cometstream.answer.machine import Answer
-    from cometstream.answer.sse import Comment
     from cometstream.answer.states import Outcome
     from cometstream.partials import GrowingOutput
     from cometstream.policy import Clocks

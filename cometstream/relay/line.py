@@ -27,7 +27,7 @@ class Outlet(Protocol):
         """Send the head."""
         ...
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, /) -> None:
         """Send bytes, and wait while the browser is slower than they come.
 
         Raises:
