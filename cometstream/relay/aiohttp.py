@@ -12,7 +12,7 @@ from aiohttp import web
 from cometstream.relay.engine import servant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from typing_extensions import Unpack
 
@@ -68,7 +68,7 @@ class _Response:
         self._transport = request.transport  # None where the browser has left already
         self._headers = headers
         self.response: web.StreamResponse | None = None
-        self.write: Callable[[bytes], Coroutine[Any, Any, None]]  # the response's own, once it is started
+        self.write: Callable[[bytes], Awaitable[None]]  # the response's own, once it is started
 
     @property
     def gone(self) -> bool:

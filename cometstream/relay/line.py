@@ -10,7 +10,7 @@ import anyio
 from cometstream.readers import HEARTBEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
 __all__ = ["Line", "Outlet"]
 
@@ -27,7 +27,7 @@ class Outlet(Protocol):
         """Send the head."""
         ...
 
-    async def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes, /) -> Awaitable[None]:
         """Send bytes, and wait while the browser is slower than they come.
 
         Raises:
