@@ -1,0 +1,239 @@
+"""Hedging: which requests of a batch are sent a second time because their content is late, and when. No I/O; the time is passed in.
+
+A request is late if it has brought no content within a delay. Then an equal one is sent, and the first that brings content is read.
+Each row brings a share of a token, and a hedge takes a whole one: if everything is late, only that share of the load is added.
+
+Source:
+    Dean and Barroso, The Tail at Scale (2013), "hedged requests"; gRFC A6, for tokens, and no hedges while a server refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cometstream.errors import APIStatusError, ConfigurationError
+from cometstream.policy import is_seconds
+from cometstream.request.describe import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cometstream.batch.attempt import Attempt
+    from cometstream.batch.schedule import Row
+    from cometstream.errors import CometError
+
+__all__ = ["Hedge", "Hedging", "checked_hedge"]
+
+# The most tokens that are kept, so that many good rows do not pay for doubling the load when the server gets slow: ten, as in gRFC
+# A6, or what twice as many rows bring as run at a time.
+_TOKENS: Final = 10.0
+_ROUNDS: Final = 2.0
+# Adding up shares must not miss a whole token by a rounding.
+_ROUNDING: Final = 1e-9
+# Seconds without hedges after the server refused a request or said that it has too much to do; longer if it asks for that.
+_CALM: Final = 5.0
+_REFUSALS: Final = frozenset({429, 503, 529})
+# Times of a model that are kept, those that a percentile needs at least, and how many of them must be above it.
+_TIMES: Final = 1000
+_FEWEST: Final = 20
+_ABOVE: Final = 2
+# A percentile is computed again after so many new times.
+_STALE: Final = 16
+# Models whose times are kept. A batch has a few, but its rows may name any number.
+_MODELS: Final = 64
+
+
+@dataclass(frozen=True)
+class Hedge:
+    """When to send a request of a batch a second time: ``fan_out(session, rows, hedge=Hedge(after=2.0))``.
+
+    If a request has brought no content after this time, an equal one is sent, once. The first of the two that brings content is
+    read to its end; the connection of the other one is closed at once. What that one cost is not known, so it counts as expected.
+
+    Args:
+        after: Seconds; or a percentile from ``"p50"`` to ``"p99"`` of the times to the first content that the batch has seen of the
+            model. Nothing is hedged before enough was seen: 40 answers for ``"p95"``, 200 for ``"p99"``.
+        share: The most hedges, as a share of the rows: above 0, and 1.0 at most. Rows bring it as they are sent: with 0.05, the
+            first hedge needs 20 rows.
+
+    Raises:
+        ConfigurationError: One of these cannot be used.
+    """
+
+    after: float | str = "p95"
+    share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (is_seconds(self.after) and self.after > 0) and self.percentile is None:
+            raise ConfigurationError(
+                "hedge: after must be a number of seconds above 0, or a percentile from 'p50' to 'p99'; "
+                f"got {shown(self.after)}"
+            )
+        if not (is_seconds(self.share) and 0 < self.share <= 1):
+            raise ConfigurationError(
+                f"hedge: share must be a share of the rows, above 0 and at most 1.0; got {shown(self.share)}"
+            )
+
+    @property
+    def percentile(self) -> float | None:
+        """The share of answers that begin sooner than a hedge is sent; None if `after` is seconds."""
+        after = self.after
+        if not isinstance(after, str) or not after.startswith("p") or not after[1:].isascii() or len(after) > 8:
+            return None
+        try:
+            share = float(after[1:]) / 100
+        except ValueError:
+            return None
+        return share if 0.5 <= share <= 0.99 else None
+
+
+def checked_hedge(hedge: Any) -> Hedge | None:
+    """Return when a caller wants hedges; seconds or a percentile stand for a ``Hedge`` with them.
+
+    Raises:
+        ConfigurationError: It is nothing of these.
+    """
+    if hedge is None or isinstance(hedge, Hedge):
+        return hedge
+    if isinstance(hedge, (int, float, str)) and not isinstance(hedge, bool):
+        return Hedge(after=hedge)
+    raise ConfigurationError(
+        f"hedge must be Hedge(...), a number of seconds, a percentile such as 'p95', or None (no hedges); got {shown(hedge)}"
+    )
+
+
+class Hedging:
+    """The hedges of one batch.
+
+    Args:
+        hedge: What the caller wants; None for no hedges.
+        room: Returns the seconds until the limits have room for another request for a row; infinity if other rows wait for it.
+
+    Attributes:
+        is_on: Whether there are hedges at all.
+        hedged: Hedges that were sent.
+        won: Hedges whose answer is the row's.
+    """
+
+    def __init__(self, hedge: Hedge | None, room: Callable[[Row, float], float]) -> None:
+        self.is_on = hedge is not None
+        self.hedged = self.won = 0
+        hedge = Hedge() if hedge is None else hedge
+        self._after = math.inf if isinstance(hedge.after, str) else hedge.after
+        self._percentile = hedge.percentile
+        self._share = hedge.share
+        self._room = room
+        self._tokens = 0.0
+        self._waiting: dict[str, dict[Attempt, float]] = {}  # model by model, in the order in which they were sent
+        self._closed: dict[str, float] = {}  # the times until which models are left alone
+        self._times: dict[str, _Times] = {}
+
+    def sends(self, attempt: Attempt, now: float, *, concurrency: int) -> None:
+        """A request is sent.
+
+        Args:
+            attempt: The request.
+            now: Seconds on the caller's clock.
+            concurrency: How many may run at a time.
+        """
+        attempt.sent = now
+        row = attempt.row
+        if not self.is_on:
+            return
+        if attempt.is_hedge:
+            row.hedges += 1
+            self.hedged += 1
+            return
+        if row.attempts == 1:
+            most = max(_TOKENS, _ROUNDS * self._share * concurrency)
+            self._tokens = min(self._tokens + self._share, most)
+        self._waiting.setdefault(row.model, {})[attempt] = now
+
+    def content(self, attempt: Attempt, now: float) -> None:
+        """The content of a request begins, or that of its hedge: in that case it would have taken longer."""
+        first = attempt.other if attempt.is_hedge else attempt
+        if first is not None and first.sent is not None and self._percentile is not None:
+            self._times_of(first.row.model).add(now - first.sent)
+        self.ended(attempt)
+
+    def ended(self, attempt: Attempt) -> None:
+        """A request need not be hedged any more."""
+        model = attempt.row.model
+        waiting = self._waiting.get(model)
+        if waiting is not None and waiting.pop(attempt, None) is not None and not waiting:
+            del self._waiting[model]
+
+    def failed(self, attempt: Attempt, error: CometError, now: float) -> None:
+        """A request has failed: a server that has too much to do gets no hedges for a while."""
+        if not self.is_on or getattr(error, "status", None) not in _REFUSALS:
+            return
+        wish = error.retry_after if isinstance(error, APIStatusError) else None
+        self._closed = {model: until for model, until in self._closed.items() if until > now}
+        until = now + max(wish or 0.0, _CALM)
+        model = attempt.row.model
+        self._closed[model] = max(until, self._closed.get(model, until))
+
+    def next(self, now: float) -> Attempt | None:
+        """Return a request that is to be sent a second time now, and take the token for it; None if there is no such request."""
+        for waiting in self._waiting.values():
+            attempt = next(iter(waiting))
+            if self._wait(attempt, now) <= 0.0:
+                self._tokens -= 1.0
+                self.ended(attempt)
+                return attempt
+        return None
+
+    def due(self, now: float) -> float:
+        """Return the earliest time at which a request may be hedged; infinity if only another event can bring it about."""
+        return now + min((self._wait(next(iter(waiting)), now) for waiting in self._waiting.values()), default=math.inf)
+
+    def _wait(self, attempt: Attempt, now: float) -> float:
+        if self._tokens < 1.0 - _ROUNDING:
+            return math.inf
+        model = attempt.row.model
+        late = self._waiting[model][attempt] + self._delay(model)
+        wait = max(late, self._closed.get(model, late)) - now
+        # The limits are asked last: workers that share them would ask the others for a grant.
+        return wait if wait > 0.0 else self._room(attempt.row, now)
+
+    def _delay(self, model: str) -> float:
+        if self._percentile is None:
+            return self._after
+        times = self._times.get(model)
+        return math.inf if times is None else times.percentile(self._percentile)
+
+    def _times_of(self, model: str) -> _Times:
+        times = self._times.get(model)
+        if times is None:
+            if len(self._times) >= _MODELS:
+                del self._times[next(iter(self._times))]
+            times = self._times[model] = _Times()
+        return times
+
+
+class _Times:
+    """The latest times to the first content of one model."""
+
+    __slots__ = ("_percentile", "_times", "_unread")
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_TIMES)
+        self._unread = 0
+        self._percentile: float | None = None
+
+    def add(self, seconds: float) -> None:
+        self._times.append(seconds)
+        self._unread += 1
+
+    def percentile(self, share: float) -> float:
+        """Return the time that a share of all does not exceed; infinity as long as there are too few."""
+        count = len(self._times)
+        if count < _FEWEST or count * (1.0 - share) < _ABOVE - _ROUNDING:
+            return math.inf
+        if self._percentile is None or self._unread >= _STALE:
+            self._percentile = sorted(self._times)[math.ceil(share * count - _ROUNDING) - 1]
+            self._unread = 0
+        return self._percentile
