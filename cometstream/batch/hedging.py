@@ -33,7 +33,8 @@ _TOKENS: Final = 10.0
 _ROUNDS: Final = 2.0
 # Adding up shares must not miss a whole token by a rounding.
 _ROUNDING: Final = 1e-9
-# Seconds without hedges after the server refused a request or said that it has too much to do; longer if it asks for that.
+# Seconds without hedges after the server refused a request or said that it has too much to do; longer if it asks for that, or if no
+# request that was sent since then was answered.
 _CALM: Final = 5.0
 _REFUSALS: Final = frozenset({429, 503, 529})
 # Times of a model that are kept, those that a percentile needs at least, and how many of them must be above it.
@@ -128,7 +129,7 @@ class Hedging:
         self._room = room
         self._tokens = 0.0
         self._waiting: dict[str, dict[Attempt, float]] = {}  # model by model, in the order in which they were sent
-        self._closed: dict[str, float] = {}  # the times until which models are left alone
+        self._refusals: dict[str, _Refusal] = {}  # the last one of each model
         self._times: dict[str, _Times] = {}
 
     def sends(self, attempt: Attempt, now: float, *, concurrency: int) -> None:
@@ -157,6 +158,9 @@ class Hedging:
         first = attempt.other if attempt.is_hedge else attempt
         if first is not None and first.sent is not None and self._percentile is not None:
             self._times_of(first.row.model).add(now - first.sent)
+        refusal = self._refusals.get(attempt.row.model)
+        if refusal is not None and attempt.sent is not None and attempt.sent > refusal.time:
+            refusal.is_over = True
         self.ended(attempt)
 
     def ended(self, attempt: Attempt) -> None:
@@ -171,10 +175,12 @@ class Hedging:
         if not self.is_on or getattr(error, "status", None) not in _REFUSALS:
             return
         wish = error.retry_after if isinstance(error, APIStatusError) else None
-        self._closed = {model: until for model, until in self._closed.items() if until > now}
-        until = now + max(wish or 0.0, _CALM)
         model = attempt.row.model
-        self._closed[model] = max(until, self._closed.get(model, until))
+        before = self._refusals.pop(model, None)
+        if len(self._refusals) >= _MODELS:
+            del self._refusals[next(iter(self._refusals))]
+        until = now + max(wish or 0.0, _CALM)
+        self._refusals[model] = _Refusal(now, until if before is None else max(until, before.until))
 
     def next(self, now: float) -> Attempt | None:
         """Return a request that is to be sent a second time now, and take the token for it; None if there is no such request."""
@@ -194,8 +200,10 @@ class Hedging:
         if self._tokens < 1.0 - _ROUNDING:
             return math.inf
         model = attempt.row.model
-        late = self._waiting[model][attempt] + self._delay(model)
-        wait = max(late, self._closed.get(model, late)) - now
+        wait = self._waiting[model][attempt] + self._delay(model) - now
+        refusal = self._refusals.get(model)
+        if refusal is not None:
+            wait = max(wait, refusal.until - now) if refusal.is_over else math.inf
         # The limits are asked last: workers that share them would ask the others for a grant.
         return wait if wait > 0.0 else self._room(attempt.row, now)
 
@@ -212,6 +220,15 @@ class Hedging:
                 del self._times[next(iter(self._times))]
             times = self._times[model] = _Times()
         return times
+
+
+@dataclass
+class _Refusal:
+    """A server has refused a request at a time, and gets no hedges until another; at all if it has not answered since."""
+
+    time: float
+    until: float
+    is_over: bool = False
 
 
 class _Times:
