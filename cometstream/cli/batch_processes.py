@@ -188,6 +188,8 @@ class Processes:
             trouble=next((progress.trouble for progress in told if progress.trouble is not None), None),
             from_ledger=total("from_ledger", every),
             maybe_paid_twice=self._twice + total("maybe_paid_twice", every),
+            hedged=total("hedged", every),
+            hedges_won=total("hedges_won", every),
         )
 
     def _do(self, work: Any) -> None:
