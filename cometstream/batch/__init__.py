@@ -4,7 +4,10 @@
 
     fan_out.py     fan_out(), and the batch that a caller reads
     rows.py        the rows of a running batch: started, sent again, handed over
+    row_request.py makes a row of a request
     schedule.py    which row is next
+    attempt.py     one request for a row
+    outbox.py      the results that wait for their reader
     source.py      pulls the requests from whatever they come from
     limits.py      what may start, and when
     hedging.py     which requests are sent a second time, and when

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -14,6 +13,7 @@ from cometstream.batch.buckets import Caps
 from cometstream.batch.hedging import checked_hedge
 from cometstream.batch.ledger import checked_ledger
 from cometstream.batch.limits import Limits
+from cometstream.batch.on_progress import check_on_progress
 from cometstream.batch.price import Cost
 from cometstream.batch.row_request import NOT_SENT
 from cometstream.batch.rows import Rows
@@ -230,10 +230,7 @@ def fan_out(
     if session.closed:
         raise UsageError("this session is closed: make another CometSession")
     check_requests(requests)
-    if on_progress is not None and not _takes_one(on_progress):
-        raise ConfigurationError(
-            f"on_progress must be a function of one argument that is not async; got {shown(on_progress)}"
-        )
+    check_on_progress(on_progress)
     if not is_seconds(pace):
         raise ConfigurationError(f"pace must be a number of seconds, 0 or more; got {shown(pace)}")
     for name, value in (("ordered", ordered), ("split_think", split_think)):
@@ -312,18 +309,3 @@ def _shared_caps(session: CometSession) -> Caps:
     """Return the caps that all batches of a session share in this event loop, whose clock they follow."""
     by_loop = _CAPS.setdefault(session, WeakKeyDictionary())
     return by_loop.setdefault(asyncio.get_running_loop(), Caps())
-
-
-def _takes_one(function: Any) -> bool:
-    """Whether a function that is not async can be called with one argument, as far as that can be told."""
-    if not callable(function) or inspect.iscoroutinefunction(function):
-        return False
-    try:
-        signature = inspect.signature(function)
-    except Exception:  # some functions that are written in C have none
-        return True
-    try:
-        signature.bind(None)
-    except TypeError:
-        return False
-    return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from cometstream.batch.attempt import Attempt
 from cometstream.batch.claims import Claims
 from cometstream.batch.hedging import Hedge, Hedging
+from cometstream.batch.on_progress import not_callable
+from cometstream.batch.outbox import Outbox
 from cometstream.batch.repair import ask_again, wrong_output
 from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_tokens
 from cometstream.batch.row_key import read_answer
@@ -102,7 +103,6 @@ class Rows:
         self._schedule = Schedule(limits.wait)
         self._retry = retry
         self._patient = patient
-        self._ordered = ordered
         self._max_tokens = math.inf if max_tokens_total is None else max_tokens_total
         self._max_cost = math.inf if max_cost is None else max_cost
         self._repair = repair
@@ -125,12 +125,8 @@ class Rows:
         self._trouble: str | None = None
         self._running: dict[Attempt, asyncio.Task[CometError | Verdict | None]] = {}
         self._expected = 0  # tokens, of what is on its way
-        self._ready: deque[BatchResult] = deque()
-        self._parked: dict[int, BatchResult] = {}  # done before their turn
-        self._in_turn = 0
+        self._outbox = Outbox(ordered=ordered)
         self._pulled = 0
-        self._yielded = 0
-        self._reader: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
         self._pumping = False
@@ -155,21 +151,18 @@ class Rows:
     async def result(self) -> BatchResult:
         """Return the next result; see ``FanOut.__anext__``."""
         self.start()
-        if not self._yielded % _A_TURN and self._yielded:
+        outbox = self._outbox
+        if outbox.taken and not outbox.taken % _A_TURN:
             # If all requests are bad, nothing here ever waits, and no other task would run.
             await asyncio.sleep(0)
-        while not self._ready:
+        while not outbox:
             if self.ended:
                 await self._stores_closed()
                 if self._failure is not None:
                     raise self._failure
                 raise StopAsyncIteration
-            if self._reader is not None and not self._reader.done():
-                raise UsageError("another task is reading this batch: one reader at a time")
-            self._reader = self._loop.create_future()
-            await self._reader  # if the read is cancelled, so is the future, and another task may read
-        self._yielded += 1
-        result = self._ready.popleft()
+            await outbox.wait()
+        result = outbox.take()
         self._pump()
         return result
 
@@ -190,7 +183,7 @@ class Rows:
     async def aclose(self) -> None:
         """End every request; see ``FanOut.aclose``."""
         self.abandon()
-        self._ready.clear()
+        self._outbox.clear()
         current = asyncio.current_task()
         left: set[asyncio.Task[Any]] = set(self._running.values())
         if self._source.task is not None:
@@ -240,7 +233,7 @@ class Rows:
     def _start_rows(self, now: float) -> None:
         limits, schedule, running = self.limits, self._schedule, self._running
         turn = len(running) + _A_TURN
-        while not self.ended and len(running) < limits.concurrency and len(self._ready) < limits.concurrency:
+        while not self.ended and len(running) < limits.concurrency and len(self._outbox) < limits.concurrency:
             if len(running) >= turn:
                 self._wake_at(now)
                 break
@@ -309,7 +302,7 @@ class Rows:
             not self._draining
             and self._asking < _ASKED
             and self._schedule.may_look_ahead(_IN_HAND)
-            and self._pulled - self._yielded < _IN_HAND + 4 * places
+            and self._pulled - self._outbox.taken < _IN_HAND + 4 * places
         )
 
     def _take(self, request: Any) -> None:
@@ -596,19 +589,12 @@ class Rows:
         result = BatchResult(
             row.index, row.custom_id, row.request, completion, error, outcome, row.requests, row.metrics, from_ledger
         )
-        if self._ordered:
-            self._parked[row.index] = result
-            while (result_in_turn := self._parked.pop(self._in_turn, None)) is not None:
-                self._in_turn += 1
-                self._ready.append(result_in_turn)
-        else:
-            self._ready.append(result)
-        self._wake_reader()
+        self._outbox.add(result)
         if self._on_progress is not None:
             try:
                 self._on_progress(self.progress)
             except Exception as caught:
-                self._fail(_not_callable(caught) or caught)
+                self._fail(not_callable(caught) or caught)
 
     def _fail(self, error: Exception) -> None:
         """End the batch; the reader is told once it took every result."""
@@ -616,7 +602,7 @@ class Rows:
             self._failure = error
             self._outcome = "error"
             self.abandon()
-            self._ready.extend(self._parked.pop(index) for index in sorted(self._parked))
+            self._outbox.end_turns()
 
     def _session_closed(self) -> None:
         self._fail(UsageError("the session of this batch is closed: make another CometSession"))
@@ -645,7 +631,7 @@ class Rows:
             self._timer.cancel()
         if not self._loop.is_closed():
             self._source.cancel()
-        self._wake_reader()
+        self._outbox.wake()
 
     def _step_of(self, row: Row) -> Step:
         """Return the row, as listeners hear of it; it begins with its first attempt."""
@@ -667,10 +653,6 @@ class Rows:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
     def _wake_at(self, due: float) -> None:
         if due == math.inf or (self._timer is not None and self._timer.when() <= due):
             return
@@ -681,13 +663,3 @@ class Rows:
     def _tick(self) -> None:
         self._timer = None
         self._pump()
-
-
-def _not_callable(error: Exception) -> ConfigurationError | None:
-    """Return what to raise where ``on_progress`` takes no progress; None where the error is its own."""
-    own = error.__traceback__ is None or error.__traceback__.tb_next is not None
-    if own or not isinstance(error, TypeError):
-        return None
-    told = ConfigurationError(f"on_progress cannot be called with a BatchProgress ({shown(error)})")
-    told.__cause__ = error
-    return told
