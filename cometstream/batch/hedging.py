@@ -33,6 +33,7 @@ _TOKENS: Final = 10.0
 _ROUNDS: Final = 2.0
 # Adding up shares must not miss a whole token by a rounding.
 _ROUNDING: Final = 1e-9
+_WHOLE: Final = 1.0 - _ROUNDING
 # Seconds without hedges after the server refused a request or said that it has too much to do; longer if it asks for that, or if no
 # request that was sent since then was answered.
 _CALM: Final = 5.0
@@ -184,6 +185,8 @@ class Hedging:
 
     def next(self, now: float) -> Attempt | None:
         """Return a request that is to be sent a second time now, and take the token for it; None if there is no such request."""
+        if self._tokens < _WHOLE:
+            return None
         for waiting in self._waiting.values():
             attempt = next(iter(waiting))
             if self._wait(attempt, now) <= 0.0:
@@ -197,7 +200,7 @@ class Hedging:
         return now + min((self._wait(next(iter(waiting)), now) for waiting in self._waiting.values()), default=math.inf)
 
     def _wait(self, attempt: Attempt, now: float) -> float:
-        if self._tokens < 1.0 - _ROUNDING:
+        if self._tokens < _WHOLE:
             return math.inf
         model = attempt.row.model
         wait = self._waiting[model][attempt] + self._delay(model) - now

@@ -421,10 +421,11 @@ class Rows:
         return None
 
     async def _read_first_content(self, attempt: Attempt, stream: ChatStream) -> None:
-        """Read until content begins: then the other one of two requests is not needed any more."""
+        """Read until content begins, or a finish_reason: then the other one of two requests is not needed any more."""
         async for _ in stream:
-            # The last chunks of an answer without content are handed over, too.
-            if stream.metrics.time_to_first_content is not None:
+            # What came of an attempt that failed without content is handed over, too.
+            metrics = stream.metrics
+            if metrics.time_to_first_content is not None or metrics.finish_reasons:
                 self._hedging.content(attempt, self._loop.time())
                 self._end_other(attempt)
                 return
@@ -454,7 +455,10 @@ class Rows:
 
     def _other_goes_on(self, attempt: Attempt, error: object) -> bool:
         """Whether the row's fate is that of the other one of two requests: this one has failed in a way that proves nothing."""
-        if attempt.other not in self._running or not isinstance(error, CometError) or isinstance(error, UsageError):
+        other = attempt.other
+        if other is None or other.has_lost or other not in self._running:
+            return False
+        if not isinstance(error, CometError) or isinstance(error, UsageError):
             return False
         return attempt.is_hedge or may_be_mended(error, self._retry)
 
@@ -471,6 +475,8 @@ class Rows:
         now = self._loop.time()
         usage = None if attempt.stream is None else attempt.stream.metrics.usage
         if isinstance(error, CometError):
+            if not attempt.has_lost:
+                attempt.row.error = error
             self._failed(attempt, error, now)
             self._tally.attempt(attempt.row.model, usage, 0, complete=False)
         else:

@@ -294,10 +294,12 @@ def test_an_answer_that_ends_without_content_is_one_that_failed() -> None:
 
 
 def test_an_answer_with_a_finish_reason_and_no_content_ends_its_hedge() -> None:
-    result, progress, (_, second) = hedged_row(Reply.sse(1.5, chunk(finish_reason="stop"), DONE), answering(NEVER, "x"))
-    assert (content(result), result.outcome) == (None, "complete") or content(result) == ""
-    assert second.disconnected.is_set()
-    assert progress.hedges_won == 0
+    for rest in ((DONE,), (9.0, DONE)):
+        empty = Reply.sse(1.5, chunk(finish_reason="stop"), *rest)
+        result, progress, (_, second) = hedged_row(empty, answering(1.0, "second"))
+        assert (content(result), result.outcome) == (None, "complete")
+        assert second.disconnected.is_set()
+        assert progress.hedges_won == 0
 
 
 def test_an_answer_that_breaks_off_after_it_won_is_asked_for_again() -> None:
