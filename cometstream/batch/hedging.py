@@ -60,6 +60,8 @@ class Hedge:
             model. Nothing is hedged before enough was seen: 40 answers for ``"p95"``, 200 for ``"p99"``.
         share: The most hedges, as a share of the rows: above 0, and 1.0 at most. Rows bring it as they are sent: with 0.05, the
             first hedge needs 20 rows.
+        max_cost: No more hedges once they may have cost so much, in the currency of the batch's ``price``, and none as long as no
+            cost is known. A hedge counts as much as it is expected to cost: one of the two requests is paid in vain.
 
     Raises:
         ConfigurationError: One of these cannot be used.
@@ -67,6 +69,7 @@ class Hedge:
 
     after: float | str = "p95"
     share: float = 0.05
+    max_cost: float | None = None
 
     def __post_init__(self) -> None:
         if not (is_seconds(self.after) and self.after > 0) and self.percentile is None:
@@ -77,6 +80,10 @@ class Hedge:
         if not (is_seconds(self.share) and 0 < self.share <= 1):
             raise ConfigurationError(
                 f"hedge: share must be a share of the rows, above 0 and at most 1.0; got {shown(self.share)}"
+            )
+        if self.max_cost is not None and not (is_seconds(self.max_cost) and self.max_cost > 0):
+            raise ConfigurationError(
+                f"hedge: max_cost must be a number above 0, or None (no limit); got {shown(self.max_cost)}"
             )
 
     @property
@@ -113,6 +120,7 @@ class Hedging:
     Args:
         hedge: What the caller wants; None for no hedges.
         room: Returns the seconds until the limits have room for another request for a row; infinity if other rows wait for it.
+        cost_of: Returns what so many tokens cost, as far as the batch knows; None if it does not.
 
     Attributes:
         is_on: Whether there are hedges at all.
@@ -120,14 +128,19 @@ class Hedging:
         won: Hedges whose answer is the row's.
     """
 
-    def __init__(self, hedge: Hedge | None, room: Callable[[Row, float], float]) -> None:
+    def __init__(
+        self, hedge: Hedge | None, room: Callable[[Row, float], float], cost_of: Callable[[int], float | None]
+    ) -> None:
         self.is_on = hedge is not None
         self.hedged = self.won = 0
         hedge = Hedge() if hedge is None else hedge
         self._after = math.inf if isinstance(hedge.after, str) else hedge.after
         self._percentile = hedge.percentile
         self._share = hedge.share
+        self._max_cost = hedge.max_cost
+        self._doubled = 0  # tokens of the requests that were sent twice, as expected
         self._room = room
+        self._cost_of = cost_of
         self._tokens = 0.0
         self._waiting: dict[str, dict[Attempt, float]] = {}  # model by model, in the order in which they were sent
         self._refusals: dict[str, _Refusal] = {}  # the last one of each model
@@ -191,6 +204,7 @@ class Hedging:
             attempt = next(iter(waiting))
             if self._wait(attempt, now) <= 0.0:
                 self._tokens -= 1.0
+                self._doubled += attempt.row.tokens
                 self.ended(attempt)
                 return attempt
         return None
@@ -207,8 +221,16 @@ class Hedging:
         refusal = self._refusals.get(model)
         if refusal is not None:
             wait = max(wait, refusal.until - now) if refusal.is_over else math.inf
+        if wait > 0.0:
+            return wait
         # The limits are asked last: workers that share them would ask the others for a grant.
-        return wait if wait > 0.0 else self._room(attempt.row, now)
+        return self._room(attempt.row, now) if self._is_affordable(attempt.row) else math.inf
+
+    def _is_affordable(self, row: Row) -> bool:
+        if self._max_cost is None:
+            return True
+        cost = self._cost_of(self._doubled + row.tokens)
+        return cost is not None and cost <= self._max_cost
 
     def _delay(self, model: str) -> float:
         if self._percentile is None:

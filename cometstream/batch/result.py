@@ -149,8 +149,12 @@ class Tally:
     @property
     def spent(self) -> float:
         """Money spent: what is known, and for answers without a report as much a token as the others cost."""
+        return self.cost_of(self.tokens) or 0.0
+
+    def cost_of(self, tokens: int) -> float | None:
+        """Return what so many tokens cost if each costs as much as those that were reported; None if no cost is known."""
         reported = self.tokens - self._unreported
-        return 0.0 if self.cost is None else self.cost * self.tokens / max(reported, 1)
+        return None if self.cost is None else self.cost * tokens / max(reported, 1)
 
     def attempt(self, model: str, usage: CompletionUsage | None, expected: int, *, complete: bool) -> None:
         """Count an attempt.

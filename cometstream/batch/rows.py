@@ -113,7 +113,7 @@ class Rows:
             session, defaults=defaults, options=options, estimate=limits.estimate, has_ledger=ledger is not None
         )
         self._prepare = preparation.prepare
-        self._hedging = Hedging(hedge, self._wait_for_room)
+        self._hedging = Hedging(hedge, self._wait_for_room, self._tally.cost_of)
         self._asking = 0  # rows that the ledger is asked for
         self._elsewhere: dict[Row, asyncio.TimerHandle] = {}  # rows that other workers have
         self._recording = 0  # answers that the ledger is writing
@@ -151,18 +151,17 @@ class Rows:
     async def result(self) -> BatchResult:
         """Return the next result; see ``FanOut.__anext__``."""
         self.start()
-        outbox = self._outbox
-        if outbox.taken and not outbox.taken % _A_TURN:
+        if self._outbox.taken and not self._outbox.taken % _A_TURN:
             # If all requests are bad, nothing here ever waits, and no other task would run.
             await asyncio.sleep(0)
-        while not outbox:
+        while not self._outbox:
             if self.ended:
                 await self._stores_closed()
                 if self._failure is not None:
                     raise self._failure
                 raise StopAsyncIteration
-            await outbox.wait()
-        result = outbox.take()
+            await self._outbox.wait()
+        result = self._outbox.take()
         self._pump()
         return result
 
@@ -406,8 +405,7 @@ class Rows:
             if attempt.stream is None:
                 attempt.stream = self._session.stream(**row.params)
             hedging.sends(attempt, self._loop.time(), concurrency=self.limits.concurrency)
-            if hedging.is_on:
-                self._wake_at(hedging.due(self._loop.time()))
+            self._wake_at(hedging.due(self._loop.time()))
             with self._step_of(row).within():
                 async with attempt.stream as stream:
                     self._trouble = None
@@ -456,11 +454,9 @@ class Rows:
     def _other_goes_on(self, attempt: Attempt, error: object) -> bool:
         """Whether the row's fate is that of the other one of two requests: this one has failed in a way that proves nothing."""
         other = attempt.other
-        if other is None or other.has_lost or other not in self._running:
+        if other is None or other.has_lost or other not in self._running or isinstance(error, UsageError):
             return False
-        if not isinstance(error, CometError) or isinstance(error, UsageError):
-            return False
-        return attempt.is_hedge or may_be_mended(error, self._retry)
+        return isinstance(error, CometError) and (attempt.is_hedge or may_be_mended(error, self._retry))
 
     def _end_other(self, attempt: Attempt) -> None:
         """Close the connection of the other one of two requests: this one decides."""
@@ -472,18 +468,17 @@ class Rows:
 
     def _ended_beside(self, attempt: Attempt, error: object) -> None:
         """Count one of two requests that does not decide how its row ends."""
-        now = self._loop.time()
-        usage = None if attempt.stream is None else attempt.stream.metrics.usage
+        now, row = self._loop.time(), attempt.row
+        expected = 0
         if isinstance(error, CometError):
-            if not attempt.has_lost:
-                attempt.row.error = error
             self._failed(attempt, error, now)
-            self._tally.attempt(attempt.row.model, usage, 0, complete=False)
+            row.error = row.error if attempt.has_lost else error
         else:
             self.limits.cancelled(attempt.ticket, now)
-            # Nobody says what it cost. One that never began cost nothing.
-            expected = 0 if attempt.sent is None else attempt.row.tokens
-            self._tally.attempt(attempt.row.model, usage, expected, complete=False)
+            if attempt.sent is not None:
+                expected = row.tokens  # nobody says what it cost
+        usage = None if attempt.stream is None else attempt.stream.metrics.usage
+        self._tally.attempt(row.model, usage, expected, complete=False)
 
     def _failed(self, attempt: Attempt, error: CometError, now: float) -> None:
         self.limits.failed(attempt.ticket, error, now)

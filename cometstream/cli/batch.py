@@ -142,6 +142,12 @@ class _Refused(click.ClickException):
     metavar="SHARE",
     help="The most requests that --hedge sends, as a share of the rows.  [default: 0.05]",
 )
+@click.option(
+    "--hedge-max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="AMOUNT",
+    help="No more requests of --hedge once they may have cost so much; the cost must be known, for example by --price.",
+)
 @click.option("--report", metavar="FILE.html", help="Write a page about the run: its speed, errors, cost and settings.")
 @clock_options(total="for each attempt")
 @retries_option(
@@ -180,6 +186,7 @@ def batch(
     processes: int,
     hedge: float | str | None,
     hedge_share: float | None,
+    hedge_max_cost: float | None,
     report: str | None,
     retries: int | None,
     **clocks: float | None,
@@ -199,8 +206,9 @@ def batch(
         raise click.UsageError("no output: name a file with -o", context)
     if report is not None and dry_run:
         raise click.UsageError("--dry-run sends nothing that could be reported: leave out --report", context)
-    if hedge is None and hedge_share is not None:
-        raise click.UsageError("--hedge-share needs --hedge, which says when a request is late", context)
+    if hedge is None and not (hedge_share is None and hedge_max_cost is None):
+        flag = "--hedge-max-cost" if hedge_share is None else "--hedge-share"
+        raise click.UsageError(f"{flag} needs --hedge, which says when a request is late", context)
     if "-" in (output, errors) and (resume or retry_failed):
         raise click.UsageError("what went to stdout cannot be resumed: name a file with -o", context)
     if not dry_run:
@@ -220,7 +228,8 @@ def batch(
 
     checked_ledger(ledger)  # before the output is touched
     checked_shared_limits(shared_limits)
-    hedging = None if hedge is None else Hedge(hedge) if hedge_share is None else Hedge(hedge, hedge_share)
+    share = Hedge.share if hedge_share is None else hedge_share
+    hedging = None if hedge is None else Hedge(hedge, share, hedge_max_cost)
     try:
         rows = find_rows(source, model=model)
         for written in (output, errors):

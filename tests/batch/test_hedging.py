@@ -308,6 +308,14 @@ def test_an_answer_that_breaks_off_after_it_won_is_asked_for_again() -> None:
     assert (progress.hedged, progress.hedges_won, progress.retries) == (1, 0, 1)
 
 
+def test_content_and_the_break_behind_it_may_come_at_once() -> None:
+    """The other request is not closed yet when this one has failed: it must not be left alone with the row."""
+    broken = Reply.text("first", finish_reason=None, done=False).cut().after(1.5)
+    result, progress, recorded = hedged_row(broken, answering(NEVER, "x"), answering("third"))
+    assert (content(result), result.outcome, result.attempts, len(recorded)) == ("third", "complete", 3, 3)
+    assert (progress.hedged, progress.hedges_won, progress.retries) == (1, 0, 1)
+
+
 @pytest.mark.parametrize("delay", [0.999, 1.0, 1.0001, 1.5])
 def test_whichever_moment_both_bring_content_one_answer_is_read(delay: float) -> None:
     """Both arrive in the same turn of the event loop where the first takes 1.5 s and its hedge half a second."""
@@ -454,6 +462,26 @@ def test_what_the_loser_may_have_cost_counts_as_expected() -> None:
     virtual_clock.run(counts())
 
 
+def test_hedges_end_once_they_may_have_cost_too_much() -> None:
+    async def main(most: float | None) -> int:
+        async with serving() as (server, session):
+            server.always(
+                lambda recorded: answering(9.0 if sent(server)[asked(recorded)] == 1 and asked(recorded) > "2" else 0.1)
+            )
+            hedge = Hedge(1.0, share=1.0, max_cost=most)
+            rows = requests(10, max_completion_tokens=3)
+            _, progress = await run(session, rows, concurrency=20, price=(1e5, 1e5), hedge=hedge)
+            assert progress.done == 10
+            return progress.hedged
+
+    async def counts() -> None:
+        assert await main(None) == 7
+        assert 1 <= await main(3.0) <= 4, "each about as much as a row, which costs 1"
+        assert await main(0.01) == 0
+
+    virtual_clock.run(counts())
+
+
 # Ends
 
 
@@ -530,12 +558,16 @@ class Asked:
 
     Attributes:
         room: What its limits say.
+        price: Of a token; None if it is not known.
     """
 
     def __init__(self, hedge: Hedge, *, concurrency: int = 100) -> None:
         self.room = 0.0
         self.now = 100.0
-        self.hedging = Hedging(hedge, lambda row, now: self.room)
+        self.price: float | None = None
+        self.hedging = Hedging(
+            hedge, lambda row, now: self.room, lambda tokens: None if self.price is None else self.price * tokens
+        )
         self._limits = Limits(now=0.0)
         self._concurrency = concurrency
         self._rows = 0
@@ -545,6 +577,7 @@ class Asked:
         self._rows += 1
         row.model = model
         row.attempts = attempts
+        row.tokens = 10
         attempt = Attempt(row, self._limits.start(model, 1, self.now), other)
         self.hedging.sends(attempt, self.now, concurrency=self._concurrency)
         return attempt
@@ -695,6 +728,25 @@ def test_a_time_that_cannot_be_used_is_told_in_one_line(after: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"hedge: after must be .* 'p50' to 'p99'; got") as caught:
         Hedge(after)
     assert "\n" not in str(caught.value)
+
+
+def test_hedges_may_cost_so_much_and_none_is_sent_before_a_cost_is_known() -> None:
+    asked = Asked(Hedge(1.0, share=1.0, max_cost=0.35))
+    for _ in range(9):
+        asked.send()
+    asked.now += 2
+    assert asked.hedges() == 0
+    assert asked.hedging.due(asked.now) == math.inf
+    asked.price = 0.01
+    assert asked.hedges() == 3
+    asked.price = 0.001
+    assert asked.hedges() == 6
+
+
+@pytest.mark.parametrize("cost", [0, -1, math.nan, math.inf, True, "5"])
+def test_a_cost_that_cannot_be_used_is_told_in_one_line(cost: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"hedge: max_cost must be a number above 0, or None"):
+        Hedge(1.0, max_cost=cost)
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, 5, math.nan, math.inf, True, "5%", None])

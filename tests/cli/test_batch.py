@@ -320,6 +320,7 @@ def test_a_stream_that_breaks_says_so_and_keeps_what_came(
         (["{in}", "-o", "{out}", "--hedge", "95%"], "'95%' is neither seconds above 0 nor a percentile"),
         (["{in}", "-o", "{out}", "--hedge", "p95", "--hedge-share", "5"], "5.0 is not in the range 0<x<=1"),
         (["{in}", "-o", "{out}", "--hedge-share", "0.1"], "--hedge-share needs --hedge"),
+        (["{in}", "-o", "{out}", "--hedge-max-cost", "1"], "--hedge-max-cost needs --hedge"),
         (["{in}", "-o", "{out}", "--demo", "--base-url", "http://127.0.0.1"], "leave out --base-url"),
     ],
 )
