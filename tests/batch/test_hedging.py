@@ -32,7 +32,7 @@ from cometstream.batch.hedging import Hedging, checked_hedge
 from cometstream.batch.ledger import Ask, LedgerStore, Verdict
 from cometstream.batch.limits import Limits
 from cometstream.batch.schedule import Row
-from cometstream.testing import DONE, Reply, SimulatedServer, chunk
+from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
 from cometstream.testing.server import RecordedRequest
 
 MODEL = "gpt-5.4"
@@ -310,7 +310,8 @@ def test_an_answer_that_breaks_off_after_it_won_is_asked_for_again() -> None:
 
 def test_content_and_the_break_behind_it_may_come_at_once() -> None:
     """The other request is not closed yet when this one has failed: it must not be left alone with the row."""
-    broken = Reply.text("first", finish_reason=None, done=False).cut().after(1.5)
+    events = frame(chunk({"content": "first"})) + frame({"error": {"message": "overloaded", "code": 503}})
+    broken = Reply((events,), headers=Reply.sse().headers).after(1.5)
     result, progress, recorded = hedged_row(broken, answering(NEVER, "x"), answering("third"))
     assert (content(result), result.outcome, result.attempts, len(recorded)) == ("third", "complete", 3, 3)
     assert (progress.hedged, progress.hedges_won, progress.retries) == (1, 0, 1)

@@ -170,6 +170,7 @@ def check_batch(batch: Batch, network: Network) -> None:
             assert result.completion is not None, f"{name}: complete, without a completion"
             if batch.hedged:  # one of the last two
                 taken = next((one for one in attempts[-2:] if _brought(one, result.completion)), attempts[-1])
+            assert taken is not None, f"{name}: complete, without an attempt"
             truth = _truth(taken, may_be_clock=True)
             assert truth.outcome == "complete", f"{name}: told as complete; the server's bytes say {truth.outcome}"
             _check_texts(name, result.completion, truth)
