@@ -669,12 +669,15 @@ def test_a_percentile_is_that_of_the_model_and_counts_what_was_cut_off() -> None
     assert asked.send("slow")
     asked.now += 1.9
     assert asked.hedging.next(asked.now) is late
-    hedge = asked.send(other=late)
-    for _ in range(40):  # each hedge wins, and its own time says nothing of the first request
-        asked.now += 0.2
+    for _ in range(40):  # each hedge wins after a tenth of a second, which says nothing of the first request
+        late = asked.send()
+        asked.now += 1.9
+        hedge = asked.send(other=late)
+        asked.now += 0.1
         asked.hedging.content(hedge, asked.now)
-    late = asked.send()
-    assert asked.hedging.due(asked.now) > asked.now + 1.8
+        asked.hedging.ended(late)
+    asked.send()
+    assert asked.hedging.due(asked.now) == pytest.approx(asked.now + 2.0)
 
 
 def test_a_percentile_needs_as_much_as_lies_above_it() -> None:
@@ -701,7 +704,8 @@ def test_the_times_of_many_models_take_bounded_room(count: int) -> None:
 def test_a_refusing_server_gets_no_hedges_until_it_answers_and_has_had_its_rest() -> None:
     asked = Asked(Hedge(1.0, share=1.0))
     asked.send("other")
-    asked.send()
+    before = asked.send()
+    asked.now += 0.1
     asked.fail(RateLimitError("no", status=429, retry_after=20.0))
     asked.fail(RateLimitError("no", status=429))
     asked.fail(BadRequestError("no", status=400), "other")
@@ -710,6 +714,10 @@ def test_a_refusing_server_gets_no_hedges_until_it_answers_and_has_had_its_rest(
     asked.now += 4000
     assert asked.hedging.next(asked.now) is None
     assert asked.hedging.due(asked.now) > asked.now + 4000
+    asked.hedging.content(before, asked.now)
+    asked.send()
+    asked.now += 2
+    assert asked.hedges() == 0, "what was sent before the refusal proves nothing"
     asked.hedging.content(asked.send(), asked.now)
     assert asked.hedges() > 0
     asked.fail(InternalServerError("busy", status=503))
