@@ -59,7 +59,8 @@ class Hedge:
         after: Seconds; or a percentile from ``"p50"`` to ``"p99"`` of the times to the first content that the batch has seen of the
             model. Nothing is hedged before enough was seen: 40 answers for ``"p95"``, 200 for ``"p99"``.
         share: The most hedges, as a share of the rows: above 0, and 1.0 at most. Rows bring it as they are sent: with 0.05, the
-            first hedge needs 20 rows.
+            first hedge needs 20 rows. With a percentile, choose more than lies above it (0.1 for ``"p95"``), or those that are
+            hardly late use it up.
         max_cost: No more hedges once they may have cost so much, in the currency of the batch's ``price``, and none as long as no
             cost is known. A hedge counts as much as it is expected to cost: one of the two requests is paid in vain.
 

@@ -329,6 +329,31 @@ def test_whichever_moment_both_bring_content_one_answer_is_read(delay: float) ->
     assert len(recorded) <= result.attempts, "a hedge may be given up before it reaches the server"
 
 
+def test_content_may_come_in_the_turn_in_which_the_hedge_is_due() -> None:
+    """After some number of turns the content is in the socket, and the clock is moved to when the hedge is due."""
+
+    async def main(turns: int) -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, virtual_clock.VirtualClockLoop)
+        async with serving() as (server, session):
+            now = asyncio.Event()
+            server.always(in_turn(Reply.text(now, "first", usage=USAGE), answering(NEVER, "x")))
+            async with fan_out(session, requests(1), model=MODEL, pace=0.0, hedge=Hedge(1.0, share=1.0)) as batch:
+                await asyncio.sleep(0.5)
+                now.set()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                loop.jump(0.6)
+                (result,) = [result async for result in batch]
+            assert (content(result), result.outcome, result.error) == ("first", "complete", None)
+            assert result.metrics is not None
+            assert result.attempts == result.metrics.attempts == 1 + batch.progress.hedged
+            assert len(server.requests) <= result.attempts
+            return batch.progress.hedged
+
+    assert {virtual_clock.run(main(turns)) for turns in range(20)} == {0, 1}
+
+
 # Limits and caps
 
 
