@@ -1,9 +1,9 @@
-"""The programs that ``benchmarks.engines`` measures: a batch of rows as a user of each engine writes it, each in a process of its own.
+"""The programs that ``benchmarks.engines`` measures: a batch of rows as a user of each engine writes it, in a process of its own.
 
 ``python -m benchmarks.engine_programs PROGRAM`` reads what to do as JSON from its standard input. It prints one line when its rows
 begin, one when it has all results, and one with their number when each was found to be whole; only then does it end its engine.
-Imports are over when the rows begin. Those of Ray's actors are not, and so its rows begin with the first request: an actor sends one
-as soon as it has a row. Daft's ``prompt`` does much for each row before the first request.
+Imports are over when the rows begin. Those of Ray's actors are not, and so its rows begin with the first request: an actor sends
+one as soon as it has a row. Daft's ``prompt`` does much for each row before the first request.
 """
 
 from __future__ import annotations
@@ -120,7 +120,11 @@ def ray_ours(task: Task) -> Iterator[Results]:
         options = {"session": {"api_key": KEY, "base_url": task.base_url}, "model": MODEL}
         rows = data.from_items([{"n": number, "prompt": _prompt(number)} for number in range(task.rows)])
         answers = rows.map_batches(
-            Completions, fn_constructor_kwargs=options, batch_format="pyarrow", batch_size=_BATCH, concurrency=1
+            Completions,
+            fn_constructor_kwargs=options,
+            batch_format="pyarrow",
+            batch_size=_BATCH,
+            compute=data.ActorPoolStrategy(size=1),
         )
         yield [(row["n"], row["content"]) for row in answers.take_all()]
 
@@ -179,7 +183,8 @@ def daft_theirs(task: Task) -> Iterator[Results]:
     from daft.ai.openai.provider import OpenAIProvider
     from daft.functions import prompt
 
-    provider = OpenAIProvider(api_key=KEY, base_url=task.document_url)
+    # On a busy machine the 5 seconds of its client are over before a thousand connections are open.
+    provider = OpenAIProvider(api_key=KEY, base_url=task.document_url, timeout=60)
     frame = _daft_rows(task)
     answer = prompt(daft.col("prompt"), provider=provider, model=MODEL, use_chat_completions=True)
     begun()

@@ -1,9 +1,8 @@
 """The load server: a process of its own that writes prepared bytes, so that the client is what is measured.
 
 ``python -m benchmarks.server [CERTIFICATE]`` prints its port as JSON and serves until its standard input ends, so that it never
-outlives the process that started it; then it prints how many answers it gave, and when it was first asked. Two calls are for answers
-that are held:
-``GET /held`` says how many wait half-way, ``GET /release`` lets them go on.
+outlives the process that started it; then it prints how many answers it gave, and when it was first asked. Two calls are for
+answers that are held: ``GET /held`` says how many wait half-way, ``GET /release`` lets them go on.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ worker run in a thread beside it, and rows of all calls are under way together.
 from __future__ import annotations
 
 import asyncio
+import copy
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -16,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cometstream.batch.fan_out import fan_out
+from cometstream.batch.ledger import checked_ledger, is_redis
+from cometstream.batch.shared_limits import checked_shared_limits
 from cometstream.errors import ConfigurationError, UsageError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
@@ -113,7 +118,7 @@ class EngineRows:
         self._given = given
         self._session = _checked(given, session or {}, options)
         self._options = options
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # closed by the garbage collector, in whatever thread it runs
         self._waiting: deque[tuple[Any, Future[dict[str, Any]]]] = deque()
         self._running: dict[int, Future[dict[str, Any]]] = {}
         self._ended: Exception | None = None
@@ -143,11 +148,15 @@ class EngineRows:
 
     def close(self) -> None:
         """End the batch, with all requests under way."""
+        if sys.is_finalizing():
+            return  # the thread has stopped for good, and what it had goes with the process
         with self._lock:
             if self._ended is None:
                 self._ended = UsageError("this batch was closed")
                 self._loop.call_soon_threadsafe(self._main_task.cancel)
-        self._thread.join()
+        # The garbage collector may run in that thread, too.
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         ending: Exception | None = None
@@ -198,13 +207,24 @@ class EngineRows:
             await self._arrived.wait()
 
 
-def check_options(given: Given, *, session: Mapping[str, Any] | None, options: Mapping[str, Any]) -> None:
+def check_options(given: Given, *, session: Mapping[str, Any] | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """Say what is wrong with the options where the program is written: its workers may be elsewhere, and have the key.
+
+    Returns:
+        The options for the workers. Files are named from the program's folder: each worker may have a folder of its own, and would
+        keep a ledger and limits of its own there.
 
     Raises:
         CometError: One of them cannot be used.
     """
     _checked(given, {"api_key": _NO_KEY, **(session or {})}, options)
+    moved = dict(options)
+    for name, checked in (("ledger", checked_ledger), ("shared_limits", checked_shared_limits)):
+        store: Any = checked(options.get(name))
+        if store is not None and not is_redis(store.address):
+            moved[name] = copy.copy(store)
+            moved[name].address = os.path.abspath(store.address)
+    return moved
 
 
 def checked_columns(columns: Sequence[str], given: Given, prefix: str) -> None:
