@@ -128,8 +128,10 @@ async def share_a_limit(
     taken: list[float] = []
     refused: list[float] = []
 
+    opened = time.monotonic()
+
     def reply(_: RecordedRequest) -> Reply:
-        now = time.monotonic()
+        now = time.monotonic() - opened
         room = limit.takes(now)
         if room > 0:
             refused.append(now)
@@ -141,11 +143,13 @@ async def share_a_limit(
         async with SimulatedServer() as server:
             server.always(reply)
             team = _ray_team if ray else _team
-            sharing = team(server, Path(folder), workers, round(rpm * (minutes + 2) * 1.5))
+            sharing = team(server, Path(folder), workers, round(rpm * (minutes + 3) * 1.5))
             try:
                 await sharing.start(workers)
-                began = time.monotonic()
-                while (left := began + (minutes + 1) * 60 - time.monotonic()) > 0:
+                # Whole minutes of the server's, from the first that begins a minute after all had started.
+                first = 60 * math.ceil((time.monotonic() - opened) / 60 + 1)
+                end = first + 60 * minutes
+                while (left := opened + end - time.monotonic()) > 0:
                     await asyncio.sleep(min(every or 1.0, left))
                     server.requests.clear()
                     if every and left > every:
@@ -153,7 +157,6 @@ async def share_a_limit(
                 kills = sharing.kills
             finally:
                 await sharing.end()
-    first, end = began + 60, began + (minutes + 1) * 60
     used = sum(first <= moment < end for moment in taken) / (rpm * minutes)
     share = sum(first <= moment < end for moment in refused) / max(sum(first <= m < end for m in taken + refused), 1)
     met = used >= _USED and share <= _REFUSED

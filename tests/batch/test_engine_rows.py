@@ -154,6 +154,19 @@ def test_closing_ends_what_is_under_way(server: SimulatedServer) -> None:
         rows.submit([])
 
 
+def test_a_caller_who_leaves_takes_the_rows_along_that_were_not_sent(server: SimulatedServer) -> None:
+    server.always(Reply.text("on", finish_reason=None, done=False).stall())
+    rows = engine_rows(concurrency=1)
+
+    async def leave() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(rows.complete([{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}]), 0.3)
+
+    asyncio.run(leave())
+    rows.close()
+    assert len(server.requests) == 1
+
+
 def test_the_garbage_collector_may_close_in_the_threads_of_the_rows(server: SimulatedServer) -> None:
     server.always(Reply.text("on", finish_reason=None, done=False).stall())
     rows = engine_rows()
