@@ -111,17 +111,16 @@ def scenarios(*, small: bool) -> list[Scenario]:
     many, few = (200, 20) if small else (10_000, 50)
 
     def lines(answer: Answer, few: int, some: int) -> tuple[Line, ...]:
-        ray, daft = (("ray", "pyarrow", "pandas"), "ray"), (("daft",), "daft")
-        return tuple(
-            Line(label, program, Task(answer.name, rows), *extra)
-            for label, program, rows, extra in (
-                ("fan_out", "fan_out", many, ()),
-                ("cometstream batch", "batch", many, ()),
-                ("Ray Data with Completions", "ray_ours", many, ray),
-                ("Ray Data LLM's HTTP processor", "ray_theirs", few, ray),
-                ("Daft with completions", "daft_ours", many, daft),
-                ("Daft's prompt", "daft_theirs", some, (("daft", "openai"), "daft,bench")),
-            )
+        def line(label: str, program: str, rows: int, extra: str = "", *needs: str) -> Line:
+            return Line(label, program, Task(answer.name, rows), needs, extra)
+
+        return (
+            line("fan_out", "fan_out", many),
+            line("cometstream batch", "batch", many),
+            line("Ray Data with Completions", "ray_ours", many, "ray", "ray", "pandas"),
+            line("Ray Data LLM's HTTP processor", "ray_theirs", few, "ray", "ray", "pandas"),
+            line("Daft with completions", "daft_ours", many, "daft", "daft"),
+            line("Daft's prompt", "daft_theirs", some, "daft,bench", "daft", "openai"),
         )
 
     return [

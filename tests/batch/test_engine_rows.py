@@ -258,10 +258,11 @@ def test_what_cannot_be_used_is_told_at_once(server: SimulatedServer, arguments:
 def test_sparks_program_is_told_at_once_and_needs_no_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COMETAPI_KEY", raising=False)
     SparkCompletions(model="m")
-    for arguments, message in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"rpm": -1}, "rpm must be"),
         ({"ledger": "rows.db"}, "name the column that has them with id="),
-    ):
+    ]
+    for arguments, message in cases:
         with pytest.raises(ConfigurationError, match=message):
             SparkCompletions(**arguments)
 
