@@ -661,7 +661,8 @@ class CometSession:
         name = os.urandom(16).hex() if own is None else own
         if request is None:
             return Call(name, redact=endpoint.context.redact)
-        return Call(name, request.model, listeners, endpoint.context.redact, request.params)
+        # Without listeners nobody asks for the request, which would lie there as long as its stream.
+        return Call(name, request.model, listeners, endpoint.context.redact, request.params if listeners else None)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

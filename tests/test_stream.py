@@ -32,6 +32,8 @@ from cometstream import (
     StreamTruncatedError,
     UsageError,
 )
+from cometstream.attempts import Attempts
+from cometstream.request.chat import ChatRequest
 from cometstream.testing import DONE, MockResponse, Reply, chunk, frame
 
 URL = "https://api.cometapi.com/v1/chat/completions"
@@ -466,6 +468,25 @@ def test_a_connection_that_breaks_in_the_pool_is_nobodys_error(run: Run) -> None
         await asyncio.sleep(0.01)
 
     run(main())
+
+
+async def test_an_open_stream_holds_nothing_of_its_request_while_it_waits_for_more() -> None:
+    reply = Reply.sse(ROLE, TEXT).stall()
+    async with serving(reply) as (_, session):
+        gc.collect()
+        others = _alive(Attempts, ChatRequest)
+        async with session.stream(**CHAT) as stream:
+            assert _alive(Attempts, ChatRequest) == others + 2
+            await anext(stream)
+            await anext(stream)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(anext(stream), 0.05)
+            assert _alive(Attempts, ChatRequest) == others
+        assert stream.outcome == "cancelled"
+
+
+def _alive(*types: type) -> int:
+    return sum(type(each) in types for each in gc.get_objects())
 
 
 # What a stream tells of itself

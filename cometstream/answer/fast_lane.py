@@ -233,8 +233,8 @@ def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Re
         orjson.loads(data)
     except orjson.JSONDecodeError:
         return None  # it was read leniently, which is noted of each chunk
-    start = len(before) + len(name)
-    return data[:start], between, after, Repeats(raw, key)
+    before = data[: len(before) + len(name)]
+    return before, between, after, Repeats(before, between, after, raw, key)
 
 
 def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Repeats] | None:
@@ -245,8 +245,8 @@ def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Repeats]
     key = _key_of_piece(raw)
     if key is None:
         return None
-    repeats = Repeats(raw, key)
-    text: str = repeats.function["arguments"] if key == "tool_calls" else repeats.delta[key]
+    delta = raw["choices"][0]["delta"]
+    text: str = delta[key][0]["function"]["arguments"] if key == "tool_calls" else delta[key]
     literal = orjson.dumps(text)
     start = data.rfind(literal)
     if start < 0:
@@ -264,8 +264,20 @@ def cut(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Repeats]
         changed = orjson.loads(before + probe + between + probed + after)
     except orjson.JSONDecodeError:
         return None
-    same = changed == repeats.chunk(text + _PROBE, probed or None).raw
-    return (before, between, after, repeats) if same else None
+    wanted = _with_text(raw, key, text + _PROBE)
+    if between:
+        wanted[_PADDING] = f"{padding}{_PROBE}"
+    return (before, between, after, Repeats(before, between, after, raw, key)) if changed == wanted else None
+
+
+def _with_text(raw: dict[str, Any], key: str, text: str) -> dict[str, Any]:
+    """Return a chunk with another text."""
+    choice = raw["choices"][0]
+    value: Any = text
+    if key == "tool_calls":
+        fragment = choice["delta"][key][0]
+        value = [{**fragment, "function": {**fragment["function"], "arguments": text}}]
+    return {**raw, "choices": [{**choice, "delta": {**choice["delta"], key: value}}]}
 
 
 def _key_of_piece(raw: dict[str, Any]) -> str | None:

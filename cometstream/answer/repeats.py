@@ -6,7 +6,7 @@ Nearly every chunk of a stream has all but one text in common with others, and n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
 
@@ -25,28 +25,66 @@ __all__ = ["Repeats"]
 
 _V = TypeVar("_V")
 
+_NO_TEXT: Final = b'""'
+
 
 class Repeats:
     """What chunks have in common.
 
     Args:
+        before: The bytes of each before its text.
+        between: From there to the padding; empty where there is none.
+        after: The rest.
         raw: One of them; nothing in it but the way to its text is a list or an object, and no other choice, text or ending is
-            in it. The objects on that way are copied: the chunk is its reader's.
+            in it.
         key: The delta's field that holds the text; ``"tool_calls"`` for the arguments of one call.
     """
 
-    __slots__ = ("_call_index", "choice", "delta", "fragment", "function", "index", "key", "raw")
+    __slots__ = ("_after", "_before", "_between", "_call_index", "_sample", "index", "key")
 
-    def __init__(self, raw: dict[str, Any], key: str) -> None:
-        self.raw = dict(raw)
-        self.choice: dict[str, Any] = dict(raw["choices"][0])
-        self.delta: dict[str, Any] = dict(self.choice["delta"])
+    def __init__(self, before: bytes, between: bytes, after: bytes, raw: dict[str, Any], key: str) -> None:
+        self._before = before
+        self._between = between
+        self._after = after
+        # Parsed again where somebody asks for it: kept, it would be 1 KB of an open stream.
+        self._sample: dict[str, Any] | None = None
         self.key = key
-        self.index: int = self.choice["index"]
+        choice = raw["choices"][0]
+        self.index: int = choice["index"]
         if key == "tool_calls":
-            self.fragment: dict[str, Any] = dict(self.delta[key][0])
-            self.function: dict[str, Any] = dict(self.fragment["function"])
-            self._call_index: int = self.fragment["index"]
+            self._call_index: int = choice["delta"][key][0]["index"]
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """A chunk whose text is empty; not to be changed, as the objects in it."""
+        if self._sample is None:
+            padding = _NO_TEXT if self._between else b""
+            self._sample = orjson.loads(b"".join((self._before, _NO_TEXT, self._between, padding, self._after)))
+        return self._sample
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """Its choice."""
+        choice: dict[str, Any] = self.raw["choices"][0]
+        return choice
+
+    @property
+    def delta(self) -> dict[str, Any]:
+        """The choice's delta."""
+        delta: dict[str, Any] = self.choice["delta"]
+        return delta
+
+    @property
+    def fragment(self) -> dict[str, Any]:
+        """The delta's fragment of a call."""
+        fragment: dict[str, Any] = self.delta["tool_calls"][0]
+        return fragment
+
+    @property
+    def function(self) -> dict[str, Any]:
+        """The fragment's function."""
+        function: dict[str, Any] = self.fragment["function"]
+        return function
 
     def chunk(self, text: str, padding: bytes | None = None) -> ChatCompletionChunk:
         """Return the chunk with another text; nothing that a caller could change is shared with the next.

@@ -66,7 +66,8 @@ class CarryingOut:
     def start(self, call: CallState) -> None:
         """Have a call carried out."""
         call.scope = anyio.CancelScope()
-        self.told.append(ToolStartedEvent(call.invocation, call.early))
+        if not _is_asked_of(call):
+            self.told.append(ToolStartedEvent(call.invocation, call.early))
         self.workers.spawn(self._carry_out, call)
 
     def refuse(self, call: CallState, error: ArgumentsError) -> None:
@@ -144,6 +145,8 @@ class CarryingOut:
                 value = decision.value
             else:
                 assert tool.function is not None  # its calls wait for an answer otherwise
+                if _is_asked_of(call):
+                    self.tell(ToolStartedEvent(made, call.early))
                 value = await run_tool(
                     tool.function,
                     *call.bound,
@@ -253,6 +256,11 @@ class CarryingOut:
             self.failure.__cause__ = error
             return
         self.failure = error
+
+
+def _is_asked_of(call: CallState) -> bool:
+    """Whether a function of the caller's decides about a call: it has not begun before that allows it."""
+    return call.decision is None and call.tool is not None and callable(call.tool.approve)
 
 
 def _name_of(decision: object) -> str:

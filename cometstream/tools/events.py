@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ToolStartedEvent:
-    """A call runs.
+    """A call runs; where a function of yours approves it, that has said so.
 
     Attributes:
         call: The call.

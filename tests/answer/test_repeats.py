@@ -6,8 +6,10 @@ import copy
 import pickle
 from typing import Any
 
+import orjson
 import pytest
 
+from cometstream.answer.fast_lane import cut
 from cometstream.answer.repeats import Repeats
 from cometstream.views.chunks import ChatCompletionChunk, Choice, ChoiceDelta, ChoiceDeltaToolCall
 from cometstream.views.view import View
@@ -68,6 +70,13 @@ def read_all(read: Any, parsed: Any) -> None:
         assert read == parsed
 
 
+def repeats_of(first: dict[str, Any], key: str) -> Repeats:
+    frame = cut(orjson.dumps(first), first)
+    assert frame is not None
+    assert frame[3].key == key
+    return frame[3]
+
+
 cases = pytest.mark.parametrize(("key", "first", "second"), CHUNKS.values(), ids=CHUNKS)
 
 
@@ -75,18 +84,20 @@ cases = pytest.mark.parametrize(("key", "first", "second"), CHUNKS.values(), ids
 def test_every_field_reads_as_of_a_chunk_that_was_parsed(
     key: str, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    read_all(Repeats(first, key).chunk("b"), ChatCompletionChunk(second))
+    read_all(repeats_of(first, key).chunk("b"), ChatCompletionChunk(second))
 
 
 @cases
 def test_any_field_can_be_the_first_that_is_read(key: str, first: dict[str, Any], second: dict[str, Any]) -> None:
     parsed = ChatCompletionChunk(second)
     for name in fields(parsed):
-        read_all(getattr(Repeats(first, key).chunk("b"), name), getattr(parsed, name))
+        read_all(getattr(repeats_of(first, key).chunk("b"), name), getattr(parsed, name))
     for name in fields(parsed.choices[0]):
-        read_all(getattr(Repeats(first, key).chunk("b").choices[0], name), getattr(parsed.choices[0], name))
+        read_all(getattr(repeats_of(first, key).chunk("b").choices[0], name), getattr(parsed.choices[0], name))
     for name in fields(parsed.choices[0].delta):
-        read_all(getattr(Repeats(first, key).chunk("b").choices[0].delta, name), getattr(parsed.choices[0].delta, name))
+        read_all(
+            getattr(repeats_of(first, key).chunk("b").choices[0].delta, name), getattr(parsed.choices[0].delta, name)
+        )
 
 
 @cases
@@ -95,19 +106,19 @@ def test_a_chunk_and_the_views_in_it_are_copied_pickled_and_compared_as_others(
 ) -> None:
     parsed = ChatCompletionChunk(second)
     for copied in (copy.copy, copy.deepcopy, lambda view: pickle.loads(pickle.dumps(view))):
-        chunk = Repeats(first, key).chunk("b")
+        chunk = repeats_of(first, key).chunk("b")
         assert copied(chunk.choices[0].delta) == parsed.choices[0].delta
         assert copied(chunk.choices[0]) == parsed.choices[0]
         assert type(copied(chunk)) is ChatCompletionChunk
         assert copied(chunk) == chunk == parsed
         assert parsed == chunk
-    assert Repeats(first, key).chunk("c") != parsed
+    assert repeats_of(first, key).chunk("c") != parsed
 
 
 @cases
 def test_the_dicts_of_a_chunk_lie_in_one_another(key: str, first: dict[str, Any], second: dict[str, Any]) -> None:
     for inner_first in (True, False):
-        chunk = Repeats(first, key).chunk("b")
+        chunk = repeats_of(first, key).chunk("b")
         choice, delta = (
             chunk.choices[0].raw if inner_first else None,
             chunk.choices[0].delta.raw if inner_first else None,
@@ -129,7 +140,7 @@ def test_the_dicts_of_a_chunk_lie_in_one_another(key: str, first: dict[str, Any]
 def test_what_a_caller_does_to_a_chunk_is_not_seen_in_the_next(
     key: str, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    repeats = Repeats(first, key)
+    repeats = repeats_of(first, key)
     for _ in range(2):
         chunk = repeats.chunk("b")
         read_all(chunk, ChatCompletionChunk(second))
@@ -143,7 +154,7 @@ def test_what_a_caller_does_to_a_chunk_is_not_seen_in_the_next(
 
 def test_a_list_that_a_caller_empties_takes_nothing_from_the_dict() -> None:
     key, first, second = CHUNKS["arguments"]
-    chunk = Repeats(first, key).chunk("b")
+    chunk = repeats_of(first, key).chunk("b")
     assert chunk.choices[0].delta.tool_calls is not None
     chunk.choices[0].delta.tool_calls.clear()
     chunk.choices.clear()
@@ -158,4 +169,4 @@ def test_views_that_are_of_different_kinds_are_never_equal() -> None:
 
 def test_a_field_that_is_not_there_is_missed_by_the_name_of_the_class_that_is_read() -> None:
     with pytest.raises(AttributeError, match=r"^ChoiceDelta has no field 'mood'$"):
-        assert Repeats(chunk_of({"content": "a"}), "content").chunk("b").choices[0].delta.mood
+        assert repeats_of(chunk_of({"content": "a"}), "content").chunk("b").choices[0].delta.mood

@@ -266,6 +266,34 @@ async def test_a_decision_in_place_is_asked_of_an_async_function() -> None:
     failed = {event.call.index: event.error for event in events if event.type == "tool.failed"}
     assert "approve must return True" in str(failed[4])
     assert post.sent == ["Ann"]
+    assert [event.call.index for event in events if event.type == "tool.started"] == [0]
+
+
+async def test_a_call_has_not_started_while_its_decision_is_awaited() -> None:
+    asked, decided = asyncio.Event(), asyncio.Event()
+
+    async def decide(made: Invocation) -> bool:
+        asked.set()
+        await decided.wait()
+        return True
+
+    post = Post()
+    pay = Tool("pay", post.send, parameters=SCHEMA, approve=decide)
+    async with serving(answer(call(0, "pay", ANN)), BYE) as (_, session):
+        seen: dict[str, int] = {}
+
+        async def read() -> None:
+            async with run_tools(session, **ASK, tools=[pay]) as run:
+                async for event in run:
+                    seen.setdefault(event.type, len(seen))
+
+        reading = asyncio.create_task(read())
+        await asked.wait()
+        await asyncio.sleep(0.02)
+        assert "tool.started" not in seen
+        decided.set()
+        await reading
+    assert seen["tool.started"] < seen["tool.result"]
 
 
 async def test_each_call_is_written_down_before_it_runs_and_its_result_after() -> None:
