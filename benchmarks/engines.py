@@ -154,6 +154,8 @@ def main() -> int:
         parser.error(f"unknown scenario: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if options.rounds < 1:
         parser.error("--rounds: use 1 or more")
+    if options.write and (options.scenario or options.small):
+        parser.error("--write: only a whole run is written")
     if not Path("/proc/self/stat").exists():
         print("left out: the CPU of other processes is read from /proc, which is not here")
         return 0
