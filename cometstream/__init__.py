@@ -64,7 +64,16 @@ from cometstream.views.models import Model
 
 if TYPE_CHECKING:
     from cometstream.answer.partial_json import PartialJSON
-    from cometstream.batch import BatchProgress, BatchResult, ConcurrencyChange, FanOut, Ledger, SharedLimits, fan_out
+    from cometstream.batch import (
+        BatchProgress,
+        BatchResult,
+        ConcurrencyChange,
+        FanOut,
+        Hedge,
+        Ledger,
+        SharedLimits,
+        fan_out,
+    )
     from cometstream.conversation import Conversation
     from cometstream.failed import FailedAttempt
     from cometstream.hooks import Hooks
@@ -99,6 +108,7 @@ __all__ = [
     "EmptyStreamError",
     "FailedAttempt",
     "FanOut",
+    "Hedge",
     "Hooks",
     "InternalServerError",
     "InvalidRequestError",
@@ -144,7 +154,7 @@ __all__ = [
 # Programs that send one request at a time do not wait for the import of what runs many, and so on.
 _LATE = {
     **dict.fromkeys(
-        ("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Ledger", "SharedLimits", "fan_out"),
+        ("BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Hedge", "Ledger", "SharedLimits", "fan_out"),
         "cometstream.batch",
     ),
     "Call": "cometstream.observe",

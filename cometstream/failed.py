@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["FailedAttempt", "Followed"]
 
-Followed = Literal["retry", "fallback", "without_stream_options", "end"]
+Followed = Literal["retry", "fallback", "without_stream_options", "hedge", "end"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FailedAttempt:
         request_id: The gateway's id of the attempt; None if it sent none.
         seconds: From sending the attempt to its failure.
         followed_by: ``"retry"``, ``"fallback"`` to the next model, ``"without_stream_options"`` (those that the library had added),
-            or ``"end"``: the call ended with it.
+            ``"hedge"`` (the other one of two requests for a row of a batch went on), or ``"end"``: the call ended with it.
         wait: Seconds of waiting before the next attempt.
         next_model: The model that the next attempt asks; None where the call ended.
     """

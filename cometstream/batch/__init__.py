@@ -4,9 +4,13 @@
 
     fan_out.py     fan_out(), and the batch that a caller reads
     rows.py        the rows of a running batch: started, sent again, handed over
+    row_request.py makes a row of a request
     schedule.py    which row is next
+    attempt.py     one request for a row
+    outbox.py      the results that wait for their reader
     source.py      pulls the requests from whatever they come from
     limits.py      what may start, and when
+    hedging.py     which requests are sent a second time, and when
     result.py      what is reported of a row and of the batch
     price.py       what a row cost
 
@@ -28,9 +32,10 @@
 from __future__ import annotations
 
 from cometstream.batch.fan_out import FanOut, fan_out
+from cometstream.batch.hedging import Hedge
 from cometstream.batch.ledger import Ledger
 from cometstream.batch.limits import ConcurrencyChange
 from cometstream.batch.result import BatchProgress, BatchResult
 from cometstream.batch.shared_limits import SharedLimits
 
-__all__ = ["BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Ledger", "SharedLimits", "fan_out"]
+__all__ = ["BatchProgress", "BatchResult", "ConcurrencyChange", "FanOut", "Hedge", "Ledger", "SharedLimits", "fan_out"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -11,10 +10,13 @@ from weakref import WeakKeyDictionary
 
 from cometstream.answer.json_output import JSON_OUTPUT
 from cometstream.batch.buckets import Caps
+from cometstream.batch.hedging import checked_hedge
 from cometstream.batch.ledger import checked_ledger
 from cometstream.batch.limits import Limits
+from cometstream.batch.on_progress import check_on_progress
 from cometstream.batch.price import Cost
-from cometstream.batch.rows import NOT_SENT, Rows
+from cometstream.batch.row_request import NOT_SENT
+from cometstream.batch.rows import Rows
 from cometstream.batch.shared_limits import Sharing, checked_shared_limits
 from cometstream.batch.source import check_requests
 from cometstream.config import checked_event_size
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from cometstream.batch.hedging import Hedge
     from cometstream.batch.ledger import Ledger
     from cometstream.batch.limits import ConcurrencyChange
     from cometstream.batch.price import Price
@@ -160,6 +163,7 @@ def fan_out(
     repair: int = 0,
     ledger: Ledger | str | os.PathLike[str] | None = None,
     shared_limits: SharedLimits | str | os.PathLike[str] | None = None,
+    hedge: Hedge | float | str | None = None,
     **defaults: Unpack[BatchParams],
 ) -> FanOut[AskedT]:
     """Return a batch. Enter it with ``async with``, then iterate it: each row gives one ``BatchResult``. Nothing is sent before.
@@ -207,6 +211,9 @@ def fan_out(
         shared_limits: What this batch shares with those of other processes and machines: ``SharedLimits``, or their address (a
             file's name, or ``redis://host:6379/0``). ``rpm``, ``tpm``, ``max_cost``, ``max_tokens_total`` and the limits of the
             server then count for all of them together; ``concurrency`` is each one's own.
+        hedge: When to send a request a second time because it has brought no content: ``Hedge``, or its ``after`` (seconds, or a
+            percentile such as ``"p95"``); None for never. A hedge counts for all limits and caps, waits until they have room, and
+            is not sent while the server refuses requests. ``progress.hedged`` and ``progress.hedges_won`` tell how many there were.
         **defaults: Wire parameters for all rows; a row's own parameters replace them.
     Returns:
         The batch.
@@ -223,10 +230,7 @@ def fan_out(
     if session.closed:
         raise UsageError("this session is closed: make another CometSession")
     check_requests(requests)
-    if on_progress is not None and not _takes_one(on_progress):
-        raise ConfigurationError(
-            f"on_progress must be a function of one argument that is not async; got {shown(on_progress)}"
-        )
+    check_on_progress(on_progress)
     if not is_seconds(pace):
         raise ConfigurationError(f"pace must be a number of seconds, 0 or more; got {shown(pace)}")
     for name, value in (("ordered", ordered), ("split_think", split_think)):
@@ -264,6 +268,7 @@ def fan_out(
     limits(now=0.0)  # only when the loop runs is its clock known
 
     cost = Cost(price, session.prices)
+    hedged = checked_hedge(hedge)
     job = checked_ledger(ledger)
     if job is not None:
         job.store()  # it says what is missing
@@ -294,6 +299,7 @@ def fan_out(
             on_progress=on_progress,
             ledger=job,
             sharing=sharing,
+            hedge=hedged,
         )
 
     return FanOut(make_rows)
@@ -303,18 +309,3 @@ def _shared_caps(session: CometSession) -> Caps:
     """Return the caps that all batches of a session share in this event loop, whose clock they follow."""
     by_loop = _CAPS.setdefault(session, WeakKeyDictionary())
     return by_loop.setdefault(asyncio.get_running_loop(), Caps())
-
-
-def _takes_one(function: Any) -> bool:
-    """Whether a function that is not async can be called with one argument, as far as that can be told."""
-    if not callable(function) or inspect.iscoroutinefunction(function):
-        return False
-    try:
-        signature = inspect.signature(function)
-    except Exception:  # some functions that are written in C have none
-        return True
-    try:
-        signature.bind(None)
-    except TypeError:
-        return False
-    return True

@@ -35,8 +35,9 @@ class BatchResult(Parsed[ParsedT_co]):
             ``OutputError`` where the answer is whole, but not a value of the type that ``response_format`` is.
         outcome: As a stream's: ``complete``, ``unterminated``, ``truncated`` or ``error``. ``cancelled`` if the batch ended before
             the row did: run such a row again.
-        attempts: Requests sent.
-        metrics: The metrics of the last attempt, with ``attempts`` and ``failures`` of all; None if there was no attempt.
+        attempts: Requests sent, hedges included.
+        metrics: The metrics of the last attempt, with ``attempts`` and ``failures`` of all; None if there was no attempt. If it was
+            hedged, its times are counted from the first of both requests; what the other one cost is unknown, and not in it.
         from_ledger: The answer was in the ``ledger`` already, so nothing was sent.
     """
 
@@ -58,9 +59,9 @@ class BatchProgress:
     Attributes:
         done: Rows that ended with outcome ``complete``.
         failed: Rows that ended otherwise, without the cancelled ones.
-        running: Requests under way.
+        running: Requests under way, hedges included.
         waiting: Rows that were pulled and wait: for other requests to end, for a rate limit, or for their next attempt.
-        retries: Attempts beyond the first of each row.
+        retries: Attempts beyond the first of each row, without hedges.
         prompt_tokens: Input tokens that the server reported.
         completion_tokens: Output tokens that the server reported, reasoning included.
         cost: Money spent, from the reported ``usage.cost``, the caller's ``price`` or the catalogue; None if none is known.
@@ -71,6 +72,8 @@ class BatchProgress:
         trouble: The error of the last attempt, with the address, if that reached no server; None if it reached one.
         from_ledger: Rows of ``done`` whose answers were in the ``ledger`` already.
         maybe_paid_twice: Rows that this batch sent although a worker that is gone had begun with them: it may have sent them, too.
+        hedged: Requests that were sent a second time because their content was late. One of the two was paid in vain, perhaps.
+        hedges_won: Those of them whose answer is the row's.
     """
 
     done: int
@@ -88,6 +91,8 @@ class BatchProgress:
     trouble: str | None = None
     from_ledger: int = 0
     maybe_paid_twice: int = 0
+    hedged: int = 0
+    hedges_won: int = 0
 
 
 def total_tokens(usage: CompletionUsage | None) -> int | None:
@@ -144,8 +149,12 @@ class Tally:
     @property
     def spent(self) -> float:
         """Money spent: what is known, and for answers without a report as much a token as the others cost."""
+        return self.cost_of(self.tokens) or 0.0
+
+    def cost_of(self, tokens: int) -> float | None:
+        """Return what so many tokens cost if each costs as much as those that were reported; None if no cost is known."""
         reported = self.tokens - self._unreported
-        return 0.0 if self.cost is None else self.cost * self.tokens / max(reported, 1)
+        return None if self.cost is None else self.cost * tokens / max(reported, 1)
 
     def attempt(self, model: str, usage: CompletionUsage | None, expected: int, *, complete: bool) -> None:
         """Count an attempt.

@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from cometstream.batch.attempt import Attempt
 from cometstream.batch.claims import Claims
+from cometstream.batch.hedging import Hedge, Hedging
+from cometstream.batch.on_progress import not_callable
+from cometstream.batch.outbox import Outbox
 from cometstream.batch.repair import ask_again, wrong_output
 from cometstream.batch.result import BatchProgress, BatchResult, Tally, total_tokens
-from cometstream.batch.row_key import read_answer, row_key
-from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, retry_delay
+from cometstream.batch.row_key import read_answer
+from cometstream.batch.row_request import Preparation, read_response_format
+from cometstream.batch.schedule import Row, Schedule, is_nobody_there, is_out_of_files, may_be_mended, retry_delay
 from cometstream.batch.source import NOTHING, Source
-from cometstream.errors import CometError, ConfigurationError, InvalidRequestError, UsageError
+from cometstream.errors import APIStatusError, CometError, ConfigurationError, InvalidRequestError, UsageError
 from cometstream.observe import LOG
 from cometstream.request.describe import shown
 
@@ -35,25 +39,10 @@ if TYPE_CHECKING:
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
     from cometstream.steps import Step
+    from cometstream.stream import ChatStream
     from cometstream.views.completion import ChatCompletion
 
-__all__ = ["NOT_SENT", "Rows"]
-
-NOT_SENT: Final = frozenset(
-    {
-        "self",
-        "timeouts",
-        "retry",
-        "headers",
-        "hooks",
-        "pace",
-        "on_incomplete",
-        "fallback_models",
-        "split_think",
-        "max_event_size",
-    }
-)
-"""Arguments of ``CometSession.stream`` that are not wire parameters: a row cannot have them."""
+__all__ = ["Rows"]
 
 # Rows that may be in hand beside a few for each request at a time. Rows that wait for another attempt are among them, and a few
 # bad rows must not keep the good ones from starting.
@@ -105,6 +94,7 @@ class Rows:
         on_progress: Callable[[BatchProgress], object] | None,
         ledger: Ledger | None = None,
         sharing: Sharing | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
         self.limits = limits
         self.ended = False
@@ -113,15 +103,17 @@ class Rows:
         self._schedule = Schedule(limits.wait)
         self._retry = retry
         self._patient = patient
-        self._options = options
-        self._defaults = defaults
-        self._ordered = ordered
         self._max_tokens = math.inf if max_tokens_total is None else max_tokens_total
         self._max_cost = math.inf if max_cost is None else max_cost
         self._repair = repair
         self._tally = Tally(cost)
         self._sharing = sharing
         self._claims = None if ledger is None else Claims(ledger)
+        preparation = Preparation(
+            session, defaults=defaults, options=options, estimate=limits.estimate, has_ledger=ledger is not None
+        )
+        self._prepare = preparation.prepare
+        self._hedging = Hedging(hedge, self._wait_for_room, self._tally.cost_of)
         self._asking = 0  # rows that the ledger is asked for
         self._elsewhere: dict[Row, asyncio.TimerHandle] = {}  # rows that other workers have
         self._recording = 0  # answers that the ledger is writing
@@ -131,14 +123,10 @@ class Rows:
         self._answered: float | None = None  # when a row was, the last time
         self._left: float | None = None
         self._trouble: str | None = None
-        self._running: dict[Row, asyncio.Task[CometError | Verdict | None]] = {}
+        self._running: dict[Attempt, asyncio.Task[CometError | Verdict | None]] = {}
         self._expected = 0  # tokens, of what is on its way
-        self._ready: deque[BatchResult] = deque()
-        self._parked: dict[int, BatchResult] = {}  # done before their turn
-        self._in_turn = 0
+        self._outbox = Outbox(ordered=ordered)
         self._pulled = 0
-        self._yielded = 0
-        self._reader: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
         self._pumping = False
@@ -163,21 +151,17 @@ class Rows:
     async def result(self) -> BatchResult:
         """Return the next result; see ``FanOut.__anext__``."""
         self.start()
-        if not self._yielded % _A_TURN and self._yielded:
+        if self._outbox.taken and not self._outbox.taken % _A_TURN:
             # If all requests are bad, nothing here ever waits, and no other task would run.
             await asyncio.sleep(0)
-        while not self._ready:
+        while not self._outbox:
             if self.ended:
                 await self._stores_closed()
                 if self._failure is not None:
                     raise self._failure
                 raise StopAsyncIteration
-            if self._reader is not None and not self._reader.done():
-                raise UsageError("another task is reading this batch: one reader at a time")
-            self._reader = self._loop.create_future()
-            await self._reader  # if the read is cancelled, so is the future, and another task may read
-        self._yielded += 1
-        result = self._ready.popleft()
+            await self._outbox.wait()
+        result = self._outbox.take()
         self._pump()
         return result
 
@@ -198,7 +182,7 @@ class Rows:
     async def aclose(self) -> None:
         """End every request; see ``FanOut.aclose``."""
         self.abandon()
-        self._ready.clear()
+        self._outbox.clear()
         current = asyncio.current_task()
         left: set[asyncio.Task[Any]] = set(self._running.values())
         if self._source.task is not None:
@@ -229,6 +213,8 @@ class Rows:
             trouble=self._trouble,
             from_ledger=tally.from_ledger,
             maybe_paid_twice=0 if self._claims is None else self._claims.sent_again,
+            hedged=self._hedging.hedged,
+            hedges_won=self._hedging.won,
         )
 
     def _pump(self) -> None:
@@ -246,7 +232,7 @@ class Rows:
     def _start_rows(self, now: float) -> None:
         limits, schedule, running = self.limits, self._schedule, self._running
         turn = len(running) + _A_TURN
-        while not self.ended and len(running) < limits.concurrency and len(self._ready) < limits.concurrency:
+        while not self.ended and len(running) < limits.concurrency and len(self._outbox) < limits.concurrency:
             if len(running) >= turn:
                 self._wake_at(now)
                 break
@@ -256,13 +242,19 @@ class Rows:
                 if not running:
                     self._start_no_more()
                 break
+            # A hedge may free two places. Rows that wait for a rate go before it.
+            late = None if self._draining else self._hedging.next(now)
+            if late is not None:
+                self._send_hedge(late, now)
+                continue
             row = schedule.next(now)
             if row is not None:
                 self._send(row, now)
                 continue
             request = self._source.pull(ask=self._may_pull())
             if request is NOTHING:
-                self._wake_at(max(schedule.due(now), now + _SOON))
+                due = schedule.due(now) if self._draining else min(schedule.due(now), self._hedging.due(now))
+                self._wake_at(max(due, now + _SOON))
                 break
             self._take(request)
         on_its_way = running or schedule or self._asking or self._elsewhere or self._recording
@@ -309,7 +301,7 @@ class Rows:
             not self._draining
             and self._asking < _ASKED
             and self._schedule.may_look_ahead(_IN_HAND)
-            and self._pulled - self._yielded < _IN_HAND + 4 * places
+            and self._pulled - self._outbox.taken < _IN_HAND + 4 * places
         )
 
     def _take(self, request: Any) -> None:
@@ -372,92 +364,128 @@ class Rows:
         """Hand over what the ledger has of a row."""
         completion = read_answer(answer)
         completion.prices = self._session.prices
-        output = _read_response_format(row)[1]
+        output = read_response_format(row)[1]
         if output is not None:
             completion.asking_for(output)
         wrong = wrong_output(row, completion)
         self._tell(row, "complete" if wrong is None else "error", wrong, completion, from_ledger=True)
-
-    def _prepare(self, row: Row) -> None:
-        """Check the request, and make its first stream ready.
-
-        Raises:
-            InvalidRequestError: It cannot be sent.
-        """
-        request = row.request
-        if not isinstance(request, Mapping):
-            raise InvalidRequestError([f"request: is of type {type(request).__name__}; it must be a dict"])
-        custom_id = request.get("custom_id")
-        if custom_id is not None and not isinstance(custom_id, str):
-            raise InvalidRequestError([f"custom_id: is of type {type(custom_id).__name__}; it must be a string"])
-        row.custom_id = custom_id
-        params = {"model": None, "messages": None, **self._defaults, **request}
-        params.pop("custom_id", None)
-        params.pop("stream", None)  # every answer is streamed, whatever its request says
-        problems = [
-            f"{name if isinstance(name, str) else shown(name)}: is not a wire parameter"
-            for name in params
-            if not isinstance(name, str) or name in NOT_SENT
-        ]
-        if problems:
-            raise InvalidRequestError(problems)
-        params.update(self._options)
-        row.params = params
-        row.stream = self._session.stream(**params)
-        extra = params.get("extra_body")
-        row.model = str(params["model"] if extra is None else extra.get("model", params["model"]))
-        row.tokens = self.limits.estimate(row.model, params)
-        if self._claims is not None:
-            row.key = row_key(row.custom_id, row.index, params, _read_response_format(row)[0])
 
     def _send(self, row: Row, now: float) -> None:
         if row.attempts:
             self._tally.retries += 1
         row.attempts += 1
         self._step_of(row)
-        self._expected += row.tokens
-        ticket = self.limits.start(row.model, row.tokens, now)
-        task = self._running[row] = self._loop.create_task(self._attempt(row, ticket))
-        # Not at the end of the coroutine: a task that is cancelled early never begins it.
-        task.add_done_callback(partial(self._attempt_done, row, ticket))
+        attempt = Attempt(row, self.limits.start(row.model, row.tokens, now))
+        attempt.stream, row.stream = row.stream, None
+        self._start_attempt(attempt)
 
-    async def _attempt(self, row: Row, ticket: Ticket) -> CometError | Verdict | None:
+    def _send_hedge(self, late: Attempt, now: float) -> None:
+        row = late.row
+        LOG.info("row %d: no content after %.3f s; a second request is sent", row.index, now - (late.sent or now))
+        self._start_attempt(Attempt(row, self.limits.start(row.model, row.tokens, now), other=late))
+
+    def _wait_for_room(self, row: Row, now: float) -> float:
+        """Return the seconds until a hedge may be sent, as far as the limits of its model say."""
+        return math.inf if self._schedule.has_waiting(row.model) else self.limits.wait(row.model, row.tokens, now)
+
+    def _start_attempt(self, attempt: Attempt) -> None:
+        self._expected += attempt.row.tokens
+        task = self._running[attempt] = self._loop.create_task(self._attempt(attempt))
+        # Not at the end of the coroutine: a task that is cancelled early never begins it.
+        task.add_done_callback(partial(self._attempt_done, attempt))
+
+    async def _attempt(self, attempt: Attempt) -> CometError | Verdict | None:
         """Send the row once and read its answer to its end; return what it died of, or why it was not sent."""
+        row, hedging = attempt.row, self._hedging
         try:
             if self._claims is not None and not row.claimed:
                 verdict = await self._claims.claim(row)
                 if not row.claimed:
                     return verdict
-            if row.stream is None:
-                row.stream = self._session.stream(**row.params)
+            if attempt.stream is None:
+                attempt.stream = self._session.stream(**row.params)
+            hedging.sends(attempt, self._loop.time(), concurrency=self.limits.concurrency)
+            self._wake_at(hedging.due(self._loop.time()))
             with self._step_of(row).within():
-                async with row.stream as stream:
+                async with attempt.stream as stream:
                     self._trouble = None
-                    self.limits.answered(ticket, stream.response.headers, self._loop.time())
+                    self.limits.answered(attempt.ticket, stream.response.headers, self._loop.time())
+                    if hedging.is_on:
+                        await self._read_first_content(attempt, stream)
                     await stream.until_done()
         except CometError as error:
             # Its frames hold the body that was sent, and a batch may keep thousands of errors.
             return error.with_traceback(None)
         return None
 
-    def _attempt_done(self, row: Row, ticket: Ticket, task: asyncio.Task[CometError | Verdict | None]) -> None:
-        del self._running[row]
+    async def _read_first_content(self, attempt: Attempt, stream: ChatStream) -> None:
+        """Read until content begins, or a finish_reason: then the other one of two requests is not needed any more."""
+        async for _ in stream:
+            # What came of an attempt that failed without content is handed over, too.
+            metrics = stream.metrics
+            if metrics.time_to_first_content is not None or metrics.finish_reasons:
+                self._hedging.content(attempt, self._loop.time())
+                self._end_other(attempt)
+                return
+
+    def _attempt_done(self, attempt: Attempt, task: asyncio.Task[CometError | Verdict | None]) -> None:
+        del self._running[attempt]
+        row = attempt.row
         self._expected -= row.tokens
+        self._hedging.ended(attempt)
         try:
             error = None if task.cancelled() else task.result()
             if self.ended:
                 pass
+            elif attempt.has_lost or self._other_goes_on(attempt, error):
+                self._ended_beside(attempt, error)
             elif self._claims is not None and not row.claimed and not task.cancelled():
-                self._not_sent(row, ticket, error)
+                self._not_sent(row, attempt.ticket, error)
             else:
                 assert error is None or isinstance(error, CometError)
-                self._learn(row, ticket, error)
+                self._learn(attempt, error)
         except Exception as caught:  # the reader must not wait for ever
             self._fail(caught)
         if self.ended:
-            self._step_of(row).ends("cancelled", attempts=row.attempts)
+            self._step_of(row).ends("cancelled", attempts=row.requests)
             self._step_ends()
         self._pump()
+
+    def _other_goes_on(self, attempt: Attempt, error: object) -> bool:
+        """Whether the row's fate is that of the other one of two requests: this one has failed in a way that proves nothing."""
+        other = attempt.other
+        if other is None or other.has_lost or other not in self._running or isinstance(error, UsageError):
+            return False
+        return isinstance(error, CometError) and (attempt.is_hedge or may_be_mended(error, self._retry))
+
+    def _end_other(self, attempt: Attempt) -> None:
+        """Close the connection of the other one of two requests: this one decides."""
+        other = attempt.other
+        task = None if other is None else self._running.get(other)
+        if other is not None and task is not None:
+            other.has_lost = True
+            task.cancel()
+
+    def _ended_beside(self, attempt: Attempt, error: object) -> None:
+        """Count one of two requests that does not decide how its row ends."""
+        now, row = self._loop.time(), attempt.row
+        expected = 0
+        if isinstance(error, CometError):
+            self._failed(attempt, error, now)
+            row.error = row.error if attempt.has_lost else error
+        else:
+            self.limits.cancelled(attempt.ticket, now)
+            if attempt.sent is not None:
+                expected = row.tokens  # nobody says what it cost
+        usage = None if attempt.stream is None else attempt.stream.metrics.usage
+        self._tally.attempt(row.model, usage, expected, complete=False)
+
+    def _failed(self, attempt: Attempt, error: CometError, now: float) -> None:
+        self.limits.failed(attempt.ticket, error, now)
+        self._hedging.failed(attempt, error, now)
+        asked = (isinstance(error, APIStatusError) and error.retry_after) or 0.0
+        if asked <= self._retry.max_retry_after:
+            attempt.rest = now + asked
 
     def _not_sent(self, row: Row, ticket: Ticket, why: CometError | Verdict | None) -> None:
         """The ledger did not give the row to this batch."""
@@ -472,15 +500,17 @@ class Rows:
         else:
             self._wait_elsewhere(row)
 
-    def _learn(self, row: Row, ticket: Ticket, error: CometError | None) -> None:
+    def _learn(self, attempt: Attempt, error: CometError | None) -> None:
         """Learn from an attempt. Then hand its row's result over, or send the row again."""
         now = self._loop.time()
-        stream, row.stream = row.stream, None
+        row, ticket, stream = attempt.row, attempt.ticket, attempt.stream
         if isinstance(error, UsageError):  # as in `_take`
             self._fail(error)
             return
+        self._end_other(attempt)
+        row.measured(attempt.metrics())
+        other, attempt.other = attempt.other, None  # errors and results are not to hold each other
         metrics = None if stream is None else stream.metrics
-        row.measured(metrics)
         usage = None if metrics is None else metrics.usage
         tokens = total_tokens(usage)
         # An answer that broke off is paid for, too.
@@ -489,6 +519,7 @@ class Rows:
         self._tally.attempt(row.model, usage, row.tokens if began else 0, complete=complete)
         if complete and stream is not None and metrics is not None:
             self._answered = now
+            self._hedging.won += attempt.is_hedge
             self.limits.completed(ticket, now, tokens=tokens, time_to_first_content=metrics.time_to_first_content)
             wrong = wrong_output(row, stream.completion)
             if wrong is not None and row.repairs < self._repair and not self._draining and ask_again(row, wrong):
@@ -506,13 +537,14 @@ class Rows:
             self._tell(row, "cancelled", row.error)
             self._start_no_more()  # something cancelled our task: the event loop is shutting down
         else:
-            self.limits.failed(ticket, error, now)
+            self._failed(attempt, error, now)
             row.error = error
             self._trouble = str(error) if is_nobody_there(error) else None
             if self._is_charged(error, ticket, now):
                 row.charged = row.attempts if self._answered is None else row.charged + 1
             delay = retry_delay(row, error, self._retry, random.random())
             if delay is not None and not self._draining:
+                delay = max(delay, 0.0 if other is None else other.rest - now)
                 row.waits(delay)
                 LOG.info("row %d: %s; another attempt follows in %.3f s", row.index, type(error).__name__, delay)
                 self._schedule.add_retry(row, now + delay)
@@ -552,25 +584,18 @@ class Rows:
         """Hand the row's result to the reader, now or in its turn."""
         self._tally.row(outcome, from_ledger=from_ledger)
         if row.attempts or error is not None:
-            self._step_of(row).ends(outcome, error, attempts=row.attempts)
+            self._step_of(row).ends(outcome, error, attempts=row.requests)
         if self._claims is not None:
             self._claims.release(row)
         result = BatchResult(
-            row.index, row.custom_id, row.request, completion, error, outcome, row.attempts, row.metrics, from_ledger
+            row.index, row.custom_id, row.request, completion, error, outcome, row.requests, row.metrics, from_ledger
         )
-        if self._ordered:
-            self._parked[row.index] = result
-            while (result_in_turn := self._parked.pop(self._in_turn, None)) is not None:
-                self._in_turn += 1
-                self._ready.append(result_in_turn)
-        else:
-            self._ready.append(result)
-        self._wake_reader()
+        self._outbox.add(result)
         if self._on_progress is not None:
             try:
                 self._on_progress(self.progress)
             except Exception as caught:
-                self._fail(_not_callable(caught) or caught)
+                self._fail(not_callable(caught) or caught)
 
     def _fail(self, error: Exception) -> None:
         """End the batch; the reader is told once it took every result."""
@@ -578,7 +603,7 @@ class Rows:
             self._failure = error
             self._outcome = "error"
             self.abandon()
-            self._ready.extend(self._parked.pop(index) for index in sorted(self._parked))
+            self._outbox.end_turns()
 
     def _session_closed(self) -> None:
         self._fail(UsageError("the session of this batch is closed: make another CometSession"))
@@ -591,7 +616,7 @@ class Rows:
         self._left = self._loop.time()
         for row in self._schedule.clear():
             if row.step is not None:
-                row.step.ends("cancelled", attempts=row.attempts)
+                row.step.ends("cancelled", attempts=row.requests)
             if self._claims is not None:
                 self._claims.release(row)
         self._step_ends()
@@ -607,7 +632,7 @@ class Rows:
             self._timer.cancel()
         if not self._loop.is_closed():
             self._source.cancel()
-        self._wake_reader()
+        self._outbox.wake()
 
     def _step_of(self, row: Row) -> Step:
         """Return the row, as listeners hear of it; it begins with its first attempt."""
@@ -629,10 +654,6 @@ class Rows:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
     def _wake_at(self, due: float) -> None:
         if due == math.inf or (self._timer is not None and self._timer.when() <= due):
             return
@@ -643,24 +664,3 @@ class Rows:
     def _tick(self) -> None:
         self._timer = None
         self._pump()
-
-
-def _read_response_format(row: Row) -> tuple[Any, Any]:
-    """Return the wire's form of what a row's ``response_format`` asks for, and how its answers are read."""
-    asked = row.params.get("response_format")
-    if asked is None:
-        return None, None
-    from cometstream.structured import read_response_format  # as in `fan_out`
-
-    wire, output, _ = read_response_format(asked)
-    return wire, output
-
-
-def _not_callable(error: Exception) -> ConfigurationError | None:
-    """Return what to raise where ``on_progress`` takes no progress; None where the error is its own."""
-    own = error.__traceback__ is None or error.__traceback__.tb_next is not None
-    if own or not isinstance(error, TypeError):
-        return None
-    told = ConfigurationError(f"on_progress cannot be called with a BatchProgress ({shown(error)})")
-    told.__cause__ = error
-    return told

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cometstream.steps import Step
     from cometstream.stream import ChatStream
 
-__all__ = ["Row", "Schedule", "is_nobody_there", "is_out_of_files", "retry_delay"]
+__all__ = ["Row", "Schedule", "is_nobody_there", "is_out_of_files", "may_be_mended", "retry_delay"]
 
 
 class Row:
@@ -42,12 +42,13 @@ class Row:
         attempts: Attempts made.
         charged: The attempts that count against the retries.
         error: The error of the last attempt.
+        hedges: Requests beside those attempts.
         repairs: How often it was asked again what its answer should have been.
         step: The row, as listeners hear of it; None before its first attempt.
         unterminated: An attempt ended without a finish_reason.
         key: What a ledger knows the row by; empty if there is no ledger.
         claimed: The ledger has given the row to this batch.
-        stream: The next attempt, ready to be entered, or the last one.
+        stream: The first attempt's, ready to be entered; None once it is sent.
         metrics: Those of the last attempt, with the attempts and failures of all; None where there was no attempt.
     """
 
@@ -57,6 +58,7 @@ class Row:
         "claimed",
         "custom_id",
         "error",
+        "hedges",
         "index",
         "key",
         "metrics",
@@ -79,6 +81,7 @@ class Row:
         self.tokens = 0
         self.attempts = 0
         self.charged = 0
+        self.hedges = 0
         self.error: CometError | None = None
         self.repairs = 0
         self.unterminated = False
@@ -87,6 +90,11 @@ class Row:
         self.claimed = False
         self.stream: ChatStream | None = None
         self.metrics: StreamMetrics | None = None
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self.attempts + self.hedges
 
     def measured(self, metrics: StreamMetrics | None) -> None:
         """Take the metrics of an attempt."""
@@ -169,6 +177,10 @@ class Schedule:
         """
         return not self._first or (len(self._models) > 1 and self._first < rows)
 
+    def has_waiting(self, model: str) -> bool:
+        """Whether rows for a model wait for its limits."""
+        return model in self._queues
+
     def next(self, now: float) -> Row | None:
         """Remove and return a row that may start now; None if there is no such row."""
         backing_off = self._backing_off
@@ -222,13 +234,18 @@ def retry_delay(row: Row, error: CometError, policy: RetryPolicy, jitter: float)
         if row.unterminated:
             return None
         row.unterminated = True
-    elif not (
-        isinstance(error, ProtocolError)
-        or is_out_of_files(error)  # the batch itself has too much open; by then it has less
-        or policy.allows(error)
-    ):
+    elif not may_be_mended(error, policy):
         return None
     return policy.delay(row.attempts, error, jitter)
+
+
+def may_be_mended(error: CometError, policy: RetryPolicy) -> bool:
+    """Whether an equal request may fare better than one that died of this error."""
+    return (
+        isinstance(error, (ProtocolError, StreamUnterminatedError))
+        or is_out_of_files(error)  # the batch itself has too much open; by then it has less
+        or policy.allows(error)
+    )
 
 
 def is_out_of_files(error: CometError) -> bool:

@@ -22,6 +22,7 @@ from cometstream.cli.connection import (
 )
 from cometstream.cli.exit_codes import EPILOG, ExitCode
 from cometstream.cli.process import Interrupted, Stdout, one_line, run_until_signal, say
+from cometstream.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cometstream.cli.batch_input import FileInput
@@ -45,6 +46,24 @@ def _price(context: click.Context, parameter: click.Parameter, value: str | None
         )
     kind = click.FloatRange(min=0, max=1e9)
     return tuple(kind(amount.strip(), parameter, context) for amount in amounts)
+
+
+def _late(context: click.Context, parameter: click.Parameter, value: str | None) -> float | str | None:
+    """Return when a request is late: seconds, or a percentile."""
+    if value is None:
+        return None
+    from cometstream.batch import Hedge
+
+    try:
+        after: float | str = float(value)
+    except ValueError:
+        after = value
+    try:
+        return Hedge(after).after
+    except ConfigurationError:
+        raise click.BadParameter(
+            f"{value!r} is neither seconds above 0 nor a percentile from p50 to p99", context, parameter
+        ) from None
 
 
 class _Refused(click.ClickException):
@@ -111,6 +130,24 @@ class _Refused(click.ClickException):
     metavar="N",
     help="Worker processes, to use several cores; the limits are for all together.",
 )
+@click.option(
+    "--hedge",
+    callback=_late,
+    metavar="SECONDS|pNN",
+    help="Send a request a second time if it has brought no content after so long; p95 is what 95 % of the answers take.",
+)
+@click.option(
+    "--hedge-share",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    metavar="SHARE",
+    help="The most requests that --hedge sends, as a share of the rows.  [default: 0.05]",
+)
+@click.option(
+    "--hedge-max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="AMOUNT",
+    help="No more requests of --hedge once they may have cost so much; the cost must be known, for example by --price.",
+)
 @click.option("--report", metavar="FILE.html", help="Write a page about the run: its speed, errors, cost and settings.")
 @clock_options(total="for each attempt")
 @retries_option(
@@ -147,6 +184,9 @@ def batch(
     ledger: str | None,
     shared_limits: str | None,
     processes: int,
+    hedge: float | str | None,
+    hedge_share: float | None,
+    hedge_max_cost: float | None,
     report: str | None,
     retries: int | None,
     **clocks: float | None,
@@ -166,12 +206,16 @@ def batch(
         raise click.UsageError("no output: name a file with -o", context)
     if report is not None and dry_run:
         raise click.UsageError("--dry-run sends nothing that could be reported: leave out --report", context)
+    if hedge is None and not (hedge_share is None and hedge_max_cost is None):
+        flag = "--hedge-max-cost" if hedge_share is None else "--hedge-share"
+        raise click.UsageError(f"{flag} needs --hedge, which says when a request is late", context)
     if "-" in (output, errors) and (resume or retry_failed):
         raise click.UsageError("what went to stdout cannot be resumed: name a file with -o", context)
     if not dry_run:
         check_connection(base_url=base_url, demo=demo)
 
     # rich and the batch's own rooms: --help does not wait for them.
+    from cometstream.batch import Hedge
     from cometstream.batch.jsonl import InputFailed
     from cometstream.batch.ledger import checked_ledger
     from cometstream.batch.line_file import LineFileClosed, LineFileError, LineFileLost
@@ -184,6 +228,8 @@ def batch(
 
     checked_ledger(ledger)  # before the output is touched
     checked_shared_limits(shared_limits)
+    share = Hedge.share if hedge_share is None else hedge_share
+    hedging = None if hedge is None else Hedge(hedge, share, hedge_max_cost)
     try:
         rows = find_rows(source, model=model)
         for written in (output, errors):
@@ -225,6 +271,7 @@ def batch(
                     "ledger": ledger,
                     "shared_limits": shared_limits,
                     **({} if retries is None else {"retry": retries}),
+                    "hedge": hedging,
                     "timeouts": given_timeouts(clocks),
                 },
             )

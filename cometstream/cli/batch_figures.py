@@ -246,7 +246,7 @@ class BatchFigures:
             return  # nothing was sent
         self.models[_kept(metrics.model or "unknown", self.models)] += 1
         for failed in metrics.failures:
-            if failed.followed_by != "end":
+            if failed.followed_by not in ("end", "hedge"):
                 self.retries[_kept(failed.reason, self.retries)] += 1
         if metrics.time_to_first_content is not None:
             self.first_content.add(metrics.time_to_first_content)

@@ -96,6 +96,9 @@ class Processes:
         self._options = dict(options)
         if isinstance(self._options["concurrency"], int):
             self._options["concurrency"] = max(1, self._options["concurrency"] // count)
+        hedge = self._options.get("hedge")
+        if hedge is not None and hedge.max_cost is not None:
+            self._options["hedge"] = replace(hedge, max_cost=hedge.max_cost / count)
         self._folder = tempfile.TemporaryDirectory(prefix="cometstream-")
         if self._options.get("shared_limits") is None:
             self._options["shared_limits"] = str(Path(self._folder.name, "limits.db"))
@@ -188,6 +191,8 @@ class Processes:
             trouble=next((progress.trouble for progress in told if progress.trouble is not None), None),
             from_ledger=total("from_ledger", every),
             maybe_paid_twice=self._twice + total("maybe_paid_twice", every),
+            hedged=total("hedged", every),
+            hedges_won=total("hedges_won", every),
         )
 
     def _do(self, work: Any) -> None:

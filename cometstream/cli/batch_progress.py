@@ -171,6 +171,8 @@ def _parts(progress: BatchProgress, rates: tuple[float, float] | None) -> list[s
         parts.append(f"{rates[1]:,.0f} output tokens/s")
     if progress.cost is not None:
         parts.append(f"cost {progress.cost:,.4f}")
+    if progress.hedged:
+        parts.append(f"{progress.hedged:,} hedged")
     reason = one_line(progress.concurrency_reason)
     parts.append(f"concurrency {progress.concurrency:,}" + (f" ({reason})" if reason else ""))
     return parts
@@ -196,6 +198,9 @@ def _figures(progress: BatchProgress, ending: Ending) -> list[tuple[str, str]]:
     if progress.maybe_paid_twice:
         figures.append(("maybe paid twice", f"{progress.maybe_paid_twice:,}"))
     figures.append(("requests sent again", f"{progress.retries:,}"))
+    if progress.hedged:
+        figures.append(("hedged, as they were late", f"{progress.hedged:,}"))
+        figures.append(("  the second one answered", f"{progress.hedges_won:,}"))
     figures.append(("prompt tokens", f"{progress.prompt_tokens:,}"))
     figures.append(("completion tokens", f"{progress.completion_tokens:,}"))
     if progress.cost is not None:

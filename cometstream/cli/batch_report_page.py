@@ -118,6 +118,12 @@ def _faults(faults: dict[str, Fault]) -> str:
 def _retries(figures: BatchFigures) -> str:
     count = 0 if figures.progress is None else figures.progress.retries
     text = f"<p>{count:,} requests were attempts beyond the first of their row.</p>"
+    progress = figures.progress
+    if progress is not None and progress.hedged:
+        text += (
+            f"<p>{progress.hedged:,} requests were hedged: sent a second time, as their content was late. "
+            f"{progress.hedges_won:,} times the second one brought the answer. What the other ones cost is unknown.</p>"
+        )
     if not figures.retries:
         return text
     rows = [(reason, f"{times:,}") for reason, times in figures.retries.most_common()]

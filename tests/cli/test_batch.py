@@ -315,6 +315,12 @@ def test_a_stream_that_breaks_says_so_and_keeps_what_came(
         (["{in}", "-o", "{out}", "--errors", "{out}"], "leave --errors out"),
         (["{in}", "-o", "{out}", "--concurrency", "0"], "0 is not in the range"),
         (["{in}", "-o", "{out}", "--concurrency", "many"], "'many' is not a valid integer"),
+        (["{in}", "-o", "{out}", "--hedge", "0"], "'0' is neither seconds above 0 nor a percentile from p50 to p99"),
+        (["{in}", "-o", "{out}", "--hedge", "nan"], "'nan' is neither seconds above 0 nor a percentile"),
+        (["{in}", "-o", "{out}", "--hedge", "95%"], "'95%' is neither seconds above 0 nor a percentile"),
+        (["{in}", "-o", "{out}", "--hedge", "p95", "--hedge-share", "5"], "5.0 is not in the range 0<x<=1"),
+        (["{in}", "-o", "{out}", "--hedge-share", "0.1"], "--hedge-share needs --hedge"),
+        (["{in}", "-o", "{out}", "--hedge-max-cost", "1"], "--hedge-max-cost needs --hedge"),
         (["{in}", "-o", "{out}", "--demo", "--base-url", "http://127.0.0.1"], "leave out --base-url"),
     ],
 )
@@ -826,14 +832,16 @@ def test_a_second_run_on_the_same_output_is_refused(thread: ServerThread, files:
 def test_runs_that_are_killed_write_every_row_once(thread: ServerThread, files: Files) -> None:
     files.rows(60)
     thread.server.requests.clear()
-    thread.server.always(Reply.text("Hel", 0.01, "lo", usage=USAGE))
+    late = itertools.cycle((0.0, 0.0, 0.3))
+    thread.server.always(lambda recorded: Reply.text(next(late), "Hel", 0.01, "lo", usage=USAGE))
+    options = ["--hedge=0.05", "--hedge-share=1"]
     for wanted in (5, 25, 45):
-        with start(thread, *files.args, "--quiet", "--resume", "--concurrency=4") as process:
+        with start(thread, *files.args, *options, "--quiet", "--resume", "--concurrency=4") as process:
             while not files.output.exists() or files.output.read_bytes().count(b"\n") < wanted:
                 assert process.poll() is None
             process.kill()
             process.wait()
-    with start(thread, *files.args, "--quiet", "--resume") as process:
+    with start(thread, *files.args, *options, "--quiet", "--resume") as process:
         assert process.wait() == 0
     lines = files.lines()
     assert set(lines) == {f"row-{number}" for number in range(60)}

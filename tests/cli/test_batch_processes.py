@@ -101,6 +101,26 @@ def test_money_is_counted_over_all_processes(server: SimulatedServer, args: list
     assert 10 <= len(server.requests) <= 10 + 3 * 4
 
 
+def test_hedges_are_counted_over_all_processes(
+    server: SimulatedServer, args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hung: set[str] = set()
+
+    def hang(recorded: RecordedRequest) -> Reply:
+        number = asked(recorded)
+        if not number.endswith("9") or number in hung:
+            return Reply.text("re: ", number, usage=USAGE)
+        hung.add(number)
+        return Reply().stall()
+
+    server.always(hang)
+    assert main([*args, "--hedge", "0.2", "--hedge-share", "0.5", "--concurrency", "20"]) == 0
+    assert all(line["error"] is None for line in lines(tmp_path).values())
+    assert len(hung) == 6
+    assert len(server.requests) == 66
+    assert re.search(r"│ hedged, as they were late\W+6 ", capsys.readouterr().err)
+
+
 def test_the_first_signal_drains_all_processes(
     thread: ServerThread, server: SimulatedServer, args: list[str], tmp_path: Path
 ) -> None:

@@ -190,6 +190,25 @@ def test_times_are_written_as_a_clock_is_read(seconds: float, text: str) -> None
     assert shown_time(seconds) == text
 
 
+def test_what_was_hedged_is_told(
+    answering: SimulatedServer, args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering.script(WHOLE, Reply().stall())
+    quiet = args.pop()
+    assert quiet == "--quiet"
+    assert main([*args, "--hedge", "0.2", "--hedge-share", "0.5"]) == 0
+    text = report(tmp_path).text
+    assert "1 requests were hedged: sent a second time, as their content was late." in text
+    assert "1 times the second one brought the answer." in text
+    assert "0 requests were attempts beyond the first of their row." in text
+    assert "--hedge 0.2" in text
+    assert "--hedge-share 0.5" in text
+    assert "rows complete 6" in text
+    told = capsys.readouterr().err
+    assert re.search(r"hedged, as they were late\W+1 ", told)
+    assert re.search(r"the second one answered\W+1 ", told)
+
+
 def test_the_ledger_and_earlier_lines_are_told(answering: SimulatedServer, args: list[str], tmp_path: Path) -> None:
     ledger = ["--ledger", str(tmp_path / "rows.db")]
     assert main([*args, *ledger]) == 0

@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from cometstream import UsageError, fan_out
+from cometstream import Hedge, UsageError, fan_out
 
 from .client import draw_timeouts
 
@@ -26,6 +26,7 @@ class Batch:
         rows: How many there are.
         results: What was told.
         left: It was ended before its time.
+        hedged: Requests that are late are sent a second time.
         ended: The reader came to the end.
         failure: What was raised in place of a result.
     """
@@ -58,6 +59,9 @@ class Batch:
         ]
         if rng.random() < 0.3:
             requests = arriving(requests, rng.choice((0.0, 0.4)))
+        self.hedged = rng.random() < 0.4
+        if self.hedged:
+            options["hedge"] = Hedge(rng.choice((0.05, 0.5, 2.0, 10.0)), share=rng.choice((1.0, 0.4)))
         self.batch: FanOut = fan_out(session, requests, **options)
 
     def __repr__(self) -> str:

@@ -37,6 +37,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def jump(self, seconds: float) -> None:
+        """Move the clock now, whatever is ready."""
+        self._jumping.now += seconds
+
 
 def run(main: Coroutine[Any, Any, _T], *, settle: float = 0.003) -> _T:
     """Run a coroutine to its end on a loop of its own, and leave no task behind.
