@@ -34,10 +34,19 @@ _HEAD = (
     b"transfer-encoding: chunked\r\n\r\n"
 )
 
+_DOCUMENT_HEAD = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+    b"server: uvicorn\r\n"
+    b"content-type: application/json\r\n"
+    b"x-request-id: 20260101000000000000000BENCHMARK\r\n"
+    b"content-length: %d\r\n\r\n"
+)
+
 
 @dataclass(frozen=True)
 class Answer:
-    """One streamed answer.
+    """One answer.
 
     Args:
         kind: ``"text"`` for content, ``"json"`` for content that is a JSON object, ``"tools"`` for the arguments of one tool call.
@@ -47,6 +56,8 @@ class Answer:
         held: After half of its pieces a dripping answer stops until the server is told to go on.
         padded: Each chunk ends with random letters in a field ``obfuscation``, as OpenAI and CometAPI send it: no two are the same
             around their text.
+        delay_ms: Milliseconds that a model would think before the answer is sent.
+        streamed: As a stream of chunks; otherwise as one JSON document.
     """
 
     kind: Literal["text", "json", "tools"] = "text"
@@ -55,17 +66,21 @@ class Answer:
     gap_ms: int = 0
     held: bool = False
     padded: bool = True
+    delay_ms: int = 0
+    streamed: bool = True
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.chunks}-{self.size}-{self.gap_ms}-{int(self.held)}-{int(self.padded)}"
+        flags = f"{int(self.held)}-{int(self.padded)}-{self.delay_ms}-{int(self.streamed)}"
+        return f"{self.kind}-{self.chunks}-{self.size}-{self.gap_ms}-{flags}"
 
     @classmethod
     @cache  # a handful of answers, each wanted for every request
     def named(cls, name: str) -> Answer:
-        kind, chunks, size, gap_ms, held, padded = name.split("-")
+        kind, chunks, size, gap_ms, held, padded, delay_ms, streamed = name.split("-")
         known: dict[str, Literal["text", "json", "tools"]] = {"text": "text", "json": "json", "tools": "tools"}
-        return cls(known[kind], int(chunks), int(size), int(gap_ms), held == "1", padded == "1")
+        numbers = int(chunks), int(size), int(gap_ms)
+        return cls(known[kind], *numbers, held == "1", padded == "1", int(delay_ms), streamed == "1")
 
     @cached_property
     def text(self) -> str:
@@ -89,12 +104,10 @@ class Answer:
             opening = {"role": "assistant", "content": "", "refusal": None}
             deltas = [{"content": piece} for piece in pieces]
         finish = _choice({}, "tool_calls" if self.kind == "tools" else "stop")
-        usage = {
-            "prompt_tokens": PROMPT_TOKENS,
-            "completion_tokens": self.chunks,
-            "total_tokens": PROMPT_TOKENS + self.chunks,
-        }
-        chunks = [_chunk([_choice(delta)]) for delta in (opening, *deltas)] + [_chunk([finish]), _chunk([], usage)]
+        chunks = [_chunk([_choice(delta)]) for delta in (opening, *deltas)] + [
+            _chunk([finish]),
+            _chunk([], self._usage),
+        ]
         if self.padded:
             _pad(chunks)
         first, *middle, last, with_usage = map(_event, chunks)
@@ -102,7 +115,23 @@ class Answer:
 
     @cached_property
     def whole(self) -> bytes:
-        return b"".join(self.writes)
+        return b"".join(self.writes) if self.streamed else self._document
+
+    @property
+    def _usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": PROMPT_TOKENS,
+            "completion_tokens": self.chunks,
+            "total_tokens": PROMPT_TOKENS + self.chunks,
+        }
+
+    @property
+    def _document(self) -> bytes:
+        message = {"role": "assistant", "content": self.text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        document = {**_chunk([choice], self._usage), "object": "chat.completion"}
+        body = json.dumps(document, separators=(",", ":")).encode()
+        return _DOCUMENT_HEAD % len(body) + body
 
 
 def _choice(delta: dict[str, object], finish_reason: str | None = None) -> dict[str, object]:

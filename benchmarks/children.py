@@ -67,10 +67,14 @@ class Certificate:
 
 
 def environment(certificate: Certificate) -> dict[str, str]:
-    """Return the environment of the children: nothing of the caller's that changes what is measured."""
-    kept = {key: value for key, value in os.environ.items() if not key.upper().startswith(_FOREIGN)}
+    """Return the environment of the children, which trust a certificate."""
     # Read by OpenSSL's defaults, and so by every client here; without the other, litellm asks the internet for prices.
-    return {**kept, "SSL_CERT_FILE": str(certificate.authority), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**own_environment(), "SSL_CERT_FILE": str(certificate.authority), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+
+
+def own_environment() -> dict[str, str]:
+    """Return the environment without what changes what is measured."""
+    return {key: value for key, value in os.environ.items() if not key.upper().startswith(_FOREIGN)}
 
 
 @contextmanager

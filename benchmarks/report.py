@@ -17,6 +17,8 @@ from rich.table import Table
 from benchmarks.bars import BARS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from benchmarks.bars import Round
@@ -52,10 +54,10 @@ def machine() -> dict[str, str]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what was measured."""
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Return the versions of what was measured, where it is installed."""
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found

@@ -1,8 +1,8 @@
 """The load server: a process of its own that writes prepared bytes, so that the client is what is measured.
 
 ``python -m benchmarks.server [CERTIFICATE]`` prints its port as JSON and serves until its standard input ends, so that it never
-outlives the process that started it; then it prints how many answers it gave. Two calls are for answers that are held:
-``GET /held`` says how many wait half-way, ``GET /release`` lets them go on.
+outlives the process that started it; then it prints how many answers it gave, and when it was first asked. Two calls are for
+answers that are held: ``GET /held`` says how many wait half-way, ``GET /release`` lets them go on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import re
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,11 +91,18 @@ class Load:
 
     def __init__(self) -> None:
         self.answers = 0
+        self.first = 0.0
         self.held: list[Stream] = []
         self._drips: dict[int, Drip] = {}
+        self._loop = asyncio.get_running_loop()
 
     def send(self, transport: asyncio.Transport, answer: Answer) -> None:
         self.answers += 1
+        if self.answers == 1:
+            self.first = time.time()
+        if answer.delay_ms:
+            self._loop.call_later(answer.delay_ms / 1000, transport.write, answer.whole)
+            return
         if not answer.gap_ms:
             transport.write(answer.whole)
             return
@@ -164,7 +172,7 @@ async def serve(certificate: str | None) -> None:
     server = await loop.create_server(lambda: Connection(load), "127.0.0.1", 0, ssl=context, backlog=4096)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
-    print(json.dumps({"answers": load.answers}), flush=True)
+    print(json.dumps({"answers": load.answers, "first": load.first}), flush=True)
     server.close()
 
 

@@ -55,7 +55,7 @@ def completions(
         raise ConfigurationError("give one of prompt, messages and request: the expression that rows are made of")
     ((source, asked),) = given.items()
     names: dict[str, Any] = {"prompt": "prompt", source: source, "id": None if id is None else "id"}
-    check_options(Given(**names), session=session, options=options)
+    options = check_options(Given(**names), session=session, options=options)
 
     kinds = {str: daft.DataType.string(), int: daft.DataType.int64(), bool: daft.DataType.bool()}
     answer = daft.DataType.struct({name: kinds[kind] for name, kind in COLUMNS.items()})
@@ -70,6 +70,11 @@ def completions(
             """Return the answer to one row."""
             (told,) = await self._rows.complete([{source: asked, "id": name}])
             return told
+
+        def __del__(self) -> None:
+            rows = getattr(self, "_rows", None)
+            if rows is not None:
+                rows.close()
 
     Completions.complete = daft.method(return_dtype=answer)(Completions.complete)  # type: ignore[method-assign]
     complete = daft.cls(max_concurrency=rows_at_a_time)(Completions)().complete

@@ -7,6 +7,9 @@ worker run in a thread beside it, and rows of all calls are under way together.
 from __future__ import annotations
 
 import asyncio
+import copy
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -15,7 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cometstream.batch.deliveries import Deliveries, Ended
 from cometstream.batch.fan_out import fan_out
+from cometstream.batch.ledger import checked_ledger, is_redis
+from cometstream.batch.shared_limits import checked_shared_limits
 from cometstream.errors import ConfigurationError, UsageError
 from cometstream.request.describe import shown
 from cometstream.session import CometSession
@@ -113,10 +119,11 @@ class EngineRows:
         self._given = given
         self._session = _checked(given, session or {}, options)
         self._options = options
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # closed by the garbage collector, in whatever thread it runs
         self._waiting: deque[tuple[Any, Future[dict[str, Any]]]] = deque()
         self._running: dict[int, Future[dict[str, Any]]] = {}
         self._ended: Exception | None = None
+        self._deliveries_of_last: Deliveries | None = None
         self._loop = asyncio.new_event_loop()
         self._arrived = asyncio.Event()
         self._main_task = self._loop.create_task(self._main())
@@ -133,21 +140,44 @@ class EngineRows:
         with self._lock:
             if self._ended is not None:
                 raise self._ended
+            # Waking a thread costs as much as a tenth of a row; rows that wait already have woken it.
+            sleeps = not self._waiting
             self._waiting.extend(zip(map(self._given.request, rows), futures, strict=True))
-            self._loop.call_soon_threadsafe(self._arrived.set)
+            if sleeps:
+                self._loop.call_soon_threadsafe(self._arrived.set)
         return futures
 
     async def complete(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Give rows to the batch, and return what became of them, in their order."""
-        return list(await asyncio.gather(*map(asyncio.wrap_future, self.submit(rows))))
+        futures = self.submit(rows)
+        ended = Ended(len(futures), self._deliveries(asyncio.get_running_loop()))
+        for future in futures:
+            future.add_done_callback(ended.one)
+        try:
+            await ended.all
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+    def _deliveries(self, loop: asyncio.AbstractEventLoop) -> Deliveries:
+        with self._lock:
+            if self._deliveries_of_last is None or self._deliveries_of_last.loop is not loop:
+                self._deliveries_of_last = Deliveries(loop)
+            return self._deliveries_of_last
 
     def close(self) -> None:
         """End the batch, with all requests under way."""
+        if sys.is_finalizing():
+            return  # the thread has stopped for good, and what it had goes with the process
         with self._lock:
             if self._ended is None:
                 self._ended = UsageError("this batch was closed")
                 self._loop.call_soon_threadsafe(self._main_task.cancel)
-        self._thread.join()
+        # The garbage collector may run in that thread, too.
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         ending: Exception | None = None
@@ -160,7 +190,9 @@ class EngineRows:
         with self._lock:
             if ending is not None:
                 self._ended = ending
-            left = [*self._running.values(), *(future for _, future in self._waiting)]
+            # Who waits may have left; what is under way cannot be left.
+            waiting = [future for _, future in self._waiting if future.set_running_or_notify_cancel()]
+            left = [*self._running.values(), *waiting]
             self._waiting.clear()
         for future in left:
             if ending is None:
@@ -181,7 +213,9 @@ class EngineRows:
             while True:
                 self._arrived.clear()
                 while self._waiting:
-                    self._waiting.popleft()[1].set_result(_columns(None, _NOT_SENT))
+                    _, future = self._waiting.popleft()
+                    if future.set_running_or_notify_cancel():
+                        future.set_result(_columns(None, _NOT_SENT))
                 await self._arrived.wait()
 
     async def _requests(self) -> AsyncGenerator[Any, None]:
@@ -198,13 +232,24 @@ class EngineRows:
             await self._arrived.wait()
 
 
-def check_options(given: Given, *, session: Mapping[str, Any] | None, options: Mapping[str, Any]) -> None:
+def check_options(given: Given, *, session: Mapping[str, Any] | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """Say what is wrong with the options where the program is written: its workers may be elsewhere, and have the key.
+
+    Returns:
+        The options for the workers. Files are named from the program's folder: each worker may have a folder of its own, and would
+        keep a ledger and limits of its own there.
 
     Raises:
         CometError: One of them cannot be used.
     """
     _checked(given, {"api_key": _NO_KEY, **(session or {})}, options)
+    moved = dict(options)
+    for name, checked in (("ledger", checked_ledger), ("shared_limits", checked_shared_limits)):
+        store: Any = checked(options.get(name))
+        if store is not None and not is_redis(store.address):
+            moved[name] = copy.copy(store)
+            moved[name].address = os.path.abspath(store.address)
+    return moved
 
 
 def checked_columns(columns: Sequence[str], given: Given, prefix: str) -> None:

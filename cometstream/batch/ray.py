@@ -28,7 +28,8 @@ class Completions:
         id: The column that names the rows; it is needed with ``ledger``.
         prefix: Begins the names of the columns that are added.
         session: What the actor's ``CometSession`` is made with, as in ``{"base_url": "..."}``; the key comes from ``COMETAPI_KEY``.
-        **options: As of ``fan_out``. With several actors, use ``shared_limits``, and ``ledger`` against paying twice.
+        **options: As of ``fan_out``. With several actors, use ``shared_limits``, and ``ledger`` against paying twice. On a cluster,
+            an actor's folder is not the program's: give the whole path of a file, or a Redis for several machines.
 
     Raises:
         CometError: One of them cannot be used.

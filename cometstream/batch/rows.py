@@ -127,7 +127,8 @@ class Rows:
         self._expected = 0  # tokens, of what is on its way
         self._outbox = Outbox(ordered=ordered)
         self._pulled = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0
         self._draining = False
         self._pumping = False
         self._forget_session: Callable[[], None] | None = None
@@ -655,11 +656,12 @@ class Rows:
             await asyncio.wait(tasks)
 
     def _wake_at(self, due: float) -> None:
-        if due == math.inf or (self._timer is not None and self._timer.when() <= due):
+        if due == math.inf or (self._timer is not None and self._timer_due <= due):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._tick)
+        # uvloop's handle of what is due at once does not know when that is.
+        self._timer, self._timer_due = self._loop.call_at(due, self._tick), due
 
     def _tick(self) -> None:
         self._timer = None

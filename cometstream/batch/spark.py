@@ -51,9 +51,8 @@ class Completions:
     ) -> None:
         self._given = Given(prompt, messages, request, id)
         self._prefix = prefix
-        check_options(self._given, session=session, options=options)
+        self._options = check_options(self._given, session=session, options=options)
         self._session = session
-        self._options = options
 
     def schema(self, frame: Any) -> Any:
         """Return the schema of what comes back for a data frame."""

@@ -18,7 +18,7 @@ answers = dataset.map_batches(
     fn_constructor_kwargs={"model": "gpt-5.4", "id": "topic", "ledger": "rows.db", "shared_limits": "limits.db"},
     batch_format="pyarrow",
     batch_size=256,
-    concurrency=2,  # actors
+    compute=ray.data.ActorPoolStrategy(size=2),
 )
 for row in answers.take_all():
     print(f"{row['topic']}: {row['error'] or row['content']}")

@@ -15,7 +15,7 @@ if "--demo" in sys.argv:
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 spark = SparkSession.builder.master("local[2]").getOrCreate()
 frame = spark.createDataFrame([(topic, f"Write one sentence about {topic}.") for topic in TOPICS], ["topic", "prompt"])
-completions = Completions(id="topic", model="gpt-5.4", ledger=os.path.abspath("rows.db"), shared_limits="limits.db")
+completions = Completions(id="topic", model="gpt-5.4", ledger="rows.db", shared_limits="limits.db")
 for row in frame.mapInArrow(completions, completions.schema(frame)).collect():
     print(f"{row['topic']}: {row['error'] or row['content']}")
 spark.stop()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
@@ -25,6 +25,9 @@ from support.limited_servers import FixedWindow, LeakyBucket, Server, SlidingWin
 from cometstream import CometSession, Ledger, SharedLimits, fan_out
 from cometstream.testing import Reply, SimulatedServer
 from cometstream.testing.server import RecordedRequest
+
+if TYPE_CHECKING:
+    from tests.acceptance.ray_team import RayTeam
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,7 +89,11 @@ class Team:
     processes: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
     kills: int = 0
 
-    async def start(self, part: int) -> None:
+    async def start(self, workers: int) -> None:
+        for part in range(workers):
+            await self.start_part(part)
+
+    async def start_part(self, part: int) -> None:
         path = self.folder / f"{part}-{len(self.lines[part])}.jsonl"
         self.lines[part].append(path)
         keys = {"COMETAPI_BASE_URL": self.server.base_url, "COMETAPI_KEY": self.server.api_key}
@@ -102,20 +109,29 @@ class Team:
             self.kills += 1
         await process.wait()
 
+    async def replace(self, part: int | None = None) -> None:
+        """Kill the worker of a part, or of the next one in turn, and start another."""
+        part = self.kills % len(self.processes) if part is None else part
+        await self.kill(part)
+        await self.start_part(part)
+
     async def end(self) -> None:
         for part in list(self.processes):
             await self.kill(part)
 
 
-async def share_a_limit(console: Console, kind: str, workers: int, rpm: int, minutes: float, every: float) -> bool:
+async def share_a_limit(
+    console: Console, kind: str, workers: int, rpm: int, minutes: float, every: float, *, ray: bool
+) -> bool:
     """Let workers send without end to a server that hides a limit; every so many seconds, one is killed and replaced."""
     limit: Server = _KINDS[kind](rpm)
-    began = time.monotonic()
     taken: list[float] = []
     refused: list[float] = []
 
+    opened = time.monotonic()
+
     def reply(_: RecordedRequest) -> Reply:
-        now = time.monotonic() - began
+        now = time.monotonic() - opened
         room = limit.takes(now)
         if room > 0:
             refused.append(now)
@@ -126,28 +142,39 @@ async def share_a_limit(console: Console, kind: str, workers: int, rpm: int, min
     with TemporaryDirectory() as folder:
         async with SimulatedServer() as server:
             server.always(reply)
-            team = Team(server, Path(folder), ["--limits", str(Path(folder, "limits.db")), "--workers", str(workers)])
+            team = _ray_team if ray else _team
+            sharing = team(server, Path(folder), workers, round(rpm * (minutes + 3) * 1.5))
             try:
-                for part in range(workers):
-                    await team.start(part)
-                while time.monotonic() - began < (minutes + 1) * 60:
-                    await asyncio.sleep(every or 1.0)
+                await sharing.start(workers)
+                # Whole minutes of the server's, from the first that begins a minute after all had started.
+                first = 60 * math.ceil((time.monotonic() - opened) / 60 + 1)
+                end = first + 60 * minutes
+                while (left := opened + end - time.monotonic()) > 0:
+                    await asyncio.sleep(min(every or 1.0, left))
                     server.requests.clear()
-                    if every:
-                        part = team.kills % workers
-                        await team.kill(part)
-                        await team.start(part)
+                    if every and left > every:
+                        await sharing.replace()
+                kills = sharing.kills
             finally:
-                await team.end()
-    end = (minutes + 1) * 60
-    used = sum(60 <= moment < end for moment in taken) / (rpm * minutes)
-    share = sum(60 <= moment < end for moment in refused) / max(sum(60 <= m < end for m in taken + refused), 1)
+                await sharing.end()
+    used = sum(first <= moment < end for moment in taken) / (rpm * minutes)
+    share = sum(first <= moment < end for moment in refused) / max(sum(first <= m < end for m in taken + refused), 1)
     met = used >= _USED and share <= _REFUSED
     console.print(
-        f"{kind}, {workers} workers, {team.kills - workers} killed on the way: {used:.1%} of {rpm} a minute used, "
+        f"{kind}, {workers} {'actors of Ray' if ray else 'workers'}, {kills} killed on the way: {used:.1%} of {rpm} a minute used, "
         f"{share:.2%} refused after the first minute: {'met' if met else 'missed'}"
     )
     return met
+
+
+def _team(server: SimulatedServer, folder: Path, workers: int, _: int) -> Team:
+    return Team(server, folder, ["--limits", str(folder / "limits.db"), "--workers", str(workers)])
+
+
+def _ray_team(server: SimulatedServer, folder: Path, _: int, rows: int) -> RayTeam:
+    from tests.acceptance.ray_team import RayTeam
+
+    return RayTeam(server, folder, {"shared_limits": str(folder / "limits.db")}, rows)
 
 
 async def kill_workers(console: Console, rows: int, workers: int, every: float) -> bool:
@@ -169,8 +196,7 @@ async def kill_workers(console: Console, rows: int, workers: int, every: float) 
             arguments = ["--ledger", str(path), "--rows", str(rows), "--workers", str(workers), "--concurrency", "8"]
             team = Team(server, Path(folder), arguments)
             try:
-                for part in range(workers):
-                    await team.start(part)
+                await team.start(workers)
                 while any(process.returncode is None for process in team.processes.values()):
                     left = [part for part, process in team.processes.items() if process.returncode is None]
                     waits = [asyncio.ensure_future(team.processes[part].wait()) for part in left]
@@ -180,9 +206,7 @@ async def kill_workers(console: Console, rows: int, workers: int, every: float) 
                     server.requests.clear()
                     running = [part for part, process in team.processes.items() if process.returncode is None]
                     if len(running) == len(left):
-                        part = random.choice(running)
-                        await team.kill(part)
-                        await team.start(part)
+                        await team.replace(random.choice(running))
             finally:
                 await team.end()
         names: Counter[str] = Counter()
@@ -230,6 +254,7 @@ def main() -> int:
     parser.add_argument(
         "--replace", type=float, default=0.0, help="kill a worker every so many seconds (default: none)"
     )
+    parser.add_argument("--ray", action="store_true", help="share the limit among actors of Ray Data (extra ray)")
     parser.add_argument("--total", type=int, default=20_000, help="rows of the job (default 20,000)")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two kills in the job (default 5)")
     for name, kind in (("part", int), ("rows", int), ("lines", str), ("ledger", str), ("limits", str)):
@@ -243,7 +268,9 @@ def main() -> int:
     met = []
     if options.only != "kills":
         for kind in options.kinds:
-            sharing = share_a_limit(console, kind, options.workers, options.rpm, options.minutes, options.replace)
+            sharing = share_a_limit(
+                console, kind, options.workers, options.rpm, options.minutes, options.replace, ray=options.ray
+            )
             met.append(asyncio.run(sharing))
     if options.only != "limit":
         met.append(asyncio.run(kill_workers(console, options.total, options.workers, options.every)))

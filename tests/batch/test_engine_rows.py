@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pickle
+import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,8 @@ import pytest
 from support.cli_server import ServerThread
 from support.serving import KEY
 
-from cometstream import CometError, ConfigurationError, InvalidRequestError, UsageError
-from cometstream.batch.engine_rows import COLUMNS, EngineRows, Given
+from cometstream import CometError, ConfigurationError, InvalidRequestError, Ledger, SharedLimits, UsageError
+from cometstream.batch.engine_rows import COLUMNS, EngineRows, Given, check_options
 from cometstream.batch.ray import Completions as RayCompletions
 from cometstream.batch.spark import Completions as SparkCompletions
 from cometstream.batch.tables import read_rows, with_columns
@@ -151,6 +154,46 @@ def test_closing_ends_what_is_under_way(server: SimulatedServer) -> None:
         rows.submit([])
 
 
+def test_a_caller_who_leaves_takes_the_rows_along_that_were_not_sent(server: SimulatedServer) -> None:
+    server.always(Reply.text("on", finish_reason=None, done=False).stall())
+    rows = engine_rows(concurrency=1)
+
+    async def leave() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(rows.complete([{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}]), 0.3)
+
+    asyncio.run(leave())
+    rows.close()
+    assert len(server.requests) == 1
+
+
+def test_the_garbage_collector_may_close_in_the_threads_of_the_rows(server: SimulatedServer) -> None:
+    server.always(Reply.text("on", finish_reason=None, done=False).stall())
+    rows = engine_rows()
+    closed: Future[None] = Future()
+
+    def close(_: Future[dict[str, Any]]) -> None:
+        rows.close()
+        closed.set_result(None)
+
+    (future,) = rows.submit([{"prompt": "a"}])
+    future.add_done_callback(close)  # which is called in the thread
+    rows.close()
+    closed.result(20)
+
+
+def test_nothing_is_waited_for_while_python_ends(server: SimulatedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.always(Reply.text("on", finish_reason=None, done=False).stall())
+    rows = engine_rows()
+    (future,) = rows.submit([{"prompt": "a"}])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "is_finalizing", lambda: True)
+        rows.close()  # its thread would not come to its end then
+    assert not future.done()
+    rows.close()
+    assert future.done()
+
+
 @pytest.mark.parametrize(
     ("given", "row", "messages"),
     [
@@ -215,12 +258,37 @@ def test_what_cannot_be_used_is_told_at_once(server: SimulatedServer, arguments:
 def test_sparks_program_is_told_at_once_and_needs_no_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COMETAPI_KEY", raising=False)
     SparkCompletions(model="m")
-    for arguments, message in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"rpm": -1}, "rpm must be"),
         ({"ledger": "rows.db"}, "name the column that has them with id="),
-    ):
+    ]
+    for arguments, message in cases:
         with pytest.raises(ConfigurationError, match=message):
             SparkCompletions(**arguments)
+
+
+@pytest.mark.parametrize("kept", [str, Path, "object"])
+def test_workers_of_other_folders_have_the_programs_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Any
+) -> None:
+    ledger: Any = Ledger("rows.db", lease=2.0) if kept == "object" else kept("rows.db")
+    limits: Any = SharedLimits("limits.db", workers=2) if kept == "object" else kept("limits.db")
+    monkeypatch.chdir(tmp_path)
+    options = check_options(Given(id="n"), session=None, options={"ledger": ledger, "shared_limits": limits, "rpm": 60})
+    assert options["rpm"] == 60
+    assert options["ledger"].address == str(tmp_path / "rows.db")
+    assert options["shared_limits"].address == str(tmp_path / "limits.db")
+    if kept == "object":
+        assert (options["ledger"].lease, options["shared_limits"].workers) == (2.0, 2)
+        assert ledger.address == "rows.db"
+    sent = pickle.loads(pickle.dumps(options))
+    assert sent["ledger"].address == str(tmp_path / "rows.db")
+
+
+def test_a_redis_and_what_is_not_given_stay_as_they_are() -> None:
+    pytest.importorskip("redis")
+    options = {"ledger": "redis://127.0.0.1:6379/0", "model": "m"}
+    assert check_options(Given(id="n"), session=None, options=options) == options
 
 
 async def test_rays_class_takes_and_gives_a_dict_of_arrays(server: SimulatedServer) -> None:

@@ -91,6 +91,28 @@ def failing(times: int, reply: Reply) -> Callable[[RecordedRequest], Reply]:
     return answer
 
 
+def test_a_timer_need_not_tell_when_it_is_due() -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        """As uvloop: what is due soon gets a handle that does not know when; here that is more than half a millisecond."""
+
+        def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+            if when - self.time() < 0.1:
+                return self.call_soon(callback, *args, context=context)
+            return super().call_at(when, callback, *args, context=context)
+
+    async def main() -> None:
+        async with serving() as (server, session):
+            server.always(failing(1, Reply.error(503)))
+            results = await collect(session, requests(50), concurrency=50, retry=RetryPolicy(initial_delay=0.01))
+        assert {result.attempts for result in results} == {2}
+
+    loop = Loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
 @on_each_loop
 def test_every_row_comes_back_once_with_its_own_answer(run: Run) -> None:
     async def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,12 @@ def test_rows_are_paid_once(counted: Any, session: dict[str, str], tmp_path: Pat
         check_rows(rows, 40)
         assert {row["from_ledger"] for row in rows if row["error"] is None} == {known}
     assert all(count == 1 for text, count in counted.asked.items() if not text.endswith("7"))
+
+
+def test_a_query_leaves_no_thread_behind(counted: Any, session: dict[str, str]) -> None:
+    check_rows(answered(4, session=session), 4)
+    gc.collect()
+    assert "cometstream-rows" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_what_cannot_be_used_is_told_before_the_query_runs(session: dict[str, str]) -> None:

@@ -37,7 +37,11 @@ def test_hundreds_of_rows_are_under_way_in_one_actor_and_bad_ones_come_back(
 ) -> None:
     options = {"session": session, "model": "m", "retry": None, "concurrency": 300}
     answers = dataset(ROWS, 1).map_batches(
-        Completions, fn_constructor_kwargs=options, batch_size=100, batch_format="pyarrow", concurrency=1
+        Completions,
+        fn_constructor_kwargs=options,
+        batch_size=100,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=1),
     )
     check_rows(answers.take_all(), ROWS)
     assert sum(counted.asked.values()) == ROWS
@@ -64,7 +68,10 @@ def test_an_actor_that_is_killed_pays_no_finished_row_again(
 
     options = {"session": session, "model": "m", "retry": None, "id": "n", "ledger": str(tmp_path / "rows.db")}
     answers = dataset(200, 8).map_batches(
-        Mortal, fn_constructor_kwargs={**options, "concurrency": 20}, batch_size=25, concurrency=1
+        Mortal,
+        fn_constructor_kwargs={**options, "concurrency": 20},
+        batch_size=25,
+        compute=ray.data.ActorPoolStrategy(size=1),
     )
     check_rows(answers.take_all(), 200)
     assert killed.exists()
