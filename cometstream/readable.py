@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.machine import Answer
 from cometstream.errors import CometError, ConfigurationError, UsageError
-from cometstream.readers import EventReader, FrameReader, RelayReader, TextReader
+from cometstream.readers import BeatingReader, EventReader, FrameReader, RelayReader, TextReader
 from cometstream.request.describe import shown
 from cometstream.views.output import Parsed, ParsedT_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cometstream.answer.machine import Answer
     from cometstream.answer.sse import Comment, Event
     from cometstream.answer.states import Outcome
     from cometstream.partials import GrowingOutput, Part, PartialReader
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cometstream.views.completion import ChatCompletion
 
 __all__ = ["Readable"]
+
+_Taken = TypeVar("_Taken")
 
 
 class Readable(Parsed[ParsedT_co]):
@@ -50,9 +52,9 @@ class Readable(Parsed[ParsedT_co]):
     async def _pull(self) -> ChatCompletionChunk: ...
 
     @overload
-    async def _pull(self, *, comments: Literal[True]) -> ChatCompletionChunk | Comment: ...
+    async def _pull(self, take: Callable[[Answer], _Taken | None]) -> _Taken: ...
 
-    async def _pull(self, *, comments: bool = False) -> ChatCompletionChunk | Comment:
+    async def _pull(self, take: Callable[[Answer], Any] | None = None) -> Any:
         raise NotImplementedError
 
     def text(self, *, smooth: float | None = None, by: Literal["word", "grapheme"] = "word") -> TextReader:
@@ -71,28 +73,26 @@ class Readable(Parsed[ParsedT_co]):
         """Iterate typed events: ``content.delta``, ``tool_calls.function.arguments.done``, ``keep_alive`` and the rest.
 
         Args:
-            chunks: Give each chunk as an event, too, before those that tell what it added.
+            chunks: Give each chunk as an event, too, before those that tell what it added. Else pieces of one text that came
+                together may be one event.
         """
-        return EventReader(partial(self._pull, comments=True), lambda: self._answer, chunks)
+        return EventReader(lambda take: self._pull(take), lambda: self._answer, chunks)
 
-    def relay(self, *, heartbeat: float | None = None) -> RelayReader:
+    def relay(self, *, heartbeat: float | None = None) -> RelayReader | BeatingReader:
         """Iterate SSE bytes for a browser: the server's events as they came, its keep-alives at once.
 
-        Where the ending is not complete the last bytes are an error frame instead of ``[DONE]``; nothing is raised. The chunk with
-        the usage is left out unless you asked for it. ``cometstream.relay`` does more, from before the answer's head on.
+        What came together is one piece, so that it is written together. Where the ending is not complete the last bytes are an
+        error frame instead of ``[DONE]``; nothing is raised. The chunk with the usage is left out unless you asked for it.
+        ``cometstream.relay`` does more, from before the answer's head on.
 
         Args:
             heartbeat: Seconds of silence after which a comment is sent, so that proxies keep the connection; None for no comments.
         Raises:
             ConfigurationError: `heartbeat` is not a time above 0.
         """
-        return RelayReader(
-            partial(self._pull, comments=True),
-            lambda: self._answer,
-            lambda: (self._outcome, self._failure),
-            heartbeat,
-            self._usage_asked,
-        )
+        take = partial(Answer.pass_on, bare_chunks=self._usage_asked)
+        reader = RelayReader(lambda: self._pull(take), lambda: (self._outcome, self._failure))
+        return reader if heartbeat is None else BeatingReader(reader, heartbeat)
 
     def frames(self, write: Callable[[Event | Comment, ChatCompletionChunk | None], bytes]) -> FrameReader:
         """Iterate the server's own events as bytes: all that have come at a time, each written by a function.
@@ -103,7 +103,7 @@ class Readable(Parsed[ParsedT_co]):
             write: Is given an event and its chunk, or a keep-alive comment and None, and returns the bytes to pass on. An event's
                 ``data`` is the server's bytes.
         """
-        return FrameReader(partial(self._pull, comments=True), lambda: self._answer, write)
+        return FrameReader(partial(self._pull, Answer.next), lambda: self._answer, write)
 
     def partials(
         self, *, on_part: Callable[[Part], object] | None = None, stop_on_invalid: bool = False

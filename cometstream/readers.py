@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 import orjson
 
 from cometstream.answer.accumulate import Accumulator
+from cometstream.answer.machine import Answer
 from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, StreamServerError
 from cometstream.policy import is_seconds
@@ -25,10 +27,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cometstream.answer.events import StreamEvent
-    from cometstream.answer.machine import Answer
     from cometstream.answer.smooth import Smoother
 
-__all__ = ["HEARTBEAT", "EventReader", "FrameReader", "RelayReader", "TextReader", "checked_smoother"]
+__all__ = ["HEARTBEAT", "BeatingReader", "EventReader", "FrameReader", "RelayReader", "TextReader", "checked_smoother"]
 
 HEARTBEAT: Final = b": keep-alive\n\n"
 """What is sent where nothing else is to be sent: a comment, which every reader of event streams passes over."""
@@ -110,11 +111,13 @@ def checked_smoother(smooth: float | None, by: str) -> Smoother | None:
 class EventReader:
     """Yields typed events, named as OpenAI's streaming helper names them."""
 
-    __slots__ = ("_added_to", "_answer", "_chunks", "_events", "_fold", "_keep_alive", "_next")
+    __slots__ = ("_added_to", "_answer", "_chunks", "_events", "_fold", "_keep_alive", "_next", "_take_next")
 
     def __init__(
         self,
-        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
+        pull: Callable[
+            [Callable[[Answer], ChatCompletionChunk | Comment | None]], Awaitable[ChatCompletionChunk | Comment]
+        ],
         answer: Callable[[], Answer | None],
         chunks: bool,
     ) -> None:
@@ -123,7 +126,8 @@ class EventReader:
         # Programs that read no events do not wait for the import of their classes.
         from cometstream.answer.events import EventFold, KeepAliveEvent
 
-        self._next = next_item
+        self._take_next = Answer.next if chunks else Answer.leap
+        self._next = partial(pull, self._take_next)
         self._keep_alive = KeepAliveEvent
         self._answer = answer
         first = answer()
@@ -143,7 +147,8 @@ class EventReader:
     def at_once(self) -> StreamEvent | None:
         """Return the next event if it is here already; None where it must be waited for, or there is none."""
         while not self._events:
-            item = _at_hand(self._answer())
+            answer = self._answer()
+            item = self._take_next(answer) if answer is not None and answer.at_hand else None
             if item is None:
                 return None
             self._take(item)
@@ -163,68 +168,25 @@ class EventReader:
 
 
 class RelayReader:
-    """Yields SSE bytes, and says in band how the answer ended."""
+    """Yields SSE bytes, all that have come at a time, and says in band how the answer ended."""
 
-    __slots__ = ("_answer", "_bare_chunks", "_ended", "_ending", "_heartbeat", "_next", "_reading")
+    __slots__ = ("_ended", "_ending", "_next")
 
     def __init__(
-        self,
-        next_item: Callable[[], Awaitable[ChatCompletionChunk | Comment]],
-        answer: Callable[[], Answer | None],
-        ending: Callable[[], tuple[str | None, CometError | None]],
-        heartbeat: float | None,
-        bare_chunks: bool,
+        self, next_bytes: Callable[[], Awaitable[bytes]], ending: Callable[[], tuple[str | None, CometError | None]]
     ) -> None:
-        if heartbeat is not None and not (is_seconds(heartbeat) and heartbeat > 0):
-            raise ConfigurationError(
-                f"heartbeat must be a number of seconds above 0, or None for none; got {shown(heartbeat)}"
-            )
-        self._next = next_item
-        self._answer = answer
+        self._next = next_bytes
         self._ending = ending
-        self._heartbeat = heartbeat
-        self._bare_chunks = bare_chunks  # chunks without choices are passed on, too
-        self._reading: asyncio.Task[bytes | None] | None = None  # outlives a heartbeat
         self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        piece = await (self._piece() if self._heartbeat is None else self._piece_or_heartbeat())
-        if piece is None:
-            raise StopAsyncIteration
-        return piece
-
-    def at_once(self) -> bytes | None:
-        """Return the next bytes if they are here already; None where they must be waited for, or the answer is over."""
-        while self._reading is None and (item := _at_hand(self._answer())) is not None:
-            piece = self._encoded(item)
-            if piece:
-                return piece
-        return None
-
-    async def _piece_or_heartbeat(self) -> bytes | None:
-        reading = self._reading or asyncio.ensure_future(self._piece())
-        self._reading = None
-        try:
-            done, _ = await asyncio.wait({reading}, timeout=self._heartbeat)
-        except BaseException:
-            reading.cancel()
-            raise
-        if done:
-            return reading.result()
-        self._reading = reading
-        return HEARTBEAT
-
-    async def _piece(self) -> bytes | None:
-        """Return the next bytes; None after the last."""
         if self._ended:
-            return None
-        piece = b""
+            raise StopAsyncIteration
         try:
-            while not piece:
-                piece = self._encoded(await self._next())
+            return await self._next()
         except StopAsyncIteration:
             self._ended = True
             outcome, error = self._ending()
@@ -235,17 +197,37 @@ class RelayReader:
                 raise  # no ending but a misuse: not entered, read by another task, or left
             self._ended = True
             return error_frame(error, outcome)
-        return piece
 
-    def _encoded(self, item: ChatCompletionChunk | Comment) -> bytes:
-        """Return an item as it came; ``b""`` for one that is not passed on."""
-        if isinstance(item, Comment):
-            return b":" + item.text + b"\n\n"
-        if not self._bare_chunks and not item.choices:
-            return b""
-        answer = self._answer()
-        assert answer is not None  # the item came from it
-        return answer.wire
+
+class BeatingReader:
+    """Yields another reader's bytes, and a comment where there were none for some time."""
+
+    __slots__ = ("_heartbeat", "_reader", "_reading")
+
+    def __init__(self, reader: RelayReader, heartbeat: float) -> None:
+        if not (is_seconds(heartbeat) and heartbeat > 0):
+            raise ConfigurationError(
+                f"heartbeat must be a number of seconds above 0, or None for none; got {shown(heartbeat)}"
+            )
+        self._reader = reader
+        self._heartbeat = heartbeat
+        self._reading: asyncio.Future[bytes] | None = None  # outlives a heartbeat
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        reading = self._reading or asyncio.ensure_future(self._reader.__anext__())
+        self._reading = None
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=self._heartbeat)
+        except BaseException:
+            reading.cancel()
+            raise
+        if done:
+            return reading.result()
+        self._reading = reading
+        return HEARTBEAT
 
 
 class FrameReader:
@@ -276,11 +258,6 @@ class FrameReader:
             written.append(write(item, None) if isinstance(item, Comment) else write(answer.event, item))
             item = answer.next()
         return written[0] if len(written) == 1 else b"".join(written)
-
-
-def _at_hand(answer: Answer | None) -> ChatCompletionChunk | Comment | None:
-    """Return the next item that can be handed over without a read."""
-    return answer.next(True) if answer is not None and answer.at_hand else None
 
 
 def error_frame(error: CometError | None, outcome: str | None) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import warnings
-from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, overload
 
 from cometstream.answer.budget import Budget
 from cometstream.errors import CometError, UsageError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cometstream.answer.machine import Answer
-    from cometstream.answer.sse import Comment
     from cometstream.answer.states import Outcome
     from cometstream.partials import GrowingOutput
     from cometstream.policy import Clocks
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from cometstream.views.cost import Prices
 
 __all__ = ["ChatStream"]
+
+_Taken = TypeVar("_Taken")
 
 # Bytes that are read before other tasks get a turn, where a read never has to wait: a compressed answer unpacks to many.
 _A_TURN: Final = 256 * 1024
@@ -252,11 +253,13 @@ class ChatStream(Readable[ParsedT_co]):
     async def _pull(self) -> ChatCompletionChunk: ...
 
     @overload
-    async def _pull(self, *, comments: Literal[True]) -> ChatCompletionChunk | Comment: ...
+    async def _pull(self, take: Callable[[Answer], _Taken | None]) -> _Taken: ...
 
-    async def _pull(self, *, comments: bool = False) -> ChatCompletionChunk | Comment:
-        """Return the next chunk, or comment, in the order of arrival: the one way out, and the one wait for bytes.
+    async def _pull(self, take: Callable[[Answer], Any] | None = None) -> Any:
+        """Return the next chunk, or what else is taken, in the order of arrival: the one way out, and the one wait for bytes.
 
+        Args:
+            take: Takes of the answer what is handed over next, in the form that is wanted; None where that must be waited for.
         Raises:
             StopAsyncIteration: The answer is over, or was closed.
             CometError: It did not end well.
@@ -265,7 +268,7 @@ class ChatStream(Readable[ParsedT_co]):
             answer = self._answer
             if self._state != "open" or answer is None:
                 self._raise_ending()
-            elif (item := answer.next(comments)) is not None:
+            elif (item := answer.next(False) if take is None else take(answer)) is not None:
                 return item
             elif self._waiting:
                 raise UsageError(_TWO_READERS)

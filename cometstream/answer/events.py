@@ -410,7 +410,12 @@ class _ChoiceFold:
 
     def add_events(self, events: list[StreamEvent]) -> None:
         state = self._state
-        call_begins = len(state.tool_calls.calls) > len(self._calls)
+        calls = state.tool_calls.calls
+        if state.finish_reason is None and not (calls or state.reasoning or state.refusal or state.logprobs):
+            # As long as there is nothing but text, as in most answers, the rest need not be looked at.
+            self._content.add_delta(events)
+            return
+        call_begins = len(calls) > len(self._calls)
         self._reasoning.add_delta(events)
         if self._reasoning.open and (call_begins or self._content.pending() or self._refusal.pending()):
             self._reasoning.add_done(events)

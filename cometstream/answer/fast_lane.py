@@ -74,6 +74,7 @@ class FastLane:
         "_max_alone",
         "_misses",
         "_next_try",
+        "_pattern",
         "_pieces",
         "_repeats",
         "_size",
@@ -87,6 +88,7 @@ class FastLane:
         self._size = -1  # of the frame; there is none yet
         self._max_alone = max_size + 2  # of an event with the two line ends behind it
         self._pieces: list[str] | None = None  # where the texts go; None where all else in a chunk must be added too
+        self._pattern: ChatCompletionChunk | None = None
         self._misses = 0
         self._next_try: float = math.inf if patience is None else patience
         self._early: tuple[int, ...] = () if patience is None else _EARLY
@@ -114,6 +116,46 @@ class FastLane:
         if size - len(piece) != self._size + _FRAMING or size > self._max_alone:
             return None
         return self._read_piece(piece)
+
+    def read_all(self, events: bytes) -> int:
+        """Add the chunks of events that arrived together, if each of them fits; return how many, and no view of them.
+
+        Args:
+            events: Bytes that came while nothing was unfinished.
+        """
+        # All or nothing: one that does not fit has its place between the others.
+        if self._pieces is None or len(events) > self._max_alone:
+            return 0
+        inner = events.removeprefix(self._alone_before).removesuffix(self._alone_after)
+        if len(events) - len(inner) != self._size + _FRAMING:
+            return 0
+        between, texts = self._between, []
+        # What stands between two pieces is so long that most bytes are skipped; to look for two line ends takes each byte.
+        for piece in inner.split(self._alone_after + self._alone_before):
+            if between:
+                piece, _, padding = piece.rpartition(between)
+                if not _is_text(padding):
+                    return 0
+            # White space around the text may be a line break, and end the event.
+            if not piece or not piece[0] == _QUOTE == piece[-1]:
+                return 0
+            try:
+                text = orjson.loads(piece)
+            except orjson.JSONDecodeError:
+                return 0
+            if type(text) is not str or not text:
+                return 0
+            texts.append(text)
+        self._pieces += texts
+        self._accumulator.built = None
+        return len(texts)
+
+    @property
+    def pattern(self) -> ChatCompletionChunk:
+        """A chunk like all those that fit, with another text."""
+        if self._pattern is None:
+            self._pattern = self._repeats.chunk("")
+        return self._pattern
 
     def _read_piece(self, piece: bytes) -> ChatCompletionChunk | None:
         padding = None
@@ -161,7 +203,7 @@ class FastLane:
         if frame is None:
             return self._accumulator.add_raw(raw)
         before, self._between, after, repeats = frame
-        self._before, self._after, self._repeats = before, after, repeats
+        self._before, self._after, self._repeats, self._pattern = before, after, repeats, None
         self._alone_before, self._alone_after = b"data: " + before, after + b"\n\n"
         self._size = len(before) + len(after)
         return self._add_whole(raw, repeats)

@@ -47,6 +47,9 @@ _STILL: Final = frozenset({"waiting", "failed", *OUTCOMES})
 _MAX_HELD: Final = 16 * 1024 * 1024
 _HELD_CHUNK: Final = 1024
 
+_LF: Final = 10
+_CR: Final = 13
+
 # Bytes of an unfinished event that are progress, so that one large event may take its time and a trickle may not.
 _PROGRESS: Final = 4096
 
@@ -103,6 +106,7 @@ class Answer:
         "_held",
         "_held_size",
         "_in_backlog",
+        "_is_due",
         "_lane",
         "_looked",
         "_parser",
@@ -151,7 +155,8 @@ class Answer:
             self.accumulator, patience=8 if fast and not split_think else None, max_size=max_event_size
         )
         self._unread = b""
-        self._looked = False  # a clock had run out, and the bytes that are to come now are the last that count
+        self._is_due = False  # a clock has run out, and the bytes that the next read brings are the last that count
+        self._looked = False  # that read is over
         self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
         # To be handed over before what has arrived; an empty deque would take more memory than the rest of an open stream's answer.
@@ -209,7 +214,10 @@ class Answer:
         event = self._event
         if isinstance(event, bytes):
             return event
-        return encode_event(event.data, event=event.event, id=event.id)
+        data = event.data
+        if type(event) is Event and _LF not in data and _CR not in data:
+            return b"data: %b\n\n" % data
+        return encode_event(data, event=event.event, id=event.id)
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the next bytes; empty bytes say that a wait ended without any.
@@ -222,8 +230,8 @@ class Answer:
         if self._unread:
             self._read()
         self._unread = data
-        if not data:
-            self._looked = True
+        self._looked = self._is_due or not data
+        self._is_due = False
 
     def ended(self, cause: Exception | None, now: float) -> None:
         """The body gives no more; call it once, after its last bytes.
@@ -327,13 +335,46 @@ class Answer:
                     self._clock_ran_out(clock)
                     continue
                 # A slow caller's connection may have brought more since that read: one more read looks, then the clock counts.
-                self._looked = clock is not None
+                self._is_due = clock is not None
                 self._flows = clock is None and self.started and self.state not in _STILL
                 return None
 
+    def leap(self) -> ChatCompletionChunk | Comment | None:
+        """Return what `next` does; but chunks that came together and are alike may be one, for whoever asks what they added.
+
+        It is one that they are like, with another text.
+        """
+        return self._lane.pattern if self._unread and self._read_repeats() else self.next()
+
+    def pass_on(self, bare_chunks: bool) -> bytes | None:
+        """Return all that can be handed over now as bytes, for whoever passes it on; None as `next`.
+
+        Args:
+            bare_chunks: Pass on chunks without choices, too.
+        """
+        if self._unread and (repeats := self._read_repeats()):
+            return repeats
+        passed: list[bytes] = []
+        while (item := self.next()) is not None:
+            if isinstance(item, Comment):
+                passed.append(b":%b\n\n" % item.text)
+            elif bare_chunks or item.choices:
+                passed.append(self.wire)
+        return b"".join(passed) if passed else None
+
+    def _read_repeats(self) -> bytes:
+        """Add all that has come, and return it, if nothing but chunks that are alike came together; else return ``b""``."""
+        events = self._unread
+        if not self._flows or self._arrived or not self._parser.between or not (count := self._lane.read_all(events)):
+            return b""
+        self._unread = b""
+        self.chunks += count
+        self.budget.progress = True
+        return events
+
     def skim(self) -> None:
         """Add up what has come without handing it over: the chunks are of use to nobody."""
-        while self.next(False) is not None:
+        while (self._unread and self._read_repeats()) or self.next(False) is not None:
             pass
 
     def _then(self, happening: Happening, failure: CometError | None = None) -> None:

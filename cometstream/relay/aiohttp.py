@@ -12,7 +12,7 @@ from aiohttp import web
 from cometstream.relay.engine import servant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from typing_extensions import Unpack
 
@@ -65,21 +65,19 @@ class _Response:
 
     def __init__(self, request: web.Request, headers: Mapping[str, str]) -> None:
         self._request = request
+        self._transport = request.transport  # None where the browser has left already
         self._headers = headers
         self.response: web.StreamResponse | None = None
+        self.write: Callable[[bytes], Awaitable[None]]  # the response's own, once it is started
 
     @property
     def gone(self) -> bool:
-        transport = self._request.transport
-        return transport is None or transport.is_closing()
+        return self._transport is None or self._transport.is_closing()
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         response = self.response = web.StreamResponse(status=status, headers={**headers, **self._headers})
+        self.write = response.write
         await response.prepare(self._request)
-
-    async def write(self, data: bytes) -> None:
-        assert self.response is not None  # started
-        await self.response.write(data)
 
     async def refuse(self, status: int, headers: Mapping[str, str], body: bytes, in_band: bytes) -> None:
         await self.start(status, headers)

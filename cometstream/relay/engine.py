@@ -164,11 +164,11 @@ class Engine:
             if is_new(source):
                 await source.__aenter__()
             encode, items = encoder.encode, encoder.items()
-            at_once = getattr(items, "at_once", _never)
+            at_once = getattr(items, "at_once", None)
             async for item in items:
                 piece = encode(item)
                 # What came together goes out together: a write costs more than all else that is done with an event.
-                if (more := at_once()) is not None:
+                if at_once is not None and (more := at_once()) is not None:
                     pieces = [piece]
                     while more is not None:
                         pieces.append(encode(more))
@@ -268,10 +268,6 @@ def servant(stream: Any, options: RelayOptions) -> Servant:
         raise ConfigurationError(f"options of an answer that is kept are given to start(); got {', '.join(options)}")
     kept: Servant = stream
     return kept
-
-
-def _never() -> None:
-    """Stand in for the reader of a source that does not tell what is here already."""
 
 
 def is_new(source: Any) -> bool:

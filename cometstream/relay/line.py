@@ -10,7 +10,7 @@ import anyio
 from cometstream.readers import HEARTBEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
 __all__ = ["Line", "Outlet"]
 
@@ -27,7 +27,7 @@ class Outlet(Protocol):
         """Send the head."""
         ...
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> Awaitable[None]:
         """Send bytes, and wait while the browser is slower than they come.
 
         Raises:
@@ -86,7 +86,10 @@ class Line:
             await asyncio.wait({self._beat})
         self._busy = True
         try:
-            await self._send(data)
+            if self.started:
+                await self._outlet.write(data)  # as nearly all of them are: a coroutine for each costs
+            else:
+                await self._send(data)
         finally:
             self._busy = False
             self._last = self._loop.time()

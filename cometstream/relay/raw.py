@@ -38,9 +38,10 @@ class RawEncoder:
         if self._stream.outcome is not None:
             return b""  # the stream's own words about its end
         if not self._begun:
-            if item.startswith(b":"):
-                return b""  # a keep-alive is no reason to give up the choice of a status
-            self._begun = True
+            # A keep-alive is no reason to give up the choice of a status; what came together with it is.
+            while item.startswith(b":"):
+                item = item.partition(b"\n\n")[2]
+            self._begun = item != b""
         return item
 
     def finish(self) -> bytes:

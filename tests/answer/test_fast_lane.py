@@ -384,12 +384,29 @@ def test_padding_that_is_not_one_text_is_left_to_the_parser(template: str, paddi
     data = padded(template, '"a"', padding)
     assert lane.read(data) is None
     assert lane.read_alone(b"data: " + data + b"\n\n") is None
+    good = padded(template, '"a"', '"aB3"')
+    assert [lane.read_all(together(good, data, good)), lane.read_all(together(data))] == [0, 0]
 
 
 @pytest.mark.parametrize("piece", ["null", '"a', 'a"', ' "a"', '"a"\n', "", '"', '""', '"a","b":"c"'])
 def test_a_text_beside_padding_must_be_one_text_too(piece: str) -> None:
     lane = cut_from(padded(PADDED["content"], '"x"', '"aB3"'))
-    assert lane.read(padded(PADDED["content"], piece, '"aB3"')) is None
+    data, good = (padded(PADDED["content"], text, '"aB3"') for text in (piece, '"a"'))
+    assert lane.read(data) is None
+    assert [lane.read_all(together(good, data, good)), lane.read_all(together(data))] == [0, 0]
+
+
+def together(*datas: bytes) -> bytes:
+    """Events as they come in one read."""
+    return b"".join(b"data: " + data + b"\n\n" for data in datas)
+
+
+@pytest.mark.parametrize("template", PADDED.values(), ids=PADDED)
+def test_padded_chunks_that_came_together_are_added_together(template: str) -> None:
+    datas = [padded(template, f'"{text}"', f'"{padding}"') for text, padding in (("a", "x"), ("b", "yZ9"), ("c", ""))]
+    lane = cut_from(padded(template, '"x"', '"aB3"'))
+    assert lane.read_all(together(*datas)) == 3
+    assert lane.read_all(together(*datas)[:-1]) == lane.read_all(together(*datas, b"[DONE]")) == 0
 
 
 @pytest.mark.parametrize("template", [*PADDED.values(), *PADDED_ODDLY.values()], ids=[*PADDED, *PADDED_ODDLY])

@@ -12,11 +12,13 @@ from support.wire_reading import CONTEXT, Wire, read_wire
 
 from cometstream.answer.body import Backlog
 from cometstream.answer.budget import Budget
+from cometstream.answer.events import ContentDeltaEvent, EventFold
 from cometstream.answer.machine import Answer
 from cometstream.answer.sse import Comment
 from cometstream.answer.states import HAPPENINGS, OUTCOMES, TABLE, Happening, State
 from cometstream.errors import APITimeoutError, ProtocolError, StreamServerError, StreamUnterminatedError
 from cometstream.policy import Clocks
+from cometstream.views.chunks import ChatCompletionChunk
 
 DONE = b"data: [DONE]\n\n"
 ERROR = b'data: {"error":{"message":"no","code":429}}\n\n'
@@ -350,6 +352,70 @@ def test_a_clock_that_has_run_out_is_given_one_more_read_and_no_second() -> None
         give(answer, b": PING\n\n", now=now)
     assert answer.outcome == "error"
     assert isinstance(answer.failure, APITimeoutError)
+
+
+def test_a_clock_that_is_due_counts_after_another_read_however_often_the_machine_is_asked_before() -> None:
+    answer = answer_of(clocks=Clocks(content_idle=3.0))
+    give(answer, TEXT, now=1.0)
+    answer.budget.wait_begins(1.0)
+    give(answer, b": PING\n\n", now=4.5)
+    assert [answer.next(), answer.next(), answer.outcome] == [None, None, None]
+    answer.budget.wait_begins(4.5)
+    give(answer, TEXT, now=4.6)
+    answer.budget.wait_begins(4.6)
+    give(answer, b": PING\n\n", now=7.7)
+    assert answer.outcome is None, "content came meanwhile: this is the first read that finds the clock due"
+
+
+TOGETHER = [event("a"), event("b\n"), event("c"), event("d"), event("e")]
+
+
+def read_first(*pieces: bytes) -> Answer:
+    """An answer that has learnt what its chunks repeat."""
+    answer = answer_of()
+    give(answer, *TOGETHER, *pieces)
+    return answer
+
+
+def test_chunks_that_came_together_and_are_alike_are_passed_on_as_they_came() -> None:
+    answer, burst = read_first(), b"".join(TOGETHER)
+    answer.receive(burst, 0.0)
+    passed = answer.pass_on(False)
+    assert passed is burst
+    assert answer.pass_on(False) is None
+    assert answer.completion.content == "ab\ncde" * 2
+    assert answer.chunks == 10
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b": PING\n\n",
+        b"id: 1\n" + TEXT,
+        event("x", index=1),
+        TEXT.replace(b'"a"', b'""'),
+        TEXT.replace(b'"a"', b'"a" '),
+        TEXT.replace(b'"a"', b'"a"\n'),
+        TEXT.replace(b'"a"', b'"a"\n\n'),
+        TEXT.replace(b'"a"', b'"a\\ud800"'),
+    ],
+)
+def test_what_comes_between_others_and_is_not_like_them_keeps_its_place(other: bytes) -> None:
+    for at in range(4):
+        wires = [*TOGETHER[:at], other, *TOGETHER[at:3]]
+        wire_streams.check_other_ways([*TOGETHER, b"".join(wires), STOP, DONE], told="")
+
+
+def test_alike_chunks_that_came_together_are_told_as_one() -> None:
+    answer = read_first()
+    fold = EventFold(answer.accumulator, chunks=False)
+    answer.receive(b"".join(TOGETHER), 0.0)
+    chunk = answer.leap()
+    assert isinstance(chunk, ChatCompletionChunk)
+    (told,) = fold.add(chunk)
+    assert isinstance(told, ContentDeltaEvent)
+    assert (told.delta, told.snapshot) == ("ab\ncde", "ab\ncde" * 2)
+    assert answer.leap() is None
 
 
 # -- any cut -------------------------------------------------------------------------------------------------------------------

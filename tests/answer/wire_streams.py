@@ -10,13 +10,17 @@ import random
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from conformance import Case, load
-from support.wire_reading import Item, Wire, read_wire
+from support.wire_reading import Item, Wire, answer_of, read_wire, taken_of
 
-from cometstream.answer.sse import Comment
+from cometstream.answer.events import EventFold, StreamEvent
+from cometstream.answer.machine import Answer
+from cometstream.answer.sse import Comment, SSEParser
+from cometstream.views.chunks import ChatCompletionChunk
 
 __all__ = ["check", "check_case", "pieces_of", "seen", "wire_of"]
 
@@ -157,6 +161,47 @@ def _check(draw: random.Random, wire: bytes, options: dict[str, Any], told: str)
     for fast in (True, False):
         pieces = pieces_of(draw, wire)
         assert seen(read_wire(pieces, fast=fast, **options)) == whole, f"the cut is to be seen: {pieces!r}, {told}"
+    pieces = [wire] if draw.random() < 0.5 else pieces_of(draw, wire)
+    check_other_ways(pieces, told=f"as it is read: {pieces!r}, {told}", **options)
+
+
+def check_other_ways(pieces: list[bytes], *, told: str, was_cut: bool = False, **options: Any) -> None:
+    """Check that what is passed on, skimmed, or told as events is what `Answer.next` hands over."""
+    wire = read_wire(pieces, was_cut=was_cut, **options)
+
+    def taken(take: Callable[[Answer], Any]) -> list[Any]:
+        answer = answer_of(**options)
+        items = list(taken_of(answer, take, pieces, was_cut=was_cut))
+        assert (str(answer.outcome), answer.completion.to_json()) == (wire.outcome, wire.text), told
+        assert (answer.completion.normalizations, answer.chunks) == (wire.normalizations, len(wire.events)), told
+        return items
+
+    taken(Answer.skim)
+    events = iter(wire.events)
+    came = [item if isinstance(item, Comment) else next(events).data for item in wire.items]
+    passed_on = SSEParser().feed(b"".join(taken(lambda answer: answer.pass_on(True))))
+    assert [item if isinstance(item, Comment) else item.data for item in passed_on] == came, told
+    assert told_by(taken(events_of(Answer.leap))) == told_by(taken(events_of(Answer.next))), told
+
+
+def events_of(take: Callable[[Answer], Any]) -> Callable[[Answer], list[StreamEvent] | None]:
+    """Return what takes the events of what is handed over."""
+    folds: list[EventFold] = []
+
+    def events(answer: Answer) -> list[StreamEvent] | None:
+        folds[:] = folds or [EventFold(answer.accumulator, from_start=True, chunks=False)]
+        item = take(answer)
+        return folds[0].add(item) if isinstance(item, ChatCompletionChunk) else None if item is None else []
+
+    return events
+
+
+def told_by(events: list[list[StreamEvent]]) -> list[tuple[str, str]]:
+    """Return the events' types with their texts; pieces of one text may come as one."""
+    runs = itertools.groupby(
+        itertools.chain(*events), key=lambda event: (event.type, getattr(event, "choice_index", 0))
+    )
+    return [(str(key), "".join(str(getattr(event, "delta", "")) for event in run)) for key, run in runs]
 
 
 def check(seed: int) -> None:

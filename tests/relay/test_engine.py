@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import orjson
 import pytest
 from support import virtual_clock
 from support.browsing import data_of
@@ -134,6 +135,16 @@ def test_silence_between_two_tries_is_filled() -> None:
         assert outlet.body.endswith(b"data: [DONE]\n\n")
 
     virtual_clock.run(main())
+
+
+async def test_what_comes_together_with_a_keep_alive_of_the_server_is_not_lost() -> None:
+    together = b": PING\n\n:\n\n" + b"".join(
+        b"data: " + orjson.dumps(chunk({"content": text})) + b"\n\n" for text in "ab"
+    )
+    async with serving(Reply.sse(together, chunk(finish_reason="stop"), DONE)) as (_, session):
+        head, body = await relayed(session)
+    assert head.status == 200
+    assert "".join(data["choices"][0]["delta"].get("content", "") for data in data_of(body)[:-1]) == "ab"
 
 
 def test_a_keep_alive_of_the_server_does_not_give_up_the_choice_of_a_status() -> None:

@@ -100,7 +100,7 @@ def _check_told(call: Call, outcome: str) -> None:
     if call.way == "relay":
         if call.ended:
             last = call.in_band[-1]
-            assert (last == b"data: [DONE]\n\n") == (outcome == "complete"), f"{call}: {outcome}, but told {last!r}"
+            assert (last == b"data: [DONE]") == (outcome == "complete"), f"{call}: {outcome}, but told {last!r}"
             assert outcome == "complete" or b'"outcome":"' + outcome.encode() in last, f"{call}: told {last!r}"
     elif outcome in ("complete", "cancelled"):
         assert error is None, f"{call}: {outcome}, but raised {error!r}"

@@ -53,7 +53,7 @@ class Call:
         chunks: What was handed over, where that can be seen.
         texts: What ``text()`` gave.
         deltas: What ``events()`` told of each choice's content.
-        in_band: What ``relay()`` gave.
+        in_band: What ``relay()`` gave, event by event.
         error: What was raised.
         left: It was broken off: by its reader, its task's cancellation or ``aclose``.
         ended: The reader came to the end.
@@ -205,12 +205,13 @@ class Call:
             self.chunks.append(item.raw)
             self._saw(item.raw)
         elif self.way == "relay":
-            self.in_band.append(item)
-            if item.startswith(b"data: {"):
-                raw = orjson.loads(item[6:])
-                if "error" not in raw:
-                    self.chunks.append(raw)
-                    self._saw(raw)
+            for event in item.removesuffix(b"\n\n").split(b"\n\n"):
+                self.in_band.append(event)
+                if event.startswith(b"data: {"):
+                    raw = orjson.loads(event[6:])
+                    if "error" not in raw:
+                        self.chunks.append(raw)
+                        self._saw(raw)
         elif self.way == "text":
             self.texts.append(item)
             self._saw_content()

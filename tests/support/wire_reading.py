@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from cometstream import ChatCompletion, CometError
 from cometstream.answer.budget import Budget
@@ -16,6 +17,8 @@ from cometstream.views.chunks import ChatCompletionChunk
 CONTEXT = ErrorContext(base_url="https://api.cometapi.com/v1", key_source="COMETAPI_KEY", secrets=("sk-secret",))
 
 Item = ChatCompletionChunk | Comment
+
+_Taken = TypeVar("_Taken")
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,16 @@ class Wire:
 
 def items_of(answer: Answer, pieces: Iterable[bytes], *, was_cut: bool = False) -> Iterator[Item]:
     """Give a machine a body in pieces, and hand over what it does; an attempt that nobody saw is given up at its end."""
+    return taken_of(answer, Answer.next, pieces, was_cut=was_cut)
 
-    def items() -> Iterator[Item]:
-        while (item := answer.next()) is not None:
+
+def taken_of(
+    answer: Answer, take: Callable[[Answer], _Taken | None], pieces: Iterable[bytes], *, was_cut: bool = False
+) -> Iterator[_Taken]:
+    """The same, in the form in which it is taken."""
+
+    def items() -> Iterator[_Taken]:
+        while (item := take(answer)) is not None:
             yield item
 
     for piece in pieces:
@@ -54,28 +64,24 @@ def items_of(answer: Answer, pieces: Iterable[bytes], *, was_cut: bool = False) 
     assert answer.over
 
 
-def read_wire(
-    pieces: Iterable[bytes],
+def answer_of(
     *,
-    was_cut: bool = False,
     split_think: bool = False,
     fast: bool = True,
     choices: int = 1,
     streamed: bool = True,
     max_event_size: int = DEFAULT_MAX_SIZE,
-) -> Wire:
-    """Read a body from its pieces.
+) -> Answer:
+    """Return a machine.
 
     Args:
-        pieces: The body's bytes.
-        was_cut: The transport told that bytes are missing.
         split_think: As a stream's option.
         fast: Read chunks that repeat one another the fast way; else parse each whole.
         choices: Choices that were asked for.
         streamed: An event stream was asked for.
         max_event_size: Bytes that a line, an event or a JSON document may have.
     """
-    answer = Answer(
+    return Answer(
         CONTEXT,
         Budget(Clocks()),
         streamed=streamed,
@@ -84,6 +90,17 @@ def read_wire(
         max_event_size=max_event_size,
         fast=fast,
     )
+
+
+def read_wire(pieces: Iterable[bytes], *, was_cut: bool = False, **options: Any) -> Wire:
+    """Read a body from its pieces.
+
+    Args:
+        pieces: The body's bytes.
+        was_cut: The transport told that bytes are missing.
+        **options: As `answer_of`.
+    """
+    answer = answer_of(**options)
     items: list[Item] = []
     events: list[Event] = []
     for item in items_of(answer, pieces, was_cut=was_cut):
