@@ -236,11 +236,14 @@ def modes_in(folder: Path) -> dict[str, int]:
 async def test_a_file_is_its_owners_alone_and_is_free_for_others_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "rows.db"
     modes = {}
+
+    def answer(recorded: RecordedRequest) -> Reply:
+        modes.update(modes_in(tmp_path))  # the batch has claimed the row
+        return echo(recorded)
+
     async with serving() as (server, session):
-        server.always(echo)
-        async with fan_out(session, [row(1)], ledger=path, model="gpt-5.4") as batch:
-            async for _ in batch:
-                modes = modes_in(tmp_path)
+        server.always(answer)
+        await collect(session, [row(1)], path)
     assert len(modes) == 3
     assert set(modes.values()) == {0o600}
     assert modes_in(tmp_path) == {"rows.db": 0o600}
