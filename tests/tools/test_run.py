@@ -696,12 +696,13 @@ def test_a_tool_may_run_tools_itself_and_sees_the_callers_context() -> None:
 
     async def body(session: CometSession, server: SimulatedServer) -> None:
         async def research() -> str:
-            inner = run_tools(session, **ASK, tools=[Tool("whoami", user.get)])
+            # The clock that jumps does not wait for a thread.
+            inner = run_tools(session, **ASK, tools=[Tool("whoami", user.get)], tool_timeout=None)
             await told(inner)
             return str(results(inner))
 
         user.set("Ann")
-        run = run_tools(session, **ASK, tools=[Tool("research", research, eager=False)])
+        run = run_tools(session, **ASK, tools=[Tool("research", research, eager=False)], tool_timeout=None)
         await told(run)
         assert results(run) == {"call_0": "{'call_0': 'Ann'}"}
 
