@@ -117,8 +117,10 @@ def test_hedges_are_counted_over_all_processes(
     assert main([*args, "--hedge", "0.2", "--hedge-share", "0.5", "--concurrency", "20"]) == 0
     assert all(line["error"] is None for line in lines(tmp_path).values())
     assert len(hung) == 6
-    assert len(server.requests) == 66
-    assert re.search(r"│ hedged, as they were late\W+6 ", capsys.readouterr().err)
+    told = re.search(r"│ hedged, as they were late\W+(\d+) ", capsys.readouterr().err)
+    assert told is not None
+    # On a busy machine others may be late, too.
+    assert len(server.requests) == 60 + int(told[1]) >= 66
 
 
 def test_the_first_signal_drains_all_processes(

@@ -124,14 +124,14 @@ async def complete(session: CometSession) -> Told:
 async def relay(session: CometSession) -> Told:
     told = Told()
     answer = session.stream(**CHAT)
-    frames: list[bytes] = []
+    pieces: list[bytes] = []
     try:
         async with answer:
-            frames = [frame async for frame in answer.relay()]
+            pieces = [piece async for piece in answer.relay()]
     except CometError as error:
         told.that(error, "entering")
     else:
-        _read_relayed(frames, told)
+        _read_relayed(b"".join(pieces), told)
         told.kept = answer.completion.content or ""
     told.outcome = answer.outcome
     return told
@@ -151,14 +151,16 @@ async def batch(session: CometSession) -> Told:
     return told
 
 
-def _read_relayed(frames: list[bytes], told: Told) -> None:
+def _read_relayed(relayed: bytes, told: Told) -> None:
     """Read what the browser was sent: it must end with [DONE] or one error frame, and hold neither before."""
-    sent = [orjson.loads(frame[6:]) for frame in frames[:-1] if frame.startswith(b"data: ")]
+    *frames, last, rest = relayed.split(b"\n\n")
+    assert not rest
+    sent = [orjson.loads(frame[6:]) for frame in frames if frame.startswith(b"data: ")]
     assert not any("error" in frame for frame in sent)
     told.chunks = len(sent)
     told.text = "".join(frame["choices"][0]["delta"].get("content") or "" for frame in sent)
-    if frames[-1] != b"data: [DONE]\n\n":
-        error = orjson.loads(frames[-1][6:])["error"]
+    if last != b"data: [DONE]":
+        error = orjson.loads(last[6:])["error"]
         told.error, told.where = getattr(error_classes, error["type"]), "in band"
         assert "timeouts." not in error["message"]  # a browser is not told which clock it was
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio
 import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the SDK of OpenTelemetry")
@@ -224,11 +225,10 @@ def test_an_approval_that_is_left_waiting_is_cancelled() -> None:
         return True
 
     async def body(session: CometSession, _: Recorded) -> None:
-        async with run_tools(session, **ASK, tools=[tool(approve=approve)]) as made:
-            async for event in made:
-                if event.type == "tool.started":
-                    await asyncio.sleep(1)
-                    break
+        with anyio.move_on_after(1):
+            async with run_tools(session, **ASK, tools=[tool(approve=approve)]) as made:
+                async for _event in made:
+                    pass
 
     recorded = run(asked("Rome"), body=body)
     assert of(recorded.one("approval look_up"))["cometstream.outcome"] == "cancelled"
