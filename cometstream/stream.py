@@ -395,11 +395,11 @@ class ChatStream(Readable[ParsedT_co]):
         self._state = "closed"
         answer = self._answer
         if answer is not None and self._outcome is None:
-            # An attempt that has died already says nothing of the next one, which was to be opened.
-            was_over = answer.outcome is not None
+            # An attempt that has died unseen says nothing of the next one, which was to be opened.
+            counts = answer.outcome in (None, "complete") or (answer.started and answer.over)
             answer.close()
-            if not was_over or answer.outcome == "complete":
-                self._outcome = answer.outcome
+            if counts:
+                self._outcome = answer.outcome if self._refusal is None else "error"
         self._outcome = self._outcome or outcome
         self._connect.cancel()
         self._release(error)

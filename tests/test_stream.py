@@ -470,6 +470,15 @@ def test_a_connection_that_breaks_in_the_pool_is_nobodys_error(run: Run) -> None
     run(main())
 
 
+async def test_who_leaves_after_a_piece_with_the_whole_answer_in_it_is_told_how_that_ended() -> None:
+    error = {"error": {"message": "simulated", "code": 429}}
+    reply = Reply.sse(b"".join(map(frame, (ROLE, STOP, error, USAGE))) + DONE)
+    async with serving(reply) as (_, session):
+        async with session.stream(**CHAT) as stream:
+            assert b'"finish_reason":"stop"' in await anext(stream.relay())
+        assert stream.outcome == "error"
+
+
 async def test_an_open_stream_holds_nothing_of_its_request_while_it_waits_for_more() -> None:
     reply = Reply.sse(ROLE, TEXT).stall()
     async with serving(reply) as (_, session):

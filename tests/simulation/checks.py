@@ -77,8 +77,11 @@ def check_call(call: Call, network: Network) -> None:
     else:
         allowed = {"complete"} if seen.evidence and not seen.went_on else {"cancelled"}
         if whole:
+            # A clock may have ended the answer before its reader left.
+            by_clock = _truth(answered, told_clock=told_clock, may_be_clock=True, looked_at=late).outcome
             allowed |= {
                 "error" if refused else truth.outcome or "cancelled",
+                by_clock or "cancelled",
                 "cancelled" if not seen.has_content else "",
             }
         if refused or network.closed:
