@@ -57,10 +57,12 @@ class Repeats:
     @property
     def raw(self) -> dict[str, Any]:
         """A chunk whose text is empty; not to be changed, as the objects in it."""
-        if self._sample is None:
+        sample = self._sample
+        if sample is None:
             padding = _NO_TEXT if self._between else b""
-            self._sample = orjson.loads(b"".join((self._before, _NO_TEXT, self._between, padding, self._after)))
-        return self._sample
+            sample = orjson.loads(b"".join((self._before, _NO_TEXT, self._between, padding, self._after)))
+            self._sample = sample
+        return sample
 
     @property
     def choice(self) -> dict[str, Any]:
