@@ -50,20 +50,6 @@ _LEFT: Final = (
 _TWO_READERS: Final = "another task is reading or opening this stream: one reader at a time"
 
 
-class _NoMore:
-    """In the place of what opens attempts, once something of one was handed over: there is no other."""
-
-    async def __call__(self, failure: CometError | None, total_due: float) -> Incoming | None:
-        assert failure is not None
-        raise failure
-
-    def cancel(self) -> None:
-        """Nothing is being opened."""
-
-
-_NO_MORE: Final = _NoMore()
-
-
 class ChatStream(Readable[ParsedT_co]):
     """One streamed answer: enter it with ``async with``, then iterate.
 
@@ -131,7 +117,7 @@ class ChatStream(Readable[ParsedT_co]):
         prices: Prices | None = None,
         call: Call | None = None,
     ) -> None:
-        self._connect: Connector = connect
+        self._connect: Connector | None = connect
         self._output = output
         self._make_answer: Callable[[Budget], Answer] | None = make_answer
         self._clocks = clocks
@@ -275,9 +261,9 @@ class ChatStream(Readable[ParsedT_co]):
             elif answer.over:
                 await self._finish(answer)
             else:
-                if answer.started and self._make_answer is not None:
+                if answer.started and self._connect is not None:
                     # The request is not sent again: let go of what only another attempt needs, 1 KB of an open stream.
-                    self._connect, self._make_answer = _NO_MORE, None
+                    self._connect = self._make_answer = None
                 now = self._time()
                 self._waiting = True
                 self._timer.wait_begins(now, answer.budget.wait_begins(now))
@@ -366,12 +352,14 @@ class ChatStream(Readable[ParsedT_co]):
         if self._answer is not None:
             self._timer.stop()
             self._incoming.close()
+        assert self._connect is not None  # nothing was handed over yet
+        assert self._make_answer is not None
         self._waiting = True
         try:
             incoming = await self._connect(failure, self._total_due)
         finally:
             self._waiting = False
-        if incoming is None or self._make_answer is None or self._state == "closed":
+        if incoming is None or self._state == "closed":
             if incoming is not None:
                 incoming.close()
             return
@@ -401,7 +389,8 @@ class ChatStream(Readable[ParsedT_co]):
             if counts:
                 self._outcome = answer.outcome if self._refusal is None else "error"
         self._outcome = self._outcome or outcome
-        self._connect.cancel()
+        if self._connect is not None:
+            self._connect.cancel()
         self._release(error)
 
     def _release(self, error: CometError | None) -> None:

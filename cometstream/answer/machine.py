@@ -47,9 +47,6 @@ _STILL: Final = frozenset({"waiting", "failed", *OUTCOMES})
 _MAX_HELD: Final = 16 * 1024 * 1024
 _HELD_CHUNK: Final = 1024
 
-_LF: Final = 10
-_CR: Final = 13
-
 # Bytes of an unfinished event that are progress, so that one large event may take its time and a trickle may not.
 _PROGRESS: Final = 4096
 
@@ -214,10 +211,7 @@ class Answer:
         event = self._event
         if isinstance(event, bytes):
             return event
-        data = event.data
-        if type(event) is Event and _LF not in data and _CR not in data:
-            return b"data: %b\n\n" % data
-        return encode_event(data, event=event.event, id=event.id)
+        return encode_event(event.data, event=event.event, id=event.id)
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the next bytes; empty bytes say that a wait ended without any.

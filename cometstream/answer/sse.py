@@ -402,6 +402,9 @@ def encode_event(
     """
     if isinstance(data, str):
         data = data.encode()
+    is_one_line = _LF not in data and _CR not in data
+    if is_one_line and event in (None, "message") and id is None and retry_ms is None:
+        return b"data: %b\n\n" % data  # nearly every event of a relay
     fields: list[bytes] = []
     for name, value in (("event", None if event == "message" else event), ("id", id)):
         if value is not None:
@@ -410,10 +413,7 @@ def encode_event(
             fields.append(f"{name}: {value}\n".encode())
     if retry_ms is not None:
         fields.append(b"retry: %d\n" % retry_ms)
-    if b"\n" in data or b"\r" in data:
-        lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    else:
-        lines = [data]
+    lines = [data] if is_one_line else data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     fields.extend(b"data: " + line + b"\n" for line in lines)
     fields.append(b"\n")
     return b"".join(fields)

@@ -387,6 +387,22 @@ def test_chunks_that_came_together_and_are_alike_are_passed_on_as_they_came() ->
     assert answer.chunks == 10
 
 
+def test_what_came_before_is_passed_on_before_what_came_together() -> None:
+    answer, burst = read_first(), b"".join(TOGETHER)
+    answer.receive(event("first") + b": PING\n\n", 0.0)
+    answer.receive(burst, 0.0)
+    assert answer.pass_on(False) == event("first") + b": PING\n\n" + burst
+    assert answer.completion.content == "ab\ncde" + "first" + "ab\ncde"
+
+
+def test_nothing_is_passed_on_behind_the_end() -> None:
+    answer = read_first(STOP, DONE)
+    assert answer.outcome == "complete"
+    answer.receive(b"".join(TOGETHER), 0.0)
+    assert answer.pass_on(False) is None
+    assert answer.completion.content == "ab\ncde"
+
+
 @pytest.mark.parametrize(
     "other",
     [

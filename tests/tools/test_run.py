@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -695,14 +696,17 @@ def test_a_tool_may_run_tools_itself_and_sees_the_callers_context() -> None:
     user: contextvars.ContextVar[str] = contextvars.ContextVar("user")
 
     async def body(session: CometSession, server: SimulatedServer) -> None:
+        def whoami() -> str:
+            time.sleep(0.05)  # as on a busy machine; the clock that jumps waits for it
+            return user.get()
+
         async def research() -> str:
-            # The clock that jumps does not wait for a thread.
-            inner = run_tools(session, **ASK, tools=[Tool("whoami", user.get)], tool_timeout=None)
+            inner = run_tools(session, **ASK, tools=[Tool("whoami", whoami)])
             await told(inner)
             return str(results(inner))
 
         user.set("Ann")
-        run = run_tools(session, **ASK, tools=[Tool("research", research, eager=False)], tool_timeout=None)
+        run = run_tools(session, **ASK, tools=[Tool("research", research, eager=False)])
         await told(run)
         assert results(run) == {"call_0": "{'call_0': 'Ann'}"}
 
