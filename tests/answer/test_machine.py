@@ -395,9 +395,11 @@ def test_what_came_before_is_passed_on_before_what_came_together() -> None:
     assert answer.completion.content == "ab\ncde" + "first" + "ab\ncde"
 
 
-def test_nothing_is_passed_on_behind_the_end() -> None:
-    answer = read_first(STOP, DONE)
-    assert answer.outcome == "complete"
+@pytest.mark.parametrize("how", ["complete", "cancelled"])
+def test_nothing_is_passed_on_behind_the_end(how: str) -> None:
+    answer = read_first(STOP, DONE) if how == "complete" else read_first()
+    answer.close()
+    assert answer.outcome == how
     answer.receive(b"".join(TOGETHER), 0.0)
     assert answer.pass_on(False) is None
     assert answer.completion.content == "ab\ncde"
