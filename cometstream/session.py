@@ -293,8 +293,8 @@ class CometSession:
             timeouts: Clocks for this call. Clocks that are not given are the session's; None turns all of them off.
             retry: As the session's, for this call. A number changes only how many retries the session's policy makes.
             headers: Headers added for this call.
-            pace: Seconds that arrivals may gather between two reads, to save CPU where nobody watches each token. 0.0 reads each
-                arrival at once.
+            pace: Seconds that arrivals may gather between two reads once there is content, to save CPU where nobody watches each
+                token. 0.0 reads each arrival at once.
             on_incomplete: ``"raise"``, or ``"return"`` to end the loop without an error where the answer was truncated or
                 unterminated; ``stream.outcome`` tells which.
             fallback_models: Models to turn to, in order, when the retries are used up or the model is unknown.

@@ -61,7 +61,7 @@ class ChatStream(Readable[ParsedT_co]):
         make_answer: Makes the machine that reads an attempt's body, from the clocks that are left to it.
         clocks: The four clocks.
         on_incomplete: ``"raise"``, or ``"return"`` to end quietly where the answer is truncated or unterminated.
-        pace: Seconds that arrivals may gather between two reads.
+        pace: Seconds that arrivals may gather between two reads, once there is content.
         usage_asked: The caller asked for the usage, so that it is relayed, too.
         output: What ``response_format`` asked for, where that is JSON.
         prices: What the completion's ``cost`` goes by; None for no prices.
@@ -266,7 +266,9 @@ class ChatStream(Readable[ParsedT_co]):
                     self._connect = self._make_answer = None
                 now = self._time()
                 self._waiting = True
-                self._timer.wait_begins(now, answer.budget.wait_begins(now))
+                # When content begins is told as it happened, and hedges of a batch go by it: arrivals gather from then on.
+                began = answer.first_content is not None
+                self._timer.wait_begins(now, answer.budget.wait_begins(now), gather=began)
                 try:
                     data = await self._incoming.read()
                 except BaseException as error:

@@ -184,7 +184,8 @@ def fan_out(
             same time with the same cap share it. Limits that the server announces or enforces are obeyed as well.
         tpm: The most tokens a minute for each model, 0.001 or more; None for no cap. Tokens are estimated first, and corrected
             by the reported usage.
-        pace: Seconds that arrivals of a stream may gather between two reads. The end of a row may be noticed that much later.
+        pace: Seconds that arrivals of a stream may gather between two reads once there is content. The end of a row may be noticed
+            that much later.
         retry: A ``RetryPolicy``, a number of retries, or None (no retries). The default is five retries with waits of up to a
             minute, or up to an hour if the server asks for it. With the default, attempts that reach no server are not counted
             for ten minutes after the last answer, or for the first minute if there was no answer yet.

@@ -69,17 +69,18 @@ class ReadTimer:
         self.waiting = False
         self._last_look = False
 
-    def wait_begins(self, now: float, due: float) -> None:
+    def wait_begins(self, now: float, due: float, *, gather: bool) -> None:
         """A read begins to wait.
 
         Args:
             now: Seconds on the event loop's clock.
             due: When the first clock runs out; it may be past, and the read is then the last look for bytes.
+            gather: Let arrivals gather, where there is a gate.
         """
         self.waiting = True
         self._last_look = False
         self._due = due
-        if self.gate is not None and now < self._gate_due:
+        if gather and self.gate is not None and now < self._gate_due:
             self.gate.shut()
             due = min(due, self._gate_due)
         if due < self._timer_due:

@@ -136,6 +136,20 @@ def test_a_server_that_is_slow_for_all_gets_no_more_than_the_share(share: float)
     assert progress.done == 100
 
 
+def test_content_that_comes_in_time_is_not_late_because_arrivals_may_gather() -> None:
+    async def main() -> None:
+        async with serving() as (server, session):
+            role = chunk({"role": "assistant", "content": ""})
+            server.always(Reply.sse(role, 0.1, chunk({"content": "a"}), chunk(finish_reason="stop"), DONE))
+            results, progress = await run(session, requests(40), pace=0.5, hedge=Hedge(0.2, share=1.0))
+            assert progress.hedged == 0
+            for result in results:
+                assert result.metrics is not None
+                assert result.metrics.time_to_first_content == pytest.approx(0.1, abs=0.05)
+
+    virtual_clock.run(main())
+
+
 def test_the_hedge_that_brings_content_first_wins_and_the_other_connection_is_closed_at_once() -> None:
     async def main() -> None:
         async with serving() as (server, session):

@@ -196,12 +196,12 @@ def test_what_was_hedged_is_told(
     answering.script(WHOLE, Reply().stall())
     quiet = args.pop()
     assert quiet == "--quiet"
-    assert main([*args, "--hedge", "0.2", "--hedge-share", "0.5"]) == 0
+    assert main([*args, "--hedge", "1", "--hedge-share", "0.5"]) == 0
     text = report(tmp_path).text
     assert "1 requests were hedged: sent a second time, as their content was late." in text
     assert "1 times the second one brought the answer." in text
     assert "0 requests were attempts beyond the first of their row." in text
-    assert "--hedge 0.2" in text
+    assert "--hedge 1.0" in text
     assert "--hedge-share 0.5" in text
     assert "rows complete 6" in text
     told = capsys.readouterr().err

@@ -95,7 +95,7 @@ def loses_a_chunk(patch: Patch) -> None:
 
 def is_late(patch: Patch) -> None:
     whole = ReadTimer.wait_begins
-    patch.setattr(ReadTimer, "wait_begins", lambda self, now, due: whole(self, now, due + 0.1))
+    patch.setattr(ReadTimer, "wait_begins", lambda self, now, due, gather: whole(self, now, due + 0.1, gather=gather))
 
 
 def leaves_a_timer(patch: Patch) -> None:

@@ -131,6 +131,25 @@ def test_the_first_events_do_not_wait(serve: Serving) -> None:
 
 
 @over_plain_tcp_and_tls
+def test_what_comes_before_content_keeps_no_content_back(serve: Serving) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        role = chunk({"role": "assistant", "content": ""})
+        async with (
+            serve(Reply.sse(role, 1.0, role, 1.0, text("a"), 1.0, text("b"), STOP, DONE)) as (_, session),
+            session.stream(**CHAT, pace=5.0) as stream,
+        ):
+            began = loop.time()
+            times = [loop.time() - began async for _ in stream.text()]
+        first = stream.metrics.time_to_first_content
+        assert first == pytest.approx(2.0, abs=0.05)
+        assert times[0] == pytest.approx(2.0, abs=0.05)
+        assert times[1] > 3.5
+
+    virtual_clock.run(main())
+
+
+@over_plain_tcp_and_tls
 def test_the_connection_goes_back_to_the_pool_open(serve: Serving) -> None:
     async def main() -> None:
         async with serve(retry=None) as (server, session):
