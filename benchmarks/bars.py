@@ -117,6 +117,8 @@ BARS = (
     Bar("the same, 1,000 at a time", _ratio("rows1000", _FAN_OUT, "post + read"), 1.4, 1.3),
     Bar("a short answer / aiohttp post + read", _ratio("short", "cometstream", "post + read"), 1.4, 1.25),
     Bar("the same over TLS", _ratio("short-tls", "cometstream", "post + read"), 1.4, 1.25),
+    Bar("with hooks / without", _ratio("watched", "cometstream with hooks", "cometstream"), 1.03, 1.0),
+    Bar("with OpenTelemetry / without", _ratio("watched", "cometstream with OpenTelemetry", "cometstream"), 1.05, 1.03),
     Bar("memory of an open stream / hand-written", _ratio("open5000", "cometstream", "hand-written"), 1.08, 1.0),
     Bar("KiB of an open stream over TLS", _kib("open5000-tls", "cometstream"), 80, 40),
     Bar("opening a stream / hand-written", _ratio("opening", "cometstream", "hand-written"), 1.15, 1.05),

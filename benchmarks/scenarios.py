@@ -189,6 +189,13 @@ def scenarios(*, small: bool) -> list[Scenario]:
             _peers(("openai create", "openai transport"), burst, streams),
         ),
         Scenario(
+            "watched",
+            "the tokens of drip, three answers one after another, with somebody who hears of each call",
+            "token",
+            "cometstream",
+            _peers(("cometstream", "cometstream with hooks", "cometstream with OpenTelemetry"), drip, streams, 3),
+        ),
+        Scenario(
             "relay",
             f"{streams} browsers at one web server, each of which is relayed {drip.chunks} tokens, one every {drip.gap_ms} ms",
             "token",

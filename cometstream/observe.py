@@ -276,6 +276,8 @@ class Call:
         began, gaps, usage, cost = self.began, self.gaps, completion.usage, completion.cost
         first = None if answer is None else answer.first_content
         flowed = 0.0 if gaps is None or first is None else gaps.last - first
+        if flowed <= 0.0:
+            gaps = None  # all came at once
         return StreamMetrics(
             request_id=None if incoming is None else incoming.request_id,
             attempts=self.attempts,
@@ -291,7 +293,9 @@ class Call:
             model=self.model_asked,
             model_answered=completion.model,
             failures=self.failures,
-            fallbacks=tuple(
+            fallbacks=()
+            if not self.failures
+            else tuple(
                 failed.next_model
                 for failed in self.failures
                 if failed.followed_by == "fallback" and failed.next_model is not None
@@ -302,7 +306,7 @@ class Call:
             gap_p50=None if gaps is None else gaps.percentile(0.5),
             gap_p95=None if gaps is None else gaps.percentile(0.95),
             gap_max=None if gaps is None or not gaps.longest else gaps.longest,
-            tokens_per_second=None if usage is None or flowed <= 0.0 else output_tokens(usage) / flowed,
+            tokens_per_second=None if usage is None or gaps is None else output_tokens(usage) / flowed,
         )
 
     def _ending(self, metrics: StreamMetrics, completion: ChatCompletion[Any]) -> str:

@@ -154,7 +154,7 @@ class RetryPolicy:
         if isinstance(value, RetryPolicy):
             return value
         if value is None:
-            return cls(max_retries=0)
+            return _NO_RETRIES
         if not _is_count(value, 0):
             raise ConfigurationError(
                 f"retry must be a RetryPolicy, a number of retries (0 or more) or None (no retries); got {shown(value)}"
@@ -262,3 +262,7 @@ def is_seconds(value: object) -> TypeGuard[float]:
 
 def _is_count(value: object, least: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+# Rows of a batch are sent with it, and to check a policy costs as much as to check a request.
+_NO_RETRIES: Final = RetryPolicy(max_retries=0)

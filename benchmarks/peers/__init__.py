@@ -47,6 +47,8 @@ PEERS = {
     "cometstream pace=0.1": "comet:Pace100",
     "cometstream pace=0.5": "comet:Pace500",
     "cometstream fan_out": "comet:FannedOut",
+    "cometstream with hooks": "comet_watched:Hooked",
+    "cometstream with OpenTelemetry": "comet_watched:Traced",
     "openai create": "openai_sdk:Create",
     "openai stream": "openai_sdk:Stream",
     "openai stream of a type": "openai_sdk:StreamOfType",

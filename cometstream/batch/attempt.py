@@ -43,9 +43,12 @@ class Attempt:
         if other is not None:
             other.other = self
 
-    def metrics(self) -> StreamMetrics | None:
-        """Return the metrics of this request, with the attempts and failures of the other one, from when the first was sent."""
-        own = None if self.stream is None else self.stream.metrics
+    def metrics(self, own: StreamMetrics | None) -> StreamMetrics | None:
+        """Return the metrics of this request, with the attempts and failures of the other one, from when the first was sent.
+
+        Args:
+            own: Those of this request alone.
+        """
         beside = None if self.other is None or self.other.stream is None else self.other.stream.metrics
         if own is None or beside is None:
             return own

@@ -405,8 +405,10 @@ class Rows:
                     return verdict
             if attempt.stream is None:
                 attempt.stream = self._session.stream(**row.params)
-            hedging.sends(attempt, self._loop.time(), concurrency=self.limits.concurrency)
-            self._wake_at(hedging.due(self._loop.time()))
+            now = self._loop.time()
+            hedging.sends(attempt, now, concurrency=self.limits.concurrency)
+            if hedging.is_on:
+                self._wake_at(hedging.due(now))
             with self._step_of(row).within():
                 async with attempt.stream as stream:
                     self._trouble = None
@@ -509,9 +511,9 @@ class Rows:
             self._fail(error)
             return
         self._end_other(attempt)
-        row.measured(attempt.metrics())
-        other, attempt.other = attempt.other, None  # errors and results are not to hold each other
         metrics = None if stream is None else stream.metrics
+        row.measured(attempt.metrics(metrics))
+        other, attempt.other = attempt.other, None  # errors and results are not to hold each other
         usage = None if metrics is None else metrics.usage
         tokens = total_tokens(usage)
         # An answer that broke off is paid for, too.
