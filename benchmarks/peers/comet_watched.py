@@ -25,7 +25,7 @@ class Hooked(Chunks):
     """Every hook is set, and counts."""
 
     def __init__(self, base_url: str) -> None:
-        self.heard: Counter[str] = Counter()
+        self.heard: Counter[str | None] = Counter()
         hooks = Hooks(self.on_start, self.on_retry, self.on_first_content, self.on_end)
         self.session = CometSession(api_key="sk-benchmark", base_url=base_url, hooks=hooks)
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cometstream.transport.incoming import Incoming
     from cometstream.transport.opening import OpeningClock
     from cometstream.transport.pool import Client, Pool
+    from cometstream.transport.quirks import KeptConnection
 
 __all__ = ["CLIENT_REQUEST_ID", "Endpoint"]
 
@@ -146,19 +147,24 @@ class Endpoint:
             CometError: There is none.
         """
         client = self._pool.client()
+        connector = self._connector(client, body)
         error: CometError
         try:
-            response: aiohttp.ClientResponse | PlainAnswer | None = None
             is_lost = False
-            try:
-                response = await self._ask_kept(client, body, clock, own)
-            except KeptConnectionLost:
-                is_lost = True
-            if response is not None:
-                return HTTPIncoming(response, self.context, clock.waited)
+            if connector is not None and (connection := await connector.kept()) is not None:
+                try:
+                    return await self._ask(connector, connection, body, clock, own)
+                except KeptConnectionLost:
+                    is_lost = True
+            connection = None
             with clock:
-                response = await self._request(client, method, body, clock, own, is_lost=is_lost)
-                return HTTPIncoming(response, self.context, clock.waited)
+                if connector is not None and not self.traced:
+                    connection = await connector.fresh(client_timeout(clock.connect, self._pool.queues))
+                if connection is None:
+                    response = await self._request(client, method, body, clock, own, is_lost=is_lost)
+                    return HTTPIncoming(response, self.context, clock.waited)
+            if connector is not None and connection is not None:
+                return await self._ask(connector, connection, body, clock, own)
             error = clock.error(self.context.base_url)
         except CometError as caught:
             error = caught
@@ -177,21 +183,28 @@ class Endpoint:
         # A task written in Python (nest_asyncio's) resumes us while it handles aiohttp's error: it would be chained all the same.
         raise error from None
 
-    async def _ask_kept(
-        self, client: Client, body: bytes | None, clock: OpeningClock, own: Mapping[str, str]
-    ) -> PlainAnswer | None:
-        """Send a request over a connection that served before; None where aiohttp is to send it."""
+    def _connector(self, client: Client, body: bytes | None) -> Connector | None:
+        """Return what has connections that a request can be written to; None where aiohttp is to send it."""
         connector = client.connector
         if body is None or len(body) > _ONE_PIECE or self.proxy is not None or not isinstance(connector, Connector):
             return None
-        connection = await connector.kept()
-        if connection is None:
-            return None
+        return connector
+
+    async def _ask(
+        self,
+        connector: Connector,
+        connection: KeptConnection,
+        body: bytes | None,
+        clock: OpeningClock,
+        own: Mapping[str, str],
+    ) -> Incoming:
+        """Write a request to a connection of the session's own, and return the open answer."""
+        assert body is not None
         if self._head is None:
             self._head = request_head(connector.host, URL(self.url).raw_path_qs, self.headers)
         lines = "".join([f"{name}: {value}\r\n" for name, value in own.items()]).encode()
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
-        return await ask(connection, request, clock)
+        return HTTPIncoming(await ask(connection, request, clock), self.context, clock.waited)
 
     async def _request(
         self,
@@ -229,8 +242,6 @@ class Endpoint:
         if not self._pool.is_ours:
             watch_connection(response)
             return response
-        if self.proxy is None and isinstance(client.connector, Connector):
-            client.connector.learn_host(response)
         connection = plain_connection(response)
         if connection is None:
             return response

@@ -1,4 +1,4 @@
-"""An answer, and a request over a connection that is kept, without the objects that aiohttp makes for each."""
+"""An answer, and a request over a connection of the session's own, without the objects that aiohttp makes for each."""
 
 from __future__ import annotations
 

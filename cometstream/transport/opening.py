@@ -122,8 +122,9 @@ class OpeningClock:
     ) -> bool | None:
         if self._traced:
             _RUNNING.reset(self._token)
-        assert self._scope is not None
-        return self._scope.__exit__(exc_type, exc, traceback)
+        scope, self._scope = self._scope, None  # what follows may be a wait in `head`
+        assert scope is not None
+        return scope.__exit__(exc_type, exc, traceback)
 
     @property
     def waited(self) -> float:

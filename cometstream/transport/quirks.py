@@ -17,7 +17,7 @@ import ssl
 import sys
 from contextvars import ContextVar
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -171,7 +171,7 @@ def request_head(host: str, path: str, headers: Mapping[str, str]) -> bytes:
     """Return the head of a POST as aiohttp writes it, but for the length of its body and the empty line.
 
     Mends: aiohttp makes it again for each request.
-    Known for: aiohttp 3.14. Elsewhere: nobody asks; see ``Connector.kept``.
+    Known for: aiohttp 3.14. Elsewhere: nobody asks; see ``Connector.kept`` and ``Connector.fresh``.
     """
     added = [(name, value) for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items() if name not in headers]
     lines = [f"{name}: {value}\r\n" for name, value in [("Host", host), *headers.items(), *added]]
@@ -396,7 +396,7 @@ class _Handler(ResponseHandler):
     7. Mends: what ``watch_connection`` mends, at less cost.
     8. Mends: aiohttp makes some twenty objects and a task for each request, which cost as much as a short answer. Here `ask` writes
        what it is given, and hands over the head.
-       Known for: aiohttp 3.14. Elsewhere: nobody calls it; see ``Connector.kept``.
+       Known for: aiohttp 3.14. Elsewhere: nobody calls it; see ``Connector.kept`` and ``Connector.fresh``.
     """
 
     # Not in the dict of each connection, which grows to 1.5 KB where it has more than 30 names.
@@ -627,6 +627,29 @@ class KeptConnection(Protocol):
         """Close it."""
 
 
+class _Destination:
+    """What aiohttp's connector asks a request for where it connects to a server; see ``Connector.fresh``.
+
+    Args:
+        request: One of aiohttp's own to that server.
+    """
+
+    __slots__ = ("connection_key", "port", "server_hostname", "ssl", "url")
+
+    proxy = None
+
+    def __init__(self, request: Any) -> None:
+        self.connection_key = request.connection_key
+        self.port = request.port
+        self.server_hostname = request.server_hostname
+        self.ssl = request.ssl
+        self.url = request.url
+
+    def is_ssl(self) -> bool:
+        is_tls: bool = self.connection_key.is_ssl
+        return is_tls
+
+
 class Connector(aiohttp.TCPConnector):
     """The connections of one session in one event loop; to be made in it.
 
@@ -638,7 +661,7 @@ class Connector(aiohttp.TCPConnector):
         tls: What to trust; None for aiohttp's own context.
 
     Attributes:
-        host: How aiohttp names the server; empty before the first answer.
+        host: How aiohttp names the server; empty before the first request.
         opened: How many connections were opened.
     """
 
@@ -648,6 +671,7 @@ class Connector(aiohttp.TCPConnector):
         self.host = ""
         self.opened = 0
         self._key: Any = None  # one, since all requests go to one server
+        self._destination: Any = None
         self._connected: set[_Handler] = set()
         # aiohttp offers no public way. A version that knows no such attribute takes its own handler, and costs what it costs.
         factory: Any = self._make_handler
@@ -660,19 +684,40 @@ class Connector(aiohttp.TCPConnector):
         self._key = key
         return _nothing() if _FRESH.get() else super()._get(key, traces)
 
-    async def _create_connection(self, *args: Any, **options: Any) -> Any:
-        """Count the connections.
+    async def _create_connection(self, req: Any, *args: Any, **options: Any) -> Any:
+        """Count the connections, and learn from the first request how aiohttp names the server.
 
         Mends: aiohttp counts them by its traces only, which cost every request.
         Known for: aiohttp 3.14. Elsewhere: none may be counted.
         """
-        made = await super()._create_connection(*args, **options)
+        if _KNOWN and not self.host and req.proxy is None:
+            self._destination = _Destination(req)
+            self.host = req.headers["Host"]
+        made = await super()._create_connection(req, *args, **options)
         self.opened += 1
         return made
 
-    def learn_host(self, response: aiohttp.ClientResponse) -> None:
-        """Learn from a request how aiohttp names the server; it is the same for all."""
-        self.host = self.host or response.request_info.headers.get("Host", "")
+    async def fresh(self, timeout: aiohttp.ClientTimeout) -> KeptConnection | None:
+        """Return a new connection to the server, to be asked by itself; None where there was no request, or aiohttp is not known.
+
+        Mends: what ``_Handler`` says under 8.
+        Known for: aiohttp 3.14, in ``connect``.
+        Elsewhere: every request is aiohttp's own.
+
+        Raises:
+            ConnectionTimeoutError: It took longer than the timeout allows.
+            Exception: What else aiohttp raises where it connects.
+        """
+        if self._destination is None:
+            return None
+        token = _FRESH.set(True)
+        try:
+            made: Any = await self.connect(self._destination, [], timeout)
+        except asyncio.TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {self._destination.url}") from error
+        finally:
+            _FRESH.reset(token)
+        return cast("KeptConnection", made)
 
     async def kept(self) -> KeptConnection | None:
         """Return a connection that served before, to be asked by itself; None where there is none, or aiohttp is not known.

@@ -383,7 +383,8 @@ def test_a_hedge_waits_for_a_place_and_goes_before_rows_that_were_not_sent() -> 
 
             server.always(answer)
             _, progress = await run(session, requests(4), concurrency=2)
-            assert order == ["0", "1", "0", "2", "3"]
+            assert sorted(order[:2]) == ["0", "1"]
+            assert order[2:] == ["0", "2", "3"]
             assert progress.hedged == 1
             assert progress.elapsed < 20
 

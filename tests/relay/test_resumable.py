@@ -176,11 +176,11 @@ async def test_leaving_ends_what_is_written_in_band(make_store: Any) -> None:
     async with serving(HALF.stall(), HALF.after(60.0)) as (server, session):
         async with ResumableRelays(make_store()) as relays:
             readings = []
-            for key in ("one", "two"):
+            for number, key in enumerate(("one", "two"), 1):
                 answer = await relays.start(session.stream(**CHAT), key=key, owner="me")
                 readings.append(asyncio.create_task(whole(answer)))
-            while len(server.requests) < 2:  # noqa: ASYNC110 - what is waited for sets no event
-                await asyncio.sleep(0.01)
+                while len(server.requests) < number:  # noqa: ASYNC110 - what is waited for sets no event
+                    await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             await asyncio.gather(*[engine.end() for engine in relays._writers.values()])
             first, second = await asyncio.gather(*readings)

@@ -1,4 +1,4 @@
-"""A request in one piece over a connection that served before: the same bytes, the same answers, errors and clocks."""
+"""A request in one piece over a connection of the session's own: the same bytes, the same answers, errors and clocks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from support import virtual_clock
 from support.loops import Run, on_each_loop
 from support.raw_server import Answering, answer, raw_server
 from support.serving import CHAT, KEY, ask, failure, serving
+from support.tls import client_context, serving_tls
 from support.ways import as_if_aiohttp_were_unknown, needs_a_known_aiohttp
 
-from cometstream import APITimeoutError, CometSession, RateLimitError, Timeouts
+from cometstream import APIConnectionError, APITimeoutError, CometSession, ProtocolError, RateLimitError, Timeouts
 from cometstream.testing import Reply
 from cometstream.transport.quirks import Connector, _Handler
 
@@ -86,14 +87,93 @@ async def test_the_server_gets_byte_for_byte_what_aiohttp_would_send(
     assert len(in_one_piece) == len(by_aiohttp)
 
 
-async def test_aiohttp_sends_what_is_large_what_needs_a_connection_and_a_get(asked: list[bytes]) -> None:
+async def test_aiohttp_sends_the_first_request_what_is_large_and_a_get(asked: list[bytes]) -> None:
     async with serving() as (_, session):
-        await asyncio.gather(*(ask(session) for _ in range(3)))
+        await ask(session)
         await session.models()
         await ask(session, messages=[{"role": "user", "content": "x" * 70_000}])
         assert asked == []
         await session.complete(**CHAT)
         assert len(asked) == 1
+
+
+@on_each_loop
+@pytest.mark.parametrize("serve", [serving, serving_tls])
+def test_once_a_request_was_sent_new_connections_are_asked_as_well(run: Run, asked: list[bytes], serve: Any) -> None:
+    async def main() -> None:
+        async with (
+            serve(*[Reply.text("Hello", 0.01, "!")] * 20) as (server, one),
+            CometSession(api_key=KEY, base_url=one.base_url, ssl=client_context()) as session,
+        ):
+            answers = await asyncio.gather(*(ask(session) for _ in range(20)))
+            assert [answer.content for answer in answers] == ["Hello!"] * 20
+            assert server.connections_seen == 20
+            assert len(asked) == 19
+
+    run(main())
+
+
+async def test_with_a_limit_aiohttp_opens_each_connection_since_it_tells_of_the_wait(asked: list[bytes]) -> None:
+    async with serving(max_connections=20) as (_, session):
+        await asyncio.gather(*(ask(session) for _ in range(20)))
+        assert asked == []
+
+
+@on_each_loop
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (Reply.raw().cut(), "no answer from"),
+        (Reply.raw(b"HTTP/1.1 200 OK\r\nContent-").cut(), "no answer from"),
+        (Reply.raw(b"no HTTP\r\n\r\n").cut(), "not HTTP"),
+    ],
+)
+def test_a_new_connection_that_fails_is_an_attempt_that_failed(
+    run: Run, asked: list[bytes], reply: Reply, outcome: str
+) -> None:
+    async def main() -> None:
+        async with serving(Reply.text("Hello").with_headers({"Connection": "close"}), reply, retry=None) as (
+            _,
+            session,
+        ):
+            await ask(session)
+            error = await failure(session)
+            assert outcome in str(error)
+            assert isinstance(error, (APIConnectionError, ProtocolError))
+            assert error.__cause__ is None
+            assert error.__context__ is None
+
+    run(main())
+    assert len(asked) == 1
+
+
+async def test_a_server_that_has_gone_is_told_as_of_the_first_connection(asked: list[bytes]) -> None:
+    async with serving(Reply.text("Hello").with_headers({"Connection": "close"}), retry=None) as (server, session):
+        await ask(session)
+        await server.aclose()
+        gone = await failure(session)
+        async with CometSession(api_key=KEY, base_url=server.base_url, retry=None) as other:
+            first = await failure(other)
+    assert type(gone) is type(first) is APIConnectionError
+    assert str(gone) == str(first)
+    assert asked == []
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_new_connection_is_given_back_wherever_the_caller_is_cancelled(asked: list[bytes], turns: int) -> None:
+    async with serving(Reply.text("Hello").with_headers({"Connection": "close"}), Reply.text("x").after(0.2)) as (
+        server,
+        session,
+    ):
+        await ask(session)
+        asking = asyncio.ensure_future(ask(session))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await server.until_unconnected()
+        assert (await ask(session)).content
 
 
 async def test_aiohttp_sends_over_a_client_of_the_callers_own_and_through_a_proxy(
@@ -164,7 +244,7 @@ def test_a_clock_bounds_the_wait_for_a_head_and_a_repeat_has_no_clock_of_its_own
             assert error.clock == clock
             assert 5 <= loop.time() - began < 5.1
             await server.until_unconnected()
-        assert len(asked) == 1
+        assert len(asked) == 1 + lost
 
     virtual_clock.run(main())
 
