@@ -52,6 +52,9 @@ _KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 # Below the 128 KiB from which glibc's malloc turns to the kernel, and still some 200 events.
 _ROOM: Final = 64 * 1024
 
+# Bytes that come with a head and hold many HTTP chunks as a rule.
+_MUCH: Final = 4096
+
 # RFC 8446, 5.1: what a record of TLS holds at most.
 _RECORD: Final = 16 * 1024
 
@@ -457,7 +460,15 @@ class _Handler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         if self._awaits_head and data:
-            self._heard = self._heard + data if self._heard else data
+            end = _END_OF_HEAD.search(data) if len(data) > _MUCH else None
+            head = data if end is None else data[: end.end()]
+            self._heard = self._heard + head if self._heard else head
+            if end is not None:
+                # Once its head was parsed the body is a `_Body`, which takes the many HTTP chunks behind it for less.
+                ResponseHandler.data_received(self, head)
+                if self.exception() is None:
+                    self.data_received(data[end.end() :])
+                return
         ResponseHandler.data_received(self, data)
 
     def _parse_heads_alone(self) -> bool:

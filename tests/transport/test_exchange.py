@@ -28,7 +28,7 @@ from support.serving import CHAT, KEY, ask
 from support.tls import CERTIFICATE
 from support.ways import way
 
-from cometstream import CometError, CometSession, StreamTruncatedError
+from cometstream import CometError, CometSession, ProtocolError, StreamTruncatedError
 
 over_plain_tcp_and_tls = pytest.mark.parametrize("tls", [pytest.param(False, id="tcp"), pytest.param(True, id="tls")])
 
@@ -187,25 +187,39 @@ async def test_a_kept_connection_that_fails_within_the_answer_is_an_attempt() ->
 
 
 BODY = text("Hello") + STOP + DONE
+# In one read with its head, such a body is parsed after it.
+LARGE_BODY = b": still here\n\n" * 500 + BODY
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
 @on_each_loop
+@pytest.mark.parametrize("body", [pytest.param(BODY, id="small"), pytest.param(LARGE_BODY, id="large")])
 @pytest.mark.parametrize(
     "written",
     [
-        pytest.param([CHUNKED + http_chunk(BODY) + END + b"upstream died"], id="chunked"),
-        pytest.param([HEAD + b"Content-Length: %d\r\n\r\n%boops" % (len(BODY), BODY)], id="with a length"),
-        pytest.param([EARLY + EARLY + CHUNKED + http_chunk(BODY) + END + b"\x00"], id="after interim heads"),
-        pytest.param([CHUNKED[:-3], CHUNKED[-3:] + http_chunk(BODY) + END + b"junk"], id="a head in two reads"),
-        pytest.param([(CHUNKED + http_chunk(BODY)).replace(b"\r\n", b"\n", 3) + END + b"junk"], id="bare line feeds"),
-        pytest.param([CHUNKED + http_chunk(BODY) + END + answer("a stranger's")], id="another answer"),
+        pytest.param(lambda body: [CHUNKED + http_chunk(body) + END], id="nothing"),
+        pytest.param(lambda body: [CHUNKED + http_chunk(body) + END + b"upstream died"], id="chunked"),
+        pytest.param(lambda body: [HEAD + b"Content-Length: %d\r\n\r\n%boops" % (len(body), body)], id="with a length"),
+        pytest.param(
+            lambda body: [EARLY + EARLY + CHUNKED + http_chunk(body) + END + b"\x00"], id="after interim heads"
+        ),
+        pytest.param(
+            lambda body: [CHUNKED[:-3], CHUNKED[-3:] + http_chunk(body) + END + b"junk"], id="a head in two reads"
+        ),
+        pytest.param(
+            lambda body: [(CHUNKED + http_chunk(body)).replace(b"\r\n", b"\n", 3) + END + b"junk"], id="bare line feeds"
+        ),
+        pytest.param(lambda body: [CHUNKED + http_chunk(body) + END + answer("a stranger's")], id="another answer"),
     ],
 )
-def test_bytes_behind_an_answer_take_nothing_from_it(run: Run, written: list[bytes]) -> None:
+def test_bytes_behind_an_answer_take_nothing_from_it(
+    run: Run, written: Callable[[bytes], list[bytes]], body: bytes
+) -> None:
+    pieces = written(body)
+
     async def main() -> None:
         async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-            for piece in written:
+            for piece in pieces:
                 writer.write(piece)
                 await asyncio.sleep(0.01)
             return True
@@ -216,6 +230,27 @@ def test_bytes_behind_an_answer_take_nothing_from_it(run: Run, written: list[byt
         ):
             for _ in range(2):
                 assert (await ask(session)).content == "Hello"
+            assert server.connections == (1 if pieces == [CHUNKED + http_chunk(body) + END] else 2)
+
+    run(main())
+
+
+@on_each_loop
+@pytest.mark.parametrize("head", [b"no HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\n: nameless\r\n\r\n", b"HTTP/9 OK\n\n"])
+@pytest.mark.parametrize("body", [b"", b"x" * 10_000, b"\r\n\r\n" * 5_000])
+def test_a_head_that_is_none_is_told_once_whatever_comes_behind_it(run: Run, head: bytes, body: bytes) -> None:
+    async def main() -> None:
+        async def answering(_: int, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+            writer.write(head + body)
+            return True
+
+        async with (
+            raw_server(answering) as server,
+            CometSession(api_key=KEY, base_url=server.base_url, retry=None) as session,
+        ):
+            for _ in range(2):
+                with pytest.raises(ProtocolError, match="not HTTP"):
+                    await ask(session)
             assert server.connections == 2
 
     run(main())
