@@ -293,13 +293,13 @@ class Call:
             model=self.model_asked,
             model_answered=completion.model,
             failures=self.failures,
-            fallbacks=()
-            if not self.failures
-            else tuple(
+            fallbacks=tuple(
                 failed.next_model
                 for failed in self.failures
                 if failed.followed_by == "fallback" and failed.next_model is not None
-            ),
+            )
+            if self.failures
+            else (),
             finish_reasons=tuple(choice.finish_reason for choice in completion.choices if choice.finish_reason),
             usage_source="unknown" if usage is None else "reported",
             time_to_first_byte=None if self.head_at is None or began is None else self.head_at - began,

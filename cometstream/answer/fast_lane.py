@@ -162,7 +162,9 @@ class FastLane:
         if self._between:
             # Both values are texts of JSON, in which no quote stands bare: neither can hold what stands between them.
             piece, found, padding = piece.rpartition(self._between)
-            if not found or not ((padding[1:-1].isalnum() and padding[0] == _QUOTE == padding[-1]) or _is_text(padding)):
+            if not found or not (
+                (padding[1:-1].isalnum() and padding[0] == _QUOTE == padding[-1]) or _is_text(padding)
+            ):
                 return None
         # White space around the text may be a line break, and end the event.
         if not piece or not piece[0] == _QUOTE == piece[-1]:

@@ -466,9 +466,11 @@ class _Handler(ResponseHandler):
             if end is not None:
                 # Once its head was parsed the body is a `_Body`, which takes the many HTTP chunks behind it for less.
                 ResponseHandler.data_received(self, head)
-                if self.exception() is None:
-                    self.data_received(data[end.end() :])
-                return
+                if self.exception() is not None:
+                    return
+                data = data[end.end() :]
+                if self._awaits_head:  # that was an interim one
+                    self._heard += data
         ResponseHandler.data_received(self, data)
 
     def _parse_heads_alone(self) -> bool:

@@ -204,6 +204,9 @@ EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
             lambda body: [EARLY + EARLY + CHUNKED + http_chunk(body) + END + b"\x00"], id="after interim heads"
         ),
         pytest.param(
+            lambda body: [EARLY * 1500 + CHUNKED + http_chunk(body) + END + b"\x00"], id="after many interim heads"
+        ),
+        pytest.param(
             lambda body: [CHUNKED[:-3], CHUNKED[-3:] + http_chunk(body) + END + b"junk"], id="a head in two reads"
         ),
         pytest.param(
