@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.engine_programs PROGRAM`` reads what to do as JSON from its standard input. It prints one line when its rows
 begin, one when it has all results, and one with their number when each was found to be whole; only then does it end its engine.
-Imports are over when the rows begin. Those of Ray's actors are not, and so its rows begin with the first request: an actor sends
-one as soon as it has a row. Daft's ``prompt`` does much for each row before the first request.
+Imports are over when the rows begin. Those of Ray's actors and of ``cometstream batch`` are not, and so their rows begin with the
+first request: it is sent as soon as there is a row. Daft's ``prompt`` does much for each row before the first request.
 """
 
 from __future__ import annotations
@@ -98,7 +98,6 @@ def batch(task: Task) -> Iterator[Results]:
                 lines.write(json.dumps({"custom_id": str(number), "prompt": _prompt(number)}) + "\n")
         command = [sys.executable, "-m", "cometstream", "batch", str(source), "-o", str(output), "-m", MODEL]
         command += ["--base-url", task.base_url, "--processes", str(task.processes), "--quiet"]
-        begun()
         subprocess.run(command, check=True, env={**os.environ, "COMETAPI_KEY": KEY}, stdout=subprocess.DEVNULL)
         yield _written(output)
 

@@ -106,9 +106,10 @@ def scenarios(*, small: bool) -> list[Scenario]:
     """Return all of them; `small` ones check that all rows come back, and measure nothing of worth."""
     short = Answer(chunks=3)
     thought = replace(short, delay_ms=20 if small else _DELAY_MS)
-    # What a client must parse, and a server need not make: 200 padded tokens in one write.
-    long = Answer(chunks=20 if small else 200)
-    many, few = (200, 20) if small else (10_000, 50)
+    # What a client must parse, and a server need not make: padded tokens in one write.
+    long = Answer(chunks=20 if small else 1_000)
+    # Engines that are slow get fewer rows; a batch finds in its first second how many it may send at a time.
+    many, few = (200, 20) if small else (30_000, 50)
 
     def lines(answer: Answer, few: int, some: int) -> tuple[Line, ...]:
         def line(label: str, program: str, rows: int, extra: str = "", *needs: str) -> Line:
@@ -127,15 +128,15 @@ def scenarios(*, small: bool) -> list[Scenario]:
         Scenario(
             "thought",
             f"answers of 3 tokens, {thought.delay_ms} ms after the request; one process",
-            lines(thought, few, 20 * few),
+            lines(thought, few, 50 * few),
         ),
         # The programs are the same: a small run need not start the engines again.
-        *(() if small else (Scenario("at-once", "the same answers at once; one process", lines(short, 2_000, 1_000)),)),
+        *(() if small else (Scenario("at-once", "the same answers at once; one process", lines(short, 2_000, 2_500)),)),
         Scenario(
             "processes",
             f"cometstream batch with answers of {long.chunks} padded tokens, each in one write",
             tuple(
-                Line(f"--processes {count}", "batch", Task(long.name, 200 if small else 6_000, processes=count))
+                Line(f"--processes {count}", "batch", Task(long.name, 200 if small else 8_000, processes=count))
                 for count in (1, 2)
             ),
         ),

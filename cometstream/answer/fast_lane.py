@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cometstream.answer.repeats import Repeats
-from cometstream.answer.sse import DEFAULT_MAX_SIZE
+from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event
 
 if TYPE_CHECKING:
     from cometstream.answer.accumulate import Accumulator
@@ -129,26 +129,54 @@ class FastLane:
         inner = events.removeprefix(self._alone_before).removesuffix(self._alone_after)
         if len(events) - len(inner) != self._size + _FRAMING:
             return 0
-        between, texts = self._between, []
         # What stands between two pieces is so long that most bytes are skipped; to look for two line ends takes each byte.
-        for piece in inner.split(self._alone_after + self._alone_before):
-            if between:
-                piece, _, padding = piece.rpartition(between)
-                if not _is_text(padding):
-                    return 0
-            # White space around the text may be a line break, and end the event.
-            if not piece or not piece[0] == _QUOTE == piece[-1]:
-                return 0
-            try:
-                text = orjson.loads(piece)
-            except orjson.JSONDecodeError:
-                return 0
-            if type(text) is not str or not text:
-                return 0
-            texts.append(text)
+        texts = self._texts_in(inner.split(self._alone_after + self._alone_before))
+        if texts is None:
+            return 0
         self._pieces += texts
         self._accumulator.built = None
         return len(texts)
+
+    def skim(self, events: list[Event | Comment]) -> int:
+        """Add the chunks of events and take them off the list, as long as they fit; return how many, and no view of them.
+
+        Args:
+            events: What has come, the first one at the end.
+        """
+        if self._size < 0 or self._pieces is None:
+            return 0
+        before, after, size = self._before, self._after, self._size
+        pieces = []
+        for event in reversed(events):
+            if type(event) is not Event:
+                break
+            piece = event.data.removeprefix(before).removesuffix(after)
+            if len(event.data) - len(piece) != size:
+                break
+            pieces.append(piece)
+        texts = self._texts_in(pieces)
+        if texts is None:  # one of them does not fit: those before it do
+            texts = []
+            for piece in pieces:
+                text = self._texts_in([piece])
+                if text is None:
+                    break
+                texts += text
+        if texts:
+            del events[-len(texts) :]
+            self._pieces += texts
+            self._accumulator.built = None
+        return len(texts)
+
+    def _texts_in(self, pieces: list[bytes]) -> list[str] | None:
+        """Return the texts of chunks that fit, from what stands in their frames; None where one of them is something else."""
+        if self._between:
+            parts = [piece.rpartition(self._between) for piece in pieces]
+            if _texts_of([padding for _, _, padding in parts]) is None:
+                return None
+            pieces = [piece for piece, _, _ in parts]
+        texts = _texts_of(pieces)
+        return None if texts is None or "" in texts else texts
 
     @property
     def pattern(self) -> ChatCompletionChunk:
@@ -225,6 +253,22 @@ class FastLane:
         if state.finish_reason is None and sum(accumulator.normalizations.values()) == noted:
             self._pieces = state.pieces_of(repeats.key)
         return has_content
+
+
+def _texts_of(literals: list[bytes]) -> list[str] | None:
+    """Return the texts that pieces of JSON are; None where one is not one text with nothing around it. All are parsed at once.
+
+    No text of JSON holds a bare line break, so that none reaches into the next piece, and whatever is between two of them shows.
+    """
+    joined = b",\n".join(literals)
+    if not joined or not joined[0] == _QUOTE == joined[-1] or joined.count(b'",\n"') != len(literals) - 1:
+        return None
+    try:
+        texts = orjson.loads(b"[%b]" % joined)
+    except orjson.JSONDecodeError:
+        return None
+    # As many texts as pieces: each piece is one.
+    return texts if len(texts) == len(literals) and set(map(type, texts)) == {str} else None
 
 
 def _is_text(literal: bytes) -> bool:

@@ -368,8 +368,16 @@ class Answer:
 
     def skim(self) -> None:
         """Add up what has come without handing it over: the chunks are of use to nobody."""
-        while (self._unread and self._read_repeats()) or self.next(False) is not None:
+        while (self._unread and self._read_repeats()) or self._skim_arrived() or self.next(False) is not None:
             pass
+
+    def _skim_arrived(self) -> bool:
+        """Add up the chunks at hand that are alike; return whether there were any."""
+        if not self._flows or not self._arrived or not (count := self._lane.skim(self._arrived)):
+            return False
+        self.chunks += count
+        self.budget.progress = True
+        return True
 
     def _then(self, happening: Happening, failure: CometError | None = None) -> None:
         """Let something happen that may end the answer, once everything that is held was handed over."""

@@ -386,6 +386,7 @@ def test_padding_that_is_not_one_text_is_left_to_the_parser(template: str, paddi
     assert lane.read_alone(b"data: " + data + b"\n\n") is None
     good = padded(template, '"a"', '"aB3"')
     assert [lane.read_all(together(good, data, good)), lane.read_all(together(data))] == [0, 0]
+    assert skimmed(lane, good, good, data, good) == 2
 
 
 @pytest.mark.parametrize("piece", ["null", '"a', 'a"', ' "a"', '"a"\n', "", '"', '""', '"a","b":"c"'])
@@ -394,6 +395,15 @@ def test_a_text_beside_padding_must_be_one_text_too(piece: str) -> None:
     data, good = (padded(PADDED["content"], text, '"aB3"') for text in (piece, '"a"'))
     assert lane.read(data) is None
     assert [lane.read_all(together(good, data, good)), lane.read_all(together(data))] == [0, 0]
+    assert skimmed(lane, good, good, data, good) == 2
+
+
+def skimmed(lane: FastLane, *datas: bytes) -> int:
+    """Skim events; return how many were taken off, and added."""
+    events: list[Event | Comment] = [Event(data) for data in reversed(datas)]
+    count = lane.skim(events)
+    assert [event.data for event in events if isinstance(event, Event)] == list(reversed(datas[count:]))
+    return count
 
 
 def together(*datas: bytes) -> bytes:
@@ -407,6 +417,9 @@ def test_padded_chunks_that_came_together_are_added_together(template: str) -> N
     lane = cut_from(padded(template, '"x"', '"aB3"'))
     assert lane.read_all(together(*datas)) == 3
     assert lane.read_all(together(*datas)[:-1]) == lane.read_all(together(*datas, b"[DONE]")) == 0
+    assert skimmed(lane, *datas, b"[DONE]") == 3
+    assert lane.skim([Comment(b""), Event(datas[0])]) == 1
+    assert lane.skim([Event(datas[0]), Comment(b"")]) == 0
 
 
 @pytest.mark.parametrize("template", [*PADDED.values(), *PADDED_ODDLY.values()], ids=[*PADDED, *PADDED_ODDLY])
@@ -578,6 +591,7 @@ def test_a_lane_that_is_off_or_closed_reads_nothing() -> None:
     lane.close()
     assert numbers_read(lane, [data] * 20) == []
     assert lane.read_alone(b"data: " + data + b"\n\n") is None
+    assert skimmed(lane, data) == skimmed(lane_of(None), data) == 0
 
 
 def is_not_seen(datas: list[bytes], patience: int = 1, *, strict: bool = False) -> None:
