@@ -172,10 +172,10 @@ class FastLane:
         """Return the texts of chunks that fit, from what stands in their frames; None where one of them is something else."""
         if self._between:
             parts = [piece.rpartition(self._between) for piece in pieces]
-            if _texts_of([padding for _, _, padding in parts]) is None:
+            if texts_of([padding for _, _, padding in parts]) is None:
                 return None
             pieces = [piece for piece, _, _ in parts]
-        texts = _texts_of(pieces)
+        texts = texts_of(pieces)
         return None if texts is None or "" in texts else texts
 
     @property
@@ -255,7 +255,7 @@ class FastLane:
         return has_content
 
 
-def _texts_of(literals: list[bytes]) -> list[str] | None:
+def texts_of(literals: list[bytes]) -> list[str] | None:
     """Return the texts that pieces of JSON are; None where one is not one text with nothing around it. All are parsed at once.
 
     No text of JSON holds a bare line break, so that none reaches into the next piece, and whatever is between two of them shows.

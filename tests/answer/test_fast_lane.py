@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import pickle
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from support import json_shapes
 
 from cometstream.answer.accumulate import Accumulator
-from cometstream.answer.fast_lane import FastLane, cut_plain
+from cometstream.answer.fast_lane import FastLane, cut_plain, texts_of
 from cometstream.answer.frames import read_frame
 from cometstream.answer.sse import Comment, Event, SSEParser
 from cometstream.errors import ProtocolError
@@ -404,6 +405,42 @@ def skimmed(lane: FastLane, *datas: bytes) -> int:
     count = lane.skim(events)
     assert [event.data for event in events if isinstance(event, Event)] == list(reversed(datas[count:]))
     return count
+
+
+# Texts, what looks like one, and what would be one or two beside others.
+LITERALS = [
+    *(
+        b'"a"',
+        b'""',
+        b'"\\n"',
+        b'"a\\""',
+        '"é"'.encode(),
+        b'"\xff"',
+        b'"\n"',
+        b'"\\ud800"',
+        b'"a\\"',
+        b'\\"a"',
+        b'"',
+        b"",
+    ),
+    *(b' "a"', b'"a" ', b'"a"\n', b'" , "x"', b'"a","b"', b'"a",\n"b"', b'["x",\n"y",\n"z"]', b'"]["', b"],[", b","),
+    *(b"1", b"null", b'{"a":\n"b"}'),
+]
+
+
+def test_texts_are_parsed_at_once_as_each_would_be_alone() -> None:
+    def alone(literal: bytes) -> str | None:
+        try:
+            text = orjson.loads(literal)
+        except orjson.JSONDecodeError:
+            return None
+        return text if type(text) is str and literal[:1] == b'"' == literal[-1:] else None
+
+    for count in (1, 2, 3):
+        for literals in itertools.product(LITERALS, repeat=count):
+            texts = [alone(literal) for literal in literals]
+            assert texts_of(list(literals)) == (None if None in texts else texts)
+    assert texts_of([]) is None
 
 
 def together(*datas: bytes) -> bytes:
