@@ -190,9 +190,9 @@ class FastLane:
         if self._between:
             # Both values are texts of JSON, in which no quote stands bare: neither can hold what stands between them.
             piece, found, padding = piece.rpartition(self._between)
-            if not found or not (
-                (padding[1:-1].isalnum() and padding[0] == _QUOTE == padding[-1]) or _is_text(padding)
-            ):
+            # Padding is letters and digits as a rule, and then need not be parsed.
+            is_plain = padding[1:-1].isalnum() and padding[0] == _QUOTE == padding[-1]
+            if not found or not (is_plain or texts_of([padding])):
                 return None
         # White space around the text may be a line break, and end the event.
         if not piece or not piece[0] == _QUOTE == piece[-1]:
@@ -269,18 +269,6 @@ def texts_of(literals: list[bytes]) -> list[str] | None:
         return None
     # As many texts as pieces: each piece is one.
     return texts if len(texts) == len(literals) and set(map(type, texts)) == {str} else None
-
-
-def _is_text(literal: bytes) -> bool:
-    """Whether bytes are one text of JSON with nothing around it. Padding is letters and digits, and then need not be parsed."""
-    if not literal or not literal[0] == _QUOTE == literal[-1]:
-        return False
-    if literal[1:-1].isalnum():
-        return True
-    try:
-        return type(orjson.loads(literal)) is str
-    except orjson.JSONDecodeError:
-        return False
 
 
 def cut_plain(data: bytes, raw: dict[str, Any]) -> tuple[bytes, bytes, bytes, Repeats] | None:
