@@ -1,4 +1,4 @@
-"""cometstream with somebody who hears of each call: hooks that keep the metrics, or OpenTelemetry with its SDK."""
+"""cometstream with somebody who hears of each call: hooks that count, or OpenTelemetry with its SDK."""
 
 from __future__ import annotations
 

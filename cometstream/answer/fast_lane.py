@@ -47,6 +47,9 @@ _BRACE: Final = ord("{")
 _BRACKET: Final = ord("[")
 _BACKSLASH: Final = ord("\\")
 
+# Chunks that are parsed at once at first; then twice as many as did fit, so that one that does not costs no look at all the rest.
+_FIRST_WINDOW: Final = 8
+
 # Of the chunks that did not fit, those that may be the first with a text: as a rule the one before them brings the role.
 _EARLY: Final = (2, 4)
 
@@ -145,9 +148,21 @@ class FastLane:
         """
         if self._size < 0 or self._pieces is None:
             return 0
+        count, window = 0, _FIRST_WINDOW
+        while texts := self._first_texts(events, window):
+            del events[-len(texts) :]
+            self._pieces += texts
+            count += len(texts)
+            window = 2 * len(texts)
+        if count:
+            self._accumulator.built = None
+        return count
+
+    def _first_texts(self, events: list[Event | Comment], most: int) -> list[str]:
+        """Return the texts of the first events that fit, so many at most."""
         before, after, size = self._before, self._after, self._size
-        pieces = []
-        for event in reversed(events):
+        pieces: list[bytes] = []
+        for event in reversed(events[-most:]):
             if type(event) is not Event:
                 break
             piece = event.data.removeprefix(before).removesuffix(after)
@@ -155,18 +170,16 @@ class FastLane:
                 break
             pieces.append(piece)
         texts = self._texts_in(pieces)
-        if texts is None:  # one of them does not fit: those before it do
-            texts = []
-            for piece in pieces:
-                text = self._texts_in([piece])
-                if text is None:
-                    break
-                texts += text
-        if texts:
-            del events[-len(texts) :]
-            self._pieces += texts
-            self._accumulator.built = None
-        return len(texts)
+        if texts is not None:
+            return texts
+        # One of them does not fit: those before it do.
+        texts = []
+        for piece in pieces:
+            text = self._texts_in([piece])
+            if text is None:
+                break
+            texts += text
+        return texts
 
     def _texts_in(self, pieces: list[bytes]) -> list[str] | None:
         """Return the texts of chunks that fit, from what stands in their frames; None where one of them is something else."""

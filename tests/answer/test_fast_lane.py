@@ -407,6 +407,27 @@ def skimmed(lane: FastLane, *datas: bytes) -> int:
     return count
 
 
+@pytest.mark.parametrize("odd", [b'""', b"null", b"1", b'"a'])
+def test_chunks_that_do_not_fit_cost_no_look_at_all_that_come_behind_them(
+    odd: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    texts_in = FastLane._texts_in
+
+    def counted(self: FastLane, pieces: list[bytes]) -> Any:
+        looked_at.append(len(pieces))
+        return texts_in(self, pieces)
+
+    monkeypatch.setattr(FastLane, "_texts_in", counted)
+    lane = cut_from(filled(CONTENT, '"x"'))
+    good, bad = filled(CONTENT, '"a"'), filled(CONTENT, odd.decode())
+    events: list[Event | Comment] = [Event(data) for data in (good, bad)] * 500
+    while events:
+        if not lane.skim(events):
+            events.pop()
+    assert sum(looked_at) < 20 * 1000
+
+
 # Texts, what looks like one, and what would be one or two beside others.
 LITERALS = [
     *(
