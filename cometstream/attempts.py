@@ -10,14 +10,13 @@ import anyio
 
 from cometstream.answer.error_body import is_unknown_model
 from cometstream.errors import APITimeoutError, AuthenticationError, BadRequestError, CometError
-from cometstream.policy import RetryBudget
 from cometstream.transport.opening import OpeningClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cometstream.observe import Call
-    from cometstream.policy import Clocks, RetryPolicy
+    from cometstream.policy import Clocks, RetryBudget, RetryPolicy
     from cometstream.request.chat import ChatRequest
     from cometstream.transport.exchange import Endpoint
     from cometstream.transport.incoming import Incoming
@@ -70,8 +69,8 @@ class Attempts:
         self._clocks = clocks
         self._retry = retry
         # A caller that retries by itself, as a batch does, neither spends the budget nor needs it.
-        self._budget = budget if retry.max_retries else RetryBudget()
-        self._fallbacks = list(fallback_models)
+        self._budget = budget if retry.max_retries else None
+        self._fallbacks = fallback_models
         self._on_close = on_close
         self._call = call
         self._retries = 0
@@ -93,7 +92,7 @@ class Attempts:
             Safe at any point; the connection is closed.
         """
         method, endpoint, call = "GET" if self._request is None else "POST", self._endpoint, self._call
-        now = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
         while True:
             if failure is not None and not self._cancelled:
                 await self._prepare(failure, total_due)
@@ -101,11 +100,12 @@ class Attempts:
                 return None
             clock = self._scope = OpeningClock(self._clocks, total_due, traced=endpoint.traced)
             payload = None if self._request is None else self._request.payload
-            call.sends(now(), payload)
+            call.sends(loop.time(), payload)
             try:
                 incoming = await endpoint.send(method, payload, clock, call.client_request_id, call.headers)
-                self._budget.succeeded()
-                call.is_answered(incoming, now())
+                if self._budget is not None:
+                    self._budget.succeeded()
+                call.is_answered(incoming, loop.time())
                 return incoming
             except CometError as error:
                 failure = error
@@ -141,7 +141,8 @@ class Attempts:
             return
         may_retry, unknown = self._retry.allows(failure), is_unknown_model(failure)
         # The budget counts each failure, also one that is not retried.
-        if may_retry and self._budget.failed(self._retry) and self._retries < self._retry.max_retries:
+        may_retry_now = may_retry and self._budget is not None and self._budget.failed(self._retry)
+        if may_retry_now and self._retries < self._retry.max_retries:
             delay = self._retry.delay(self._retries + 1, failure, random.random())
             if delay is not None and now + delay < total_due:
                 self._call.repeats(failure, now, "retry", wait=delay)
@@ -152,7 +153,7 @@ class Attempts:
         if self._request is None or at_fault or not (may_retry or unknown) or not self._fallbacks:
             raise failure
         self._retries = 0
-        model = self._fallbacks.pop(0)
+        model, *self._fallbacks = self._fallbacks
         self._call.repeats(failure, now, "fallback", model=model)
         self._request = self._request.with_model(model)
 

@@ -6,12 +6,15 @@ A call to the endpoint is told by ``observe.py``. A step is the work around call
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = ["Step", "StepKind", "StepListener"]
+
+# Around code of which nobody hears.
+_NOTHING: Final = nullcontext()
 
 StepKind = Literal["run", "tool", "approval", "batch", "row"]
 
@@ -113,7 +116,7 @@ class Step:
     def within(self) -> AbstractContextManager[object]:
         """Return what lies around code that is a part of the step; it is entered and left in one task."""
         if not self._listeners:
-            return nullcontext()
+            return _NOTHING
         stack = ExitStack()
         for listener in self._listeners:
             stack.enter_context(listener.within(self))

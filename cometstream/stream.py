@@ -97,7 +97,6 @@ class ChatStream(Readable[ParsedT_co]):
         "_prices",
         "_refusal",
         "_state",
-        "_time",
         "_timer",
         "_total_due",
         "_usage_asked",
@@ -144,8 +143,7 @@ class ChatStream(Readable[ParsedT_co]):
         if self._state != "new":
             raise UsageError("this stream was entered before: call session.stream() again for another request")
         self._loop = running_loop()
-        self._time = self._loop.time
-        self._entered = self._time()
+        self._entered = self._loop.time()
         self._total_due = math.inf if self._clocks.total is None else self._entered + self._clocks.total
         self._state = "open"
         self._call.starts(self._entered)
@@ -225,7 +223,7 @@ class ChatStream(Readable[ParsedT_co]):
     def metrics(self) -> StreamMetrics:
         """What the stream cost so far."""
         answer = self._answer
-        until = self._time() if self._left is None and self._entered is not None else self._left
+        until = self._loop.time() if self._left is None and self._entered is not None else self._left
         incoming = None if answer is None else self._incoming
         return self._call.measure(answer, incoming, self.completion, self._outcome, until)
 
@@ -264,7 +262,7 @@ class ChatStream(Readable[ParsedT_co]):
                 if answer.started and self._connect is not None:
                     # The request is not sent again: let go of what only another attempt needs, 1 KB of an open stream.
                     self._connect = self._make_answer = None
-                now = self._time()
+                now = self._loop.time()
                 self._waiting = True
                 # When content begins is told as it happened, and hedges of a batch go by it: arrivals gather from then on.
                 began = answer.first_content is not None
@@ -275,7 +273,7 @@ class ChatStream(Readable[ParsedT_co]):
                     self._interrupted(answer, error)
                     continue
                 self._waiting = False
-                now = self._time()
+                now = self._loop.time()
                 if self._pace:
                     self._timer.wait_ends(now, len(data))
                 else:
@@ -296,7 +294,7 @@ class ChatStream(Readable[ParsedT_co]):
     def _interrupted(self, answer: Answer, error: BaseException) -> None:
         """A read was cut off: by the connection, by a clock, or by its task's cancellation, which is raised again."""
         self._waiting = False
-        now = self._time()
+        now = self._loop.time()
         if not isinstance(error, Exception):
             self._timer.wait_ends(now, 0)
             answer.budget.wait_broken_off(now)
@@ -375,7 +373,7 @@ class ChatStream(Readable[ParsedT_co]):
         # A short answer is here as soon as its head: nothing to wait for, and no clock to set.
         data = incoming.at_hand()
         if data is not None:
-            now = self._time()
+            now = self._loop.time()
             answer.receive(data, now)
             answer.ended(None, now)
 
@@ -400,5 +398,5 @@ class ChatStream(Readable[ParsedT_co]):
             self._timer.stop()
             self._incoming.close()
         if self._left is None and self._entered is not None and self._outcome is not None:
-            self._left = self._time()
+            self._left = self._loop.time()
             self._call.ends(self, self._outcome, error, self._left)

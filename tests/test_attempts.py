@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 from support import virtual_clock
+from support.ports import free_port
 from support.serving import CHAT, KEY, ask, failure, failure_of, serving
 
 from cometstream import (
@@ -73,13 +74,6 @@ async def listening(handler: Handler, *, tls: bool = False) -> AsyncIterator[int
 
 def session_for(port: int, scheme: str = "http", **options: Any) -> CometSession:
     return CometSession(**{"api_key": KEY, "base_url": f"{scheme}://127.0.0.1:{port}/v1", "retry": None, **options})
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 # Statuses

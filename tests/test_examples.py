@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
+from support.ports import free_port
 from support.pytest_plugin import run_with_plugin
 
 from cometstream.testing import Reply, SimulatedServer
@@ -84,9 +84,7 @@ def test_the_tests_of_an_example_pass(name: str, pytester: pytest.Pytester, monk
 async def test_relay_passes_the_answer_on_and_refusals_as_the_browser_may_know_them(
     name: str, server: SimulatedServer
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(EXAMPLES / name), env=environment(server, PORT=str(port)), stdout=-1, stderr=-1
     )

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support import virtual_clock
+from support.ports import free_port
 from support.serving import CHAT, KEY, ask, failure, serving
 
 from cometstream import (
@@ -207,9 +207,7 @@ def test_an_attempt_whose_clock_ran_out_is_repeated(clock: str) -> None:
 
 def test_a_refused_connection_is_tried_again() -> None:
     async def main() -> None:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
+        port = free_port()
         server = SimulatedServer(api_key=KEY, port=port)
         async with CometSession(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1") as session:
             answer = asyncio.create_task(ask(session))

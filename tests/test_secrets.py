@@ -9,7 +9,6 @@ import copy
 import gc
 import logging
 import pickle
-import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from support.ports import free_port
 from support.serving import CHAT, KEY, ask, failure, serving
 
 import cometstream
@@ -47,10 +47,7 @@ def asking(**options: Any) -> Scenario:
 
 
 async def refused() -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    await asking(base_url=f"http://127.0.0.1:{port}/v1")()
+    await asking(base_url=f"http://127.0.0.1:{free_port()}/v1")()
 
 
 async def no_tls() -> None:

@@ -6,8 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from cometstream.batch.ledger import Verdict
     from cometstream.batch.limits import Ticket
     from cometstream.batch.schedule import Row
+    from cometstream.errors import CometError
     from cometstream.failed import FailedAttempt
     from cometstream.metrics import StreamMetrics
     from cometstream.stream import ChatStream
@@ -23,19 +27,21 @@ class Attempt:
         ticket: What the limits know it by.
         stream: Its stream; None as long as there is none.
         sent: When it was sent; None before.
+        task: What sends it and reads its answer.
         other: The other one of two requests that were sent for one answer; None if it is alone.
         is_hedge: It is the second one of the two.
         has_lost: The other one's answer is taken.
         rest: The time until which the server asked to be left alone.
     """
 
-    __slots__ = ("has_lost", "is_hedge", "other", "rest", "row", "sent", "stream", "ticket")
+    __slots__ = ("has_lost", "is_hedge", "other", "rest", "row", "sent", "stream", "task", "ticket")
 
     def __init__(self, row: Row, ticket: Ticket, other: Attempt | None = None) -> None:
         self.row = row
         self.ticket = ticket
         self.stream: ChatStream | None = None
         self.sent: float | None = None
+        self.task: asyncio.Task[CometError | Verdict | None]
         self.other = other
         self.is_hedge = other is not None
         self.has_lost = False

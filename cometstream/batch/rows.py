@@ -123,7 +123,7 @@ class Rows:
         self._answered: float | None = None  # when a row was, the last time
         self._left: float | None = None
         self._trouble: str | None = None
-        self._running: dict[Attempt, asyncio.Task[CometError | Verdict | None]] = {}
+        self._running: dict[asyncio.Task[CometError | Verdict | None], Attempt] = {}
         self._expected = 0  # tokens, of what is on its way
         self._outbox = Outbox(ordered=ordered)
         self._pulled = 0
@@ -177,7 +177,7 @@ class Rows:
         """End every request, without waiting for their ends."""
         self._end()
         if not self._loop.is_closed():
-            for task in self._running.values():
+            for task in self._running:
                 task.cancel()
 
     async def aclose(self) -> None:
@@ -185,7 +185,7 @@ class Rows:
         self.abandon()
         self._outbox.clear()
         current = asyncio.current_task()
-        left: set[asyncio.Task[Any]] = set(self._running.values())
+        left: set[asyncio.Task[Any]] = set(self._running)
         if self._source.task is not None:
             left.add(self._source.task)
         left.discard(current)  # an iterator of requests, or on_progress, may end its own batch
@@ -391,9 +391,10 @@ class Rows:
 
     def _start_attempt(self, attempt: Attempt) -> None:
         self._expected += attempt.row.tokens
-        task = self._running[attempt] = self._loop.create_task(self._attempt(attempt))
+        task = attempt.task = self._loop.create_task(self._attempt(attempt))
+        self._running[task] = attempt
         # Not at the end of the coroutine: a task that is cancelled early never begins it.
-        task.add_done_callback(partial(self._attempt_done, attempt))
+        task.add_done_callback(self._attempt_done)
 
     async def _attempt(self, attempt: Attempt) -> CometError | Verdict | None:
         """Send the row once and read its answer to its end; return what it died of, or why it was not sent."""
@@ -431,8 +432,8 @@ class Rows:
                 self._end_other(attempt)
                 return
 
-    def _attempt_done(self, attempt: Attempt, task: asyncio.Task[CometError | Verdict | None]) -> None:
-        del self._running[attempt]
+    def _attempt_done(self, task: asyncio.Task[CometError | Verdict | None]) -> None:
+        attempt = self._running.pop(task)
         row = attempt.row
         self._expected -= row.tokens
         self._hedging.ended(attempt)
@@ -457,17 +458,16 @@ class Rows:
     def _other_goes_on(self, attempt: Attempt, error: object) -> bool:
         """Whether the row's fate is that of the other one of two requests: this one has failed in a way that proves nothing."""
         other = attempt.other
-        if other is None or other.has_lost or other not in self._running or isinstance(error, UsageError):
+        if other is None or other.has_lost or other.task not in self._running or isinstance(error, UsageError):
             return False
         return isinstance(error, CometError) and (attempt.is_hedge or may_be_mended(error, self._retry))
 
     def _end_other(self, attempt: Attempt) -> None:
         """Close the connection of the other one of two requests: this one decides."""
         other = attempt.other
-        task = None if other is None else self._running.get(other)
-        if other is not None and task is not None:
+        if other is not None and other.task in self._running:
             other.has_lost = True
-            task.cancel()
+            other.task.cancel()
 
     def _ended_beside(self, attempt: Attempt, error: object) -> None:
         """Count one of two requests that does not decide how its row ends."""

@@ -21,7 +21,7 @@ from cometstream.cli.connection import (
     retries_option,
 )
 from cometstream.cli.exit_codes import EPILOG, ExitCode
-from cometstream.cli.process import Interrupted, Stdout, one_line, run_until_signal, say
+from cometstream.cli.process import Interrupted, Stdout, one_line, rare_collections, run_until_signal, say
 from cometstream.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -279,7 +279,8 @@ def batch(
             session = open_session(base_url=base_url, demo=demo)
             reporting.begins(run)
             try:
-                run_until_signal(run.main(session), *_signals(), drain=run.drain)
+                with rare_collections():
+                    run_until_signal(run.main(session), *_signals(), drain=run.drain)
             except Interrupted:
                 pass  # by the second signal; what is left is told all the same
             return reporting.ended(run.exit_code())

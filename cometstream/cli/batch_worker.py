@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cometstream.batch import fan_out
 from cometstream.cli.connection import load_prices
 from cometstream.cli.pipe_messages import packed, receive
+from cometstream.cli.process import rare_collections
 from cometstream.errors import CometError
 from cometstream.session import CometSession
 from cometstream.views.completion import ChatCompletion
@@ -110,7 +111,8 @@ def main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         with suppress(AttributeError):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    asyncio.run(_main())
+    with rare_collections():
+        asyncio.run(_main())
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cometstream.answer.error_body import ErrorContext
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Incoming
+    from cometstream.transport.intercept import Interceptor
     from cometstream.transport.opening import OpeningClock
     from cometstream.transport.pool import Client, Pool
     from cometstream.transport.quirks import KeptConnection
@@ -118,21 +119,30 @@ class Endpoint:
             CometError: Anything else; nothing of aiohttp's is chained to it, since its errors print the key.
         """
         # Most requests have none but the id.
-        own = {name: value for name, value in added.items() if name not in self.headers} if added else {}
+        own = self._not_ours(added) if added else {}
         if not self._names_itself:
             own[CLIENT_REQUEST_ID] = client_request_id
         interceptor = self._pool.interceptor
         if interceptor is None:
             incoming = await self._send(method, body, clock, own)
         else:
-            request = Outgoing(method, self._route, body, self.context)
-            incoming = await interceptor.intercept(request, lambda: self._send(method, body, clock, own))
+            incoming = await self._intercepted(interceptor, method, body, clock, own)
         if 200 <= incoming.status < 300:
             return incoming
         error: CometError | None = None
         with clock:
             error = await self._status_error(incoming)
         raise error or clock.error(self.context.base_url)
+
+    def _not_ours(self, added: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in added.items() if name not in self.headers}
+
+    async def _intercepted(
+        self, interceptor: Interceptor, method: str, body: bytes | None, clock: OpeningClock, own: Mapping[str, str]
+    ) -> Incoming:
+        """Send one request past what stands between requests and the network, and return the open answer; see `_send`."""
+        request = Outgoing(method, self._route, body, self.context)
+        return await interceptor.intercept(request, lambda: self._send(method, body, clock, own))
 
     @property
     def _route(self) -> str:

@@ -60,7 +60,6 @@ class OpeningClock:
         "_is_cancelled",
         "_loop",
         "_scope",
-        "_time",
         "_token",
         "_traced",
         "connect",
@@ -69,8 +68,7 @@ class OpeningClock:
     def __init__(self, clocks: Clocks, total_due: float, *, traced: bool) -> None:
         self._clocks = clocks
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
-        self._began = self._time()
+        self._began = self._loop.time()
         self._dues = {"total": total_due}
         if clocks.first_content is not None:
             self._dues["first_content"] = self._began + clocks.first_content
@@ -129,7 +127,7 @@ class OpeningClock:
     @property
     def waited(self) -> float:
         """Seconds since the request had its place in the pool."""
-        return self._time() - self._began
+        return self._loop.time() - self._began
 
     def queueing(self) -> None:
         """The wait for a place in the pool begins."""
@@ -137,7 +135,7 @@ class OpeningClock:
 
     def sending(self) -> None:
         """The request has its place."""
-        self._began = self._time()
+        self._began = self._loop.time()
         self._start("first_content", self._clocks.first_content)
 
     def connecting(self) -> None:
@@ -162,7 +160,7 @@ class OpeningClock:
         scope = self._scope
         if scope is None or scope.cancel_called:
             return  # a clock has fired in this turn of the loop: `error` is to name that one
-        self._dues[clock] = math.inf if length is None else self._time() + length
+        self._dues[clock] = math.inf if length is None else self._loop.time() + length
         scope.deadline = min(self._dues.values())
 
     def _stop(self, clock: str) -> None:

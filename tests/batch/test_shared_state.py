@@ -36,7 +36,6 @@ def simulation(server: Any, **options: Any) -> SharedSimulation:
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.no_cover  # ten times as long otherwise
 @pytest.mark.parametrize("tells", [True, False], ids=["Retry-After", "no Retry-After"])
 @pytest.mark.parametrize("kind", _KINDS)
@@ -53,7 +52,6 @@ def test_eight_workers_use_95_percent_of_a_hidden_limit_in_the_first_minutes() -
 
 
 @pytest.mark.slow
-@pytest.mark.once
 @pytest.mark.no_cover
 def test_the_same_with_a_worker_that_dies_each_minute() -> None:
     dies = tuple(60.0 * minute + 7 for minute in range(1, 6))

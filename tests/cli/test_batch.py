@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import io
 import itertools
@@ -234,6 +235,24 @@ def test_codes_that_a_server_makes_up_do_not_fill_memory(
         ("Hi 0", "1"),
         ("Hi 1", "1"),
     ]
+
+
+def test_garbage_is_searched_for_seldom_while_a_batch_runs_and_as_before_after_it(
+    server: SimulatedServer, files: Files
+) -> None:
+    files.rows(2)
+    former, frozen = gc.get_threshold(), gc.get_freeze_count()
+    meanwhile: list[tuple[int, int]] = []
+
+    def reply(_: RecordedRequest) -> Reply:
+        meanwhile.append((gc.get_threshold()[0], gc.get_freeze_count()))
+        return WHOLE
+
+    server.always(reply)
+    assert main([*files.args, "--quiet"]) == 0
+    assert len(meanwhile) == 2
+    assert all(young > 10 * former[0] and kept > frozen for young, kept in meanwhile)
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (former, frozen)
 
 
 def test_a_row_whose_answer_broke_off_is_sent_again(server: SimulatedServer, files: Files) -> None:

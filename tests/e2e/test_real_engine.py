@@ -9,7 +9,6 @@ import asyncio
 import importlib.util
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.ports import free_port
 
 from cometstream import CometError, CometSession, Tool, run_tools
 from cometstream.openai import AsyncOpenAI
@@ -54,9 +54,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     assert spec is not None
     assert spec.origin is not None
     weights = next(Path(spec.origin).parent.glob("*.gguf"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("engine") / "log"
     command = [sys.executable, "-u", "-m", "llama_cpp.server", "--model", str(weights), "--model_alias", MODEL]
     command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "2048", "--interrupt_requests", "false"]

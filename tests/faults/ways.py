@@ -15,6 +15,7 @@ from unittest import mock
 
 import aiohttp
 import orjson
+from support.ports import free_port
 from support.serving import CHAT, KEY
 from support.tls import client_context, server_context
 
@@ -233,13 +234,13 @@ async def scene(
         if kind.scene in ("TLS", "untrusted TLS"):
             url = url.replace("http:", "https:")
         elif kind.scene == "nobody":
-            url = f"http://127.0.0.1:{_free_port()}/v1"
+            url = f"http://127.0.0.1:{free_port()}/v1"
         elif kind.scene == "no name":
             asyncio.get_running_loop().getaddrinfo = _no_such_name  # type: ignore[method-assign] # this loop alone finds no name
             url = "https://gateway.invalid/v1"
         elif kind.scene in ("proxy", "no proxy"):
             url = "https://gateway.invalid/v1"
-            proxy = f"http://127.0.0.1:{server.port if kind.scene == 'proxy' else _free_port()}"
+            proxy = f"http://127.0.0.1:{server.port if kind.scene == 'proxy' else free_port()}"
         if kind.scene == "TLS":
             client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context()))
         with mock.patch.dict(os.environ, {"HTTPS_PROXY": proxy}):
@@ -272,12 +273,6 @@ async def _connection(kind: Kind, server: Server, session: CometSession) -> str:
 
 async def _no_such_name(*args: object, **kwargs: object) -> Any:
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def shown(row: Row, way: str, where: str | None) -> Row:

@@ -29,6 +29,7 @@ from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
 from cometstream.cli import main as command_line
+from support.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -91,9 +92,7 @@ class Running:
         self._loop = asyncio.new_event_loop()
         self._servers: list[subprocess.Popen[bytes]] = []
         self._unused: set[str] = set()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = str(free.getsockname()[1])
+        self._port = str(free_port())
 
     def run(self) -> None:
         """Run every block.

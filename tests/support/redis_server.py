@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.ports import free_port
+
 __all__ = ["redis_server", "redis_url"]
 
 
@@ -22,9 +24,7 @@ def redis_server() -> Iterator[str]:
     Raises:
         FileNotFoundError: None is installed.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from support.odd_values import each, only_ours
+from support.ports import free_port
 from support.serving import serving
 from support.tool_calls import ASK, answer, call, results, told
 
@@ -129,9 +130,7 @@ async def test_a_server_over_stdio_gives_its_tools_and_does_not_see_the_key(monk
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         *STDIO, str(port), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )

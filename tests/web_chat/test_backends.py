@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from support.browsing import data_of
+from support.ports import free_port
 from web_chat import apps
 
 from cometstream.testing import Reply, SimulatedServer
@@ -130,7 +131,7 @@ async def test_a_bad_request_is_refused_in_public_words(url: str, server: Simula
 async def demo(name: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """Run an example as its first lines say; return the process and its address."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("COMETAPI_", "COMETSTREAM_"))}
-    environment = {**kept, "PORT": str(apps.free_port()), "PYTHONWARNINGS": "error::ResourceWarning"}
+    environment = {**kept, "PORT": str(free_port()), "PYTHONWARNINGS": "error::ResourceWarning"}
     process = await apps.start(name, environment, "--demo")
     ended = asyncio.create_task(process.communicate())
     url = f"http://127.0.0.1:{environment['PORT']}"

@@ -12,6 +12,7 @@ import pytest
 from support.chromium import Page, Tabs
 from support.chromium import chromium as chromium  # fixtures
 from support.chromium import tabs as tabs
+from support.ports import free_port
 from web_chat import apps
 
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk
@@ -142,7 +143,7 @@ async def test_another_tab_shows_the_same_answer_and_its_stop(tabs: Tabs, url: s
 async def test_a_server_that_is_killed_in_the_middle_shows_as_an_error(
     tabs: Tabs, server: SimulatedServer, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "PORT": str(apps.free_port()), "COMETSTREAM_LEDGER": str(tmp_path / "ledger")}
+    environment = {**os.environ, "PORT": str(free_port()), "COMETSTREAM_LEDGER": str(tmp_path / "ledger")}
     environment |= {"COMETAPI_KEY": server.api_key, "COMETAPI_BASE_URL": server.base_url}
     server.script(Reply.text("one ").stall(), Reply.text("one two"))
     process = await apps.start("fastapi_app.py", environment)
