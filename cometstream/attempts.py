@@ -141,8 +141,8 @@ class Attempts:
             return
         may_retry, unknown = self._retry.allows(failure), is_unknown_model(failure)
         # The budget counts each failure, also one that is not retried.
-        may_retry_now = may_retry and self._budget is not None and self._budget.failed(self._retry)
-        if may_retry_now and self._retries < self._retry.max_retries:
+        affordable = may_retry and self._budget is not None and self._budget.failed(self._retry)
+        if affordable and self._retries < self._retry.max_retries:
             delay = self._retry.delay(self._retries + 1, failure, random.random())
             if delay is not None and now + delay < total_due:
                 self._call.repeats(failure, now, "retry", wait=delay)

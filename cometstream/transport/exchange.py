@@ -135,6 +135,7 @@ class Endpoint:
         raise error or clock.error(self.context.base_url)
 
     def _not_ours(self, added: Mapping[str, str]) -> dict[str, str]:
+        """Return those headers that the route does not have itself."""
         return {name: value for name, value in added.items() if name not in self.headers}
 
     async def _intercepted(

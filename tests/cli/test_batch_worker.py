@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 from typing import Any
 
 import pytest
@@ -81,3 +83,17 @@ async def test_a_parent_that_is_gone_ends_the_worker(monkeypatch: pytest.MonkeyP
         await asyncio.wait_for(ended.wait(), 20)
         working.cancel()
         await asyncio.wait([working])
+
+
+def test_a_worker_searches_seldom_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    young: list[int] = []
+
+    async def look() -> None:
+        young.append(gc.get_threshold()[0])
+
+    monkeypatch.setattr(batch_worker, "_main", look)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    before = gc.get_threshold()[0]
+    batch_worker.main()
+    assert young[0] > 10 * before
+    assert gc.get_threshold()[0] == before
