@@ -33,7 +33,7 @@ _TELLS = pytest.mark.parametrize("tells", [True, False], ids=["Retry-After", "no
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it takes as long again
+@pytest.mark.no_cover  # three times as long otherwise
 @_TELLS
 @pytest.mark.parametrize("rpm", [30, 100, 600, 6000])
 @pytest.mark.parametrize("kind", _KINDS)

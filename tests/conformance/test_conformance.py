@@ -156,7 +156,7 @@ def test_the_whole_body_gives_the_result(case: Case) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it takes as long again
+@pytest.mark.no_cover  # three times as long otherwise
 @each(PLAIN)
 def test_wherever_it_is_cut_in_two_it_gives_the_same(case: Case) -> None:
     whole = wire_of(case, [case.body])

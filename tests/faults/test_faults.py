@@ -83,7 +83,7 @@ def seen(run: Run, row: Row, way: str) -> Seen:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it takes as long again
+@pytest.mark.no_cover  # three times as long otherwise
 @each(CELLS)
 @on_each_loop
 def test_each_fault_ends_as_the_table_says(run: Run, row: Row, way: str) -> None:
@@ -105,7 +105,7 @@ REPEATED = [(row, way) for row, way in CELLS if row.tries > 1 and KINDS[row.faul
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it takes as long again
+@pytest.mark.no_cover  # three times as long otherwise
 @each(REPEATED)
 @on_each_loop
 def test_a_fault_that_passes_is_not_noticed(run: Run, row: Row, way: str) -> None:

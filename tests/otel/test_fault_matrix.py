@@ -81,7 +81,7 @@ def test_a_fault_has_a_span_with_its_outcome(row: Row, way: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it takes as long again
+@pytest.mark.no_cover  # three times as long otherwise
 @each([cell for cell in CELLS if cell not in FEW])
 @pytest.mark.filterwarnings(
     "ignore:unclosed transport <asyncio.sslproto:ResourceWarning"

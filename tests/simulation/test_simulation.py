@@ -41,7 +41,7 @@ def test_some_runs_break_no_promise() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it takes as long again
+@pytest.mark.no_cover  # three times as long otherwise
 @pytest.mark.parametrize("shard", range(4))
 def test_twenty_thousand_runs_break_no_promise(shard: int) -> None:
     run_all(range(shard * SHARD, (shard + 1) * SHARD))

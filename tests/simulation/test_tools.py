@@ -36,7 +36,7 @@ def test_some_runs_with_tools_break_no_promise() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # it takes as long again
+@pytest.mark.no_cover  # three times as long otherwise
 @pytest.mark.parametrize("shard", range(4))
 def test_many_runs_with_tools_break_no_promise(shard: int) -> None:
     run_all(range(shard * 500, (shard + 1) * 500))
