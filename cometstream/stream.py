@@ -394,9 +394,11 @@ class ChatStream(Readable[ParsedT_co]):
         self._release(error)
 
     def _release(self, error: CometError | None) -> None:
+        if self._left is not None:
+            return  # it was read to its end, and is left now
         if self._answer is not None:
             self._timer.stop()
             self._incoming.close()
-        if self._left is None and self._entered is not None and self._outcome is not None:
+        if self._entered is not None and self._outcome is not None:
             self._left = self._loop.time()
             self._call.ends(self, self._outcome, error, self._left)

@@ -450,6 +450,10 @@ class ErrorContext:
             raw=self.redact_json(body.raw),
         )
 
+    def secrets_may_be_in(self, text: str) -> bool:
+        """Whether `redact` may have something to take out of `text`, or of a part of it."""
+        return any(secret[:_TELLING] in text for secret in self.secrets)
+
     def redact(self, text: str) -> str:
         """Return `text` without the key, also where an excerpt's end cut the key apart."""
         for secret in self.secrets:

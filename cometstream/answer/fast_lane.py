@@ -169,6 +169,8 @@ class FastLane:
             if len(event.data) - len(piece) != size:
                 break
             pieces.append(piece)
+        if not pieces:
+            return []
         texts = self._texts_in(pieces)
         if texts is not None:
             return texts

@@ -67,7 +67,7 @@ class Preparation:
             InvalidRequestError: It cannot be sent.
         """
         request = row.request
-        if not isinstance(request, Mapping):
+        if not isinstance(request, (dict, Mapping)):
             raise InvalidRequestError([f"request: is of type {type(request).__name__}; it must be a dict"])
         custom_id = request.get("custom_id")
         if custom_id is not None and not isinstance(custom_id, str):

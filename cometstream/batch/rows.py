@@ -232,8 +232,8 @@ class Rows:
 
     def _start_rows(self, now: float) -> None:
         limits, schedule, running = self.limits, self._schedule, self._running
-        turn = len(running) + _A_TURN
-        while not self.ended and len(running) < limits.concurrency and len(self._outbox) < limits.concurrency:
+        turn, places = len(running) + _A_TURN, limits.concurrency
+        while not self.ended and len(running) < places and len(self._outbox) < places:
             if len(running) >= turn:
                 self._wake_at(now)
                 break
@@ -524,16 +524,16 @@ class Rows:
             self._answered = now
             self._hedging.won += attempt.is_hedge
             self.limits.completed(ticket, now, tokens=tokens, time_to_first_content=metrics.time_to_first_content)
-            wrong = wrong_output(row, stream.completion)
+            completion = stream.completion
+            wrong = wrong_output(row, completion)
             if wrong is not None and row.repairs < self._repair and not self._draining and ask_again(row, wrong):
                 self._schedule.add_retry(row, now)
                 return
             if self._claims is not None and wrong is None:
                 self._recording += 1
-                completion = stream.completion
                 self._claims.finish(row, completion, metrics.request_id, partial(self._recorded, row, completion))
                 return
-            self._tell(row, "complete" if wrong is None else "error", wrong, stream.completion)
+            self._tell(row, "complete" if wrong is None else "error", wrong, completion)
         elif error is None:
             self.limits.cancelled(ticket, now)
             row.claimed = False  # its request may have been paid

@@ -30,7 +30,9 @@ def estimate_input(body: Mapping[str, Any]) -> int:
     """Return about how many tokens the messages, the tools and the schema take."""
     messages = body.get("messages")
     tokens = _MESSAGE * (len(messages) + 1) if isinstance(messages, list) else _MESSAGE
-    waiting: list[Any] = [messages, body.get("tools"), body.get("response_format")]
+    waiting: list[Any] = [
+        value for value in (messages, body.get("tools"), body.get("response_format")) if value is not None
+    ]
     size = 0
     for _ in range(_MOST):
         if not waiting:
@@ -40,7 +42,7 @@ def estimate_input(body: Mapping[str, Any]) -> int:
             size += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
         elif isinstance(value, View):
             waiting.append(value.raw)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, (dict, Mapping)):
             media = _media(value)
             if media is None:
                 waiting.extend(value.values())

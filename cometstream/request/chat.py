@@ -208,7 +208,7 @@ def _request(
     if body.get("stream") is True:
         # Gateways report usage only where it is asked for, and billing needs it.
         options = body.get("stream_options", {})
-        if isinstance(options, Mapping):
+        if isinstance(options, (dict, Mapping)):
             body["stream_options"] = {"include_usage": True, **options}
             overridden = extra_body is not None and "stream_options" in extra_body
             added, usage_asked = not options and not overridden, "include_usage" in options or overridden

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -52,9 +51,6 @@ _KNOWN: Final = aiohttp.__version__.startswith("3.14.")
 # Below the 128 KiB from which glibc's malloc turns to the kernel, and still some 200 events.
 _ROOM: Final = 64 * 1024
 
-# Bytes that come with a head and hold many HTTP chunks as a rule.
-_MUCH: Final = 4096
-
 # RFC 8446, 5.1: what a record of TLS holds at most.
 _RECORD: Final = 16 * 1024
 
@@ -74,8 +70,11 @@ _LARGE_BODY: Final = 2**20
 # Networks forget a silent connection after 60 s or more. A peer that is gone is noticed after 120 s, the default of `content_idle`.
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 45, "TCP_KEEPALIVE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 5}
 
-# RFC 9112, 2.2: a line may end with a bare LF, too.
-_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
+# RFC 9112, 2.2: a line may end with a bare LF, too, and empty lines may stand before a head.
+_END_OF_HEAD: Final = re.compile(rb"\n(?:\r?\n)+")
+
+# Bytes at the end of a read that may begin one.
+_SHORT_OF_END: Final = 2
 
 _PACKAGE_OF: Final = {"br": "brotli", "zstd": "backports.zstd"}
 
@@ -323,11 +322,9 @@ class _Body(aiohttp.StreamReader):
             pieces: Any = _Pieces(body._buffer)
             body._buffer = pieces
 
-    def begin_http_chunk_receiving(self) -> None:
-        pass
-
-    def end_http_chunk_receiving(self) -> None:
-        pass
+    # Called for each HTTP chunk: to call this does nothing, and costs less than a function that does nothing.
+    begin_http_chunk_receiving: Any = tuple
+    end_http_chunk_receiving: Any = tuple
 
     def feed_data(self, data: bytes, size: int = 0) -> bool:
         length = len(data)
@@ -384,8 +381,8 @@ class _Handler(ResponseHandler):
        runs. Here it unpacks in a later turn of the event loop, and less in one turn.
        Known for: aiohttp 3.14. Elsewhere: as long as the parser tells of the compression.
     3. Mends: bytes behind an answer (a proxy's error page) that come in one read with its head make aiohttp's parser fail before it
-       has handed over the answer. Here the head is then parsed again, by itself.
-       Known for: aiohttp 3.14 with its extensions. Elsewhere: parsing twice is always right.
+       has handed over the answer. Here each head is parsed by itself, and what follows it then goes to a `_Body`, for less.
+       Known for: aiohttp 3.14 with its extensions. Elsewhere: bytes may always come in two reads.
     4. Mends: the TLS layers of asyncio and uvloop go on reading while the reader is paused, and drop what they hold when the
        connection is lost; aiohttp's parser drops what it holds, too. Here the loss is told after all of it was handed over.
        Known for: CPython 3.11 to 3.14, uvloop 0.21 and later. Elsewhere: there is nothing left to read from the TLS object.
@@ -428,7 +425,7 @@ class _Handler(ResponseHandler):
         self._will_resume = False  # in a later turn of the loop
         self._requests = 0
         self._awaits_head = False
-        self._heard = b""  # what has come of the head
+        self._heard = b""  # the end of what has come of the head; empty before its first byte
         self._body: aiohttp.StreamReader | None = None
         self._is_compressed = False
         self._loss: list[BaseException | None] = []  # why the connection was lost, until it is told
@@ -460,35 +457,25 @@ class _Handler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         if self._awaits_head and data:
-            end = _END_OF_HEAD.search(data) if len(data) > _MUCH else None
-            head = data if end is None else data[: end.end()]
-            self._heard = self._heard + head if self._heard else head
-            if end is not None:
-                # Once its head was parsed the body is a `_Body`, which takes the many HTTP chunks behind it for less.
-                ResponseHandler.data_received(self, head)
-                if self.exception() is not None:
-                    return
-                data = data[end.end() :]
-                if self._awaits_head:  # that was an interim one
-                    self._heard += data
-        ResponseHandler.data_received(self, data)
+            data = self._take_heads(data)
+            if not data or self.exception() is not None:
+                return
+        super().data_received(data)  # also without data: aiohttp goes on with what it has when it resumes
 
-    def _parse_heads_alone(self) -> bool:
-        """Parse what has come again, each head by itself; return whether anything follows the first."""
-        rest, self._heard = self._heard, b""
-        end = _END_OF_HEAD.search(rest)
-        if end is None or end.end() == len(rest):
-            return False
-        self.set_response_params(
-            read_until_eof=True, read_bufsize=self._read_bufsize
-        )  # a new parser, as every request's
-        self._requests -= 1
-        while rest and self.exception() is None:
-            end = _END_OF_HEAD.search(rest) if self._awaits_head else None
-            cut = len(rest) if end is None else end.end()
-            ResponseHandler.data_received(self, rest[:cut])
-            rest = rest[cut:]
-        return True
+    def _take_heads(self, data: bytes) -> bytes:
+        """Parse each head that ends in these bytes by itself, the answer's and interim ones before it; return what is left."""
+        heard = self._heard + data
+        taken = len(self._heard)
+        searched = 0
+        while self._awaits_head and self.exception() is None:
+            end = _END_OF_HEAD.search(heard, searched)
+            if end is None:
+                self._heard = heard[-_SHORT_OF_END:]
+                break
+            self._heard = b"\n"  # an interim head is something of the answer, too
+            super().data_received(heard[taken : end.end()])
+            taken = searched = end.end()
+        return heard[taken:]
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """The parser has made a head."""
@@ -575,12 +562,9 @@ class _Handler(ResponseHandler):
         self._tell_loss()
 
     def set_exception(self, exc: BaseException, exc_cause: Any = None) -> None:
-        if self._awaits_head:
-            if self._heard:
-                if isinstance(exc, HttpProcessingError) and self._parse_heads_alone():
-                    return
-            elif self._requests > 1 and isinstance(exc, (aiohttp.ClientError, OSError)):
-                exc = KeptConnectionLost(f"{type(exc).__name__}: {exc}")
+        is_unheard = self._awaits_head and not self._heard
+        if is_unheard and self._requests > 1 and isinstance(exc, (aiohttp.ClientError, OSError)):
+            exc = KeptConnectionLost(f"{type(exc).__name__}: {exc}")
         if self._asked is not None:
             asked, self._asked = self._asked, None
             if not asked.done():

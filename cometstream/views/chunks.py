@@ -51,8 +51,8 @@ def finish_reason_of(choice: dict[str, Any]) -> str | None:
     This alone says what a finish reason is: ``""`` and ``"null"`` are none, ``finishReason`` is read where there is no other.
     """
     reason = choice.get("finish_reason")
-    if reason is None and "finishReason" not in choice:
-        return None
+    if (reason is None and "finishReason" not in choice) or (type(reason) is str and reason in _PLAIN_REASONS):
+        return reason
     for word in (reason, choice.get("finishReason")):
         if isinstance(word, str) and word.strip().lower() not in _NO_REASONS:
             return word

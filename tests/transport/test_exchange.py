@@ -187,7 +187,6 @@ async def test_a_kept_connection_that_fails_within_the_answer_is_an_attempt() ->
 
 
 BODY = text("Hello") + STOP + DONE
-# In one read with its head, such a body is parsed after it.
 LARGE_BODY = b": still here\n\n" * 500 + BODY
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
@@ -206,8 +205,19 @@ EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
         pytest.param(
             lambda body: [EARLY * 1500 + CHUNKED + http_chunk(body) + END + b"\x00"], id="after many interim heads"
         ),
+        *(
+            pytest.param(
+                lambda body, cut=cut: [CHUNKED[:cut], CHUNKED[cut:] + http_chunk(body) + END + b"junk"],
+                id=f"a head cut at {cut}",
+            )
+            for cut in (1, -5, -4, -3, -2, -1)
+        ),
         pytest.param(
-            lambda body: [CHUNKED[:-3], CHUNKED[-3:] + http_chunk(body) + END + b"junk"], id="a head in two reads"
+            lambda body: [EARLY[:-1], EARLY[-1:] + CHUNKED[:-2], CHUNKED[-2:] + http_chunk(body) + END + b"junk"],
+            id="two heads in three reads",
+        ),
+        pytest.param(
+            lambda body: [b"\r\n\n" * 100 + CHUNKED + http_chunk(body) + END + b"junk"], id="after empty lines"
         ),
         pytest.param(
             lambda body: [(CHUNKED + http_chunk(body)).replace(b"\r\n", b"\n", 3) + END + b"junk"], id="bare line feeds"
