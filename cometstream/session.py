@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.answer.body import Backlog
 from cometstream.answer.error_body import ErrorContext, read_error
-from cometstream.answer.machine import Answer
+from cometstream.answer.machine import AnswerMaker
 from cometstream.attempts import Attempts
 from cometstream.config import (
     MAX_EVENT_SIZE,
@@ -612,6 +611,7 @@ class CometSession:
         route = _route("/chat/completions", query)
         endpoint = self._endpoint(route, _STREAM if streamed else _COMPLETE, headers)
         call = self._call(endpoint, request, (*self._listeners, *self._hooked(hooks)))
+        request.let_go()
         attempts = Attempts(
             endpoint,
             request,
@@ -622,8 +622,7 @@ class CometSession:
             call=call,
             on_close=self.on_close,
         )
-        make_answer = partial(
-            Answer,
+        make_answer = AnswerMaker(
             endpoint.context,
             streamed=streamed,
             choices=request.choices,
@@ -660,9 +659,9 @@ class CometSession:
         own = endpoint.headers.get(CLIENT_REQUEST_ID)
         name = os.urandom(16).hex() if own is None else own
         if request is None:
-            return Call(name, redact=endpoint.context.redact)
+            return Call(name, redact=endpoint.redact)
         # Without listeners nobody asks for the request, which would lie there as long as its stream.
-        return Call(name, request.model, listeners, endpoint.context.redact, request.params if listeners else None)
+        return Call(name, request.model, listeners, endpoint.redact, request.params if listeners else None)
 
     def _policy(self, retry: RetryPolicy | int | NotGiven | None) -> RetryPolicy:
         return self.retry if isinstance(retry, NotGiven) else RetryPolicy.of(retry, base=self.retry)

@@ -84,7 +84,9 @@ class Step:
         return f"<Step {self.kind} {self.name or ''} {self.outcome or ''}>"
 
     def child(self, kind: StepKind, name: str | None = None, **about: Any) -> Step:
-        """Return a step that is a part of this one."""
+        """Return a step that is a part of this one; all parts of steps that nobody hears of are the same."""
+        if not self._listeners:
+            return _UNHEARD
         return Step(kind, name, parent=self, listeners=self._listeners, redact=self.redact, **about)
 
     def begins(self) -> Step:
@@ -121,3 +123,18 @@ class Step:
         for listener in self._listeners:
             stack.enter_context(listener.within(self))
         return stack
+
+
+class _Unheard(Step):
+    """A part of a step that nobody hears of: nothing is noted of it."""
+
+    __slots__ = ()
+
+    def begins(self) -> Step:
+        return self
+
+    def ends(self, outcome: str, error: BaseException | None = None, **about: Any) -> None:
+        pass
+
+
+_UNHEARD: Final = _Unheard("row")

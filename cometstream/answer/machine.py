@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cometstream.answer.error_body import ErrorContext
     from cometstream.answer.states import Happening, Outcome, State
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "AnswerMaker"]
 
 # States in which no chunk is handed over as it comes.
 _STILL: Final = frozenset({"waiting", "failed", *OUTCOMES})
@@ -638,3 +638,38 @@ class Answer:
 
     def _raw_head(self) -> bytes:
         return self._context.redact_error(ProtocolError("", raw=self._body.head)).raw
+
+
+class AnswerMaker:
+    """Makes the answers of one request's attempts: a function of their clocks, that holds all else that ``Answer`` takes."""
+
+    __slots__ = ("_backlog", "_choices", "_context", "_max_event_size", "_split_think", "_streamed")
+
+    def __init__(
+        self,
+        context: ErrorContext,
+        *,
+        streamed: bool,
+        choices: int,
+        split_think: bool,
+        max_event_size: int,
+        backlog: Backlog,
+    ) -> None:
+        self._context = context
+        self._streamed = streamed
+        self._choices = choices
+        self._split_think = split_think
+        self._max_event_size = max_event_size
+        self._backlog = backlog
+
+    def __call__(self, budget: Budget) -> Answer:
+        """Return the answer of the next attempt."""
+        return Answer(
+            self._context,
+            budget,
+            streamed=self._streamed,
+            choices=self._choices,
+            split_think=self._split_think,
+            max_event_size=self._max_event_size,
+            backlog=self._backlog,
+        )

@@ -123,6 +123,7 @@ class Rows:
         self._answered: float | None = None  # when a row was, the last time
         self._left: float | None = None
         self._trouble: str | None = None
+        self._when_done = self._attempt_done  # made once, for all attempts
         self._running: dict[asyncio.Task[CometError | Verdict | None], Attempt] = {}
         self._expected = 0  # tokens, of what is on its way
         self._outbox = Outbox(ordered=ordered)
@@ -394,7 +395,7 @@ class Rows:
         task = attempt.task = self._loop.create_task(self._attempt(attempt))
         self._running[task] = attempt
         # Not at the end of the coroutine: a task that is cancelled early never begins it.
-        task.add_done_callback(self._attempt_done)
+        task.add_done_callback(self._when_done)
 
     async def _attempt(self, attempt: Attempt) -> CometError | Verdict | None:
         """Send the row once and read its answer to its end; return what it died of, or why it was not sent."""

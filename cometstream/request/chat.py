@@ -35,7 +35,7 @@ class ChatRequest:
     """One request, checked and encoded.
 
     Args:
-        body: The whole body, ready to be encoded. It is kept, not copied.
+        body: The whole body, ready to be encoded. It is kept, not copied, until `let_go` is called.
         added_options: Whether ``stream_options`` is the library's own addition.
         payload: The body as JSON, where it is encoded already.
         usage_asked: Whether the caller asked for the usage; else only the library did, for its own accounts.
@@ -43,12 +43,15 @@ class ChatRequest:
     Attributes:
         payload: The body as JSON.
         usage_asked: As given.
+        streamed: Whether it asks for an event stream.
+        model: The model that is asked, as it was given.
+        choices: The number of choices that the request asks for: ``n``.
 
     Raises:
         InvalidRequestError: The body holds what JSON cannot.
     """
 
-    __slots__ = ("_added_options", "_body", "payload", "usage_asked")
+    __slots__ = ("_added_options", "_body", "choices", "model", "payload", "streamed", "usage_asked")
 
     def __init__(
         self,
@@ -58,36 +61,29 @@ class ChatRequest:
         payload: bytes | None = None,
         usage_asked: bool = True,
     ) -> None:
-        self._body = body
+        self._body: Mapping[str, Any] | None = body
         self.usage_asked = usage_asked
         self._added_options = added_options
         # orjson returns bytes in the buffer that it wrote to, which is much larger: copy them.
         self.payload = bytes(memoryview(encode_body(body))) if payload is None else payload
-
-    @property
-    def streamed(self) -> bool:
-        """Whether it asks for an event stream."""
-        return self._body.get("stream") is True
+        self.streamed = body.get("stream") is True
+        self.model: Any = body.get("model")
+        n = body.get("n")
+        self.choices = n if isinstance(n, int) and n > 1 else 1
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The body, before it was written as JSON."""
-        return self._body
+        """The body: as it was given, or as its JSON says it."""
+        params: Mapping[str, Any] = json.loads(self.payload) if self._body is None else self._body
+        return params
 
-    @property
-    def model(self) -> Any:
-        """The model that is asked, as it was given."""
-        return self._body.get("model")
-
-    @property
-    def choices(self) -> int:
-        """The number of choices that the request asks for: ``n``."""
-        n = self._body.get("n")
-        return n if isinstance(n, int) and n > 1 else 1
+    def let_go(self) -> None:
+        """Keep the JSON alone: many requests may be under way, and few are sent again with another body."""
+        self._body = None
 
     def with_model(self, model: str) -> ChatRequest:
         """Return the same request to another model."""
-        body = {**self._body, "model": model}
+        body = {**self.params, "model": model}
         return ChatRequest(body, added_options=self._added_options, usage_asked=self.usage_asked)
 
     def without_addition(self, error: CometError) -> ChatRequest | None:
@@ -97,7 +93,7 @@ class ChatRequest:
         """
         if not self._added_options or not _names_addition(error):
             return None
-        return ChatRequest({key: value for key, value in self._body.items() if key != "stream_options"})
+        return ChatRequest({key: value for key, value in self.params.items() if key != "stream_options"})
 
 
 def chat_request(

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from cometstream.transport.intercept import Interceptor
     from cometstream.transport.opening import OpeningClock
     from cometstream.transport.pool import Client, Pool
-    from cometstream.transport.quirks import KeptConnection
 
 __all__ = ["CLIENT_REQUEST_ID", "Endpoint"]
 
@@ -89,6 +88,7 @@ class Endpoint:
         self.headers = CIMultiDict(headers)
         self.proxy = proxy
         self.context = context
+        self.redact = context.redact  # made once, for all calls
         self._head: bytes | None = None  # of a request to this route, without what differs by request
         self._names_itself = CLIENT_REQUEST_ID in self.headers
 
@@ -164,7 +164,8 @@ class Endpoint:
             is_lost = False
             if connector is not None and (connection := await connector.kept()) is not None:
                 try:
-                    return await self._ask(connector, connection, body, clock, own)
+                    answer = await ask(connection, self._written(connector, body, own), clock)
+                    return HTTPIncoming(answer, self.context, clock.waited)
                 except KeptConnectionLost:
                     is_lost = True
             connection = None
@@ -175,7 +176,8 @@ class Endpoint:
                     response = await self._request(client, method, body, clock, own, is_lost=is_lost)
                     return HTTPIncoming(response, self.context, clock.waited)
             if connector is not None and connection is not None:
-                return await self._ask(connector, connection, body, clock, own)
+                answer = await ask(connection, self._written(connector, body, own), clock)
+                return HTTPIncoming(answer, self.context, clock.waited)
             error = clock.error(self.context.base_url)
         except CometError as caught:
             error = caught
@@ -201,21 +203,13 @@ class Endpoint:
             return None
         return connector
 
-    async def _ask(
-        self,
-        connector: Connector,
-        connection: KeptConnection,
-        body: bytes | None,
-        clock: OpeningClock,
-        own: Mapping[str, str],
-    ) -> Incoming:
-        """Write a request to a connection of the session's own, and return the open answer."""
+    def _written(self, connector: Connector, body: bytes | None, own: Mapping[str, str]) -> bytes:
+        """Return a request as it is written to a connection of the session's own."""
         assert body is not None
         if self._head is None:
             self._head = request_head(connector.host, URL(self.url).raw_path_qs, self.headers)
         lines = "".join([f"{name}: {value}\r\n" for name, value in own.items()]).encode()
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
-        return HTTPIncoming(await ask(connection, request, clock), self.context, clock.waited)
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
 
     async def _request(
         self,

@@ -61,7 +61,12 @@ async def ask(connection: KeptConnection, request: bytes, clock: OpeningClock) -
         Safe at any point; the connection is closed.
     """
     try:
-        message, content = await clock.head(connection.protocol.ask(request))
+        coming = connection.protocol.ask(request)
+        clock.awaits(coming)
+        try:
+            message, content = await coming
+        finally:
+            clock.has_awaited()
         return PlainAnswer(connection, message.code, message.headers, content)
     except BaseException:
         connection.protocol.abort()  # under TLS `close` waits for the peer's goodbye

@@ -6,7 +6,7 @@ import asyncio
 import math
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import anyio
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpeningClock", "OpeningEnded", "opening_trace"]
 
-_T = TypeVar("_T")
-
 # Not aiohttp's trace_request_ctx: what a request is given stays what a caller's own traces and mocks expect.
 _RUNNING: Final[ContextVar[OpeningClock]] = ContextVar("cometstream.transport.opening")
 
@@ -35,7 +33,7 @@ class OpeningEnded(Exception):
 class OpeningClock:
     """Bounds the opening of one attempt by ``first_content`` and ``total``, and the making of a connection by ``connect``.
 
-    A clock that fires ends a ``with`` block of it, and a wait in `head`; the error is then made by `error`.
+    A clock that fires ends a ``with`` block of it, and the wait of which `awaits` was told; the error is then made by `error`.
 
     ``connect`` is aiohttp's own, where no request ever waits for a place in the pool, which that would count. Of a pool with a
     limit the clock is told, through `opening_trace`, what it is doing. In a caller's own client, where neither is known,
@@ -60,6 +58,7 @@ class OpeningClock:
         "_is_cancelled",
         "_loop",
         "_scope",
+        "_timer",
         "_token",
         "_traced",
         "connect",
@@ -74,6 +73,7 @@ class OpeningClock:
             self._dues["first_content"] = self._began + clocks.first_content
         self._scope: anyio.CancelScope | None = None
         self._head: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._ended = self._is_cancelled = False
         self.connect = clocks.connect
         self._traced = traced
@@ -90,21 +90,21 @@ class OpeningClock:
         elif self._head is not None and not self._head.done():
             self._head.set_exception(OpeningEnded())
 
-    async def head(self, coming: asyncio.Future[_T]) -> _T:
-        """Wait for the head of an answer over a connection that there is: a plain timer bounds it, which costs less than a scope.
+    def awaits(self, coming: asyncio.Future[Any]) -> None:
+        """The head of an answer is awaited over a connection that there is, until `has_awaited` is called.
 
-        Raises:
-            OpeningEnded: A clock fired, or `cancel` was called.
+        If a clock fires, or `cancel` is called, the future fails with ``OpeningEnded``. A plain timer costs less than a scope.
         """
         self._head = coming
         due = min(self._dues.values())
-        timer = None if due == math.inf else self._loop.call_at(due, self._end)
-        try:
-            return await coming
-        finally:
-            self._head = None
-            if timer is not None:
-                timer.cancel()
+        self._timer = None if due == math.inf else self._loop.call_at(due, self._end)
+
+    def has_awaited(self) -> None:
+        """The head is awaited no more."""
+        self._head = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def __enter__(self) -> Self:
         if self._traced:
@@ -120,7 +120,7 @@ class OpeningClock:
     ) -> bool | None:
         if self._traced:
             _RUNNING.reset(self._token)
-        scope, self._scope = self._scope, None  # what follows may be a wait in `head`
+        scope, self._scope = self._scope, None  # what follows may be a wait for the head
         assert scope is not None
         return scope.__exit__(exc_type, exc, traceback)
 

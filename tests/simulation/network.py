@@ -157,6 +157,7 @@ class SimulatedEndpoint:
         self.traced = network.traced
         self.headers = CIMultiDict[str]()
         self.context = context
+        self.redact = context.redact
         self._network = network
 
     async def send(
