@@ -604,8 +604,9 @@ class CometSession:
             raise ConfigurationError(f"on_incomplete must be 'raise' or 'return'; got {shown(on_incomplete)}")
         if not isinstance(split_think, bool):
             raise ConfigurationError(f"split_think must be True or False; got {shown(split_think)}")
-        if isinstance(max_event_size, NotGiven):
-            max_event_size = self.max_event_size
+        max_event_size = (
+            self.max_event_size if isinstance(max_event_size, NotGiven) else checked_event_size(max_event_size)
+        )
         fallbacks = checked_fallbacks(fallback_models)
         streamed = request.streamed
         route = _route("/chat/completions", query)
@@ -627,7 +628,7 @@ class CometSession:
             streamed=streamed,
             choices=request.choices,
             split_think=split_think,
-            max_event_size=checked_event_size(max_event_size),
+            max_event_size=max_event_size,
             backlog=self._backlog,
         )
         return ChatStream(
@@ -695,8 +696,10 @@ def _route(path: str, query: object) -> str:
     Raises:
         ConfigurationError: It cannot stand in a URL.
     """
+    if isinstance(query, str) and not query:
+        return path
     if not isinstance(query, str) or not query.isascii() or not query.isprintable() or " " in query or "#" in query:
         raise ConfigurationError(
             f"query must be as it is written in a URL, such as 'api-version=1'; got {shown(query)}"
         )
-    return f"{path}?{query}" if query else path
+    return f"{path}?{query}"

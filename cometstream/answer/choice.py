@@ -94,6 +94,8 @@ class ChoiceState:
             return kinds
         if self.finish_reason == "tool_calls" and not calls and self.function_call is None:
             kinds.append(NO_CALLS)
+        if not calls:
+            return kinds
         if any(call.id is None for call in calls):
             kinds.append("tool_call_id_missing")
         for call in calls:

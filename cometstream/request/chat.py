@@ -173,6 +173,8 @@ def checked_fallbacks(fallback_models: object) -> tuple[str, ...]:
     Raises:
         ConfigurationError: They are not a list of model ids.
     """
+    if type(fallback_models) is tuple and not fallback_models:
+        return ()
     try:
         names = tuple(fallback_models) if is_json_list(fallback_models) else None
     except Exception:  # of a sequence of the caller's own

@@ -50,12 +50,17 @@ class Interceptor(Protocol):
 
 
 class Interceptors:
-    """The interceptors that were added and not taken back; the latest one counts."""
+    """The interceptors that were added and not taken back.
 
-    __slots__ = ("_added",)
+    Attributes:
+        latest: The one that counts; None where there is none.
+    """
+
+    __slots__ = ("_added", "latest")
 
     def __init__(self) -> None:
         self._added: dict[object, Interceptor] = {}
+        self.latest: Interceptor | None = None
 
     def add(self, interceptor: Interceptor) -> Callable[[], None]:
         """Add one; return what takes it back, in whatever order.
@@ -68,14 +73,10 @@ class Interceptors:
                 f"an interceptor must have a method intercept(request, send); got {shown(interceptor)}"
             )
         added = object()
-        self._added[added] = interceptor
+        self._added[added] = self.latest = interceptor
 
         def forget() -> None:
             self._added.pop(added, None)
+            self.latest = next(reversed(self._added.values()), None)
 
         return forget
-
-    @property
-    def latest(self) -> Interceptor | None:
-        """The one that counts; None where there is none."""
-        return next(reversed(self._added.values()), None)
