@@ -108,8 +108,8 @@ def scenarios(*, small: bool) -> list[Scenario]:
     thought = replace(short, delay_ms=20 if small else _DELAY_MS)
     # What a client must parse, and a server need not make: padded tokens in one write.
     long = Answer(chunks=20 if small else 1_000)
-    # Engines that are slow get fewer rows; a batch finds in its first second how many it may send at a time.
-    many, fewer, few = (200, 200, 20) if small else (60_000, 10_000, 50)
+    # Engines that are slow get fewer rows. A batch finds out in its first seconds how many it may send at a time; it has a minute.
+    many, fewer, few = (200, 200, 20) if small else (200_000, 10_000, 50)
 
     def lines(answer: Answer, few: int, some: int) -> tuple[Line, ...]:
         def line(label: str, program: str, rows: int, extra: str = "", *needs: str) -> Line:
@@ -378,7 +378,7 @@ def bars(measured: dict[tuple[str, str], list[Measured]]) -> Iterator[str]:
             ("Ray Data LLM's HTTP processor", "Ray Data with Completions"),
             ("Daft's prompt", "Daft with completions"),
         ):
-            for ours in ("fan_out", face):
+            for ours in ("fan_out", "cometstream batch", face):
                 yield from _bar(measured, (scenario, ours), (scenario, theirs), MOST if scenario == "thought" else None)
     yield from _bar(measured, ("processes", "--processes 2"), ("processes", "--processes 1"), TWO)
 

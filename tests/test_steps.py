@@ -67,6 +67,10 @@ def test_without_listeners_nothing_is_kept() -> None:
     assert isinstance(step.within(), nullcontext)
     step.ends("error", ValueError("its frames hold the request"), attempts=1)
     assert (step.outcome, step.error, step.about) == ("error", None, {})
+    child = step.child("tool", "look_up", id="c1").begins()
+    child.ends("error", ValueError("its frames hold the arguments"), result="r")
+    assert child is step.child("row")
+    assert (child.name, child.outcome, child.error, child.about) == (None, None, None, {})
 
 
 async def test_a_session_tells_those_of_its_listeners_that_hear_of_steps() -> None:

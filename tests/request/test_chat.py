@@ -258,6 +258,19 @@ def test_no_other_error_takes_it_back(error: CometError) -> None:
     assert chat_request(STREAMED).without_addition(error) is None
 
 
+def test_a_request_of_which_only_the_json_is_kept_is_changed_as_before() -> None:
+    request = chat_request({**STREAMED, "n": 2})
+    whole = request.params
+    request.let_go()
+    assert request.params == whole
+    assert request.params is not whole
+    assert (request.model, request.choices, request.streamed) == (STREAMED["model"], 2, True)
+    assert orjson.loads(request.with_model("b").payload) == {**whole, "model": "b"}
+    plain = request.without_addition(NAMING[0])
+    assert plain is not None
+    assert orjson.loads(plain.payload) == {**STREAMED, "n": 2}
+
+
 def test_what_the_caller_gave_is_never_taken_back() -> None:
     error = NAMING[0]
     assert chat_request({**STREAMED, "stream_options": USAGE}).without_addition(error) is None
