@@ -470,9 +470,9 @@ class _Handler(ResponseHandler):
         while self._awaits_head and self.exception() is None:
             end = _END_OF_HEAD.search(heard, searched)
             if end is None:
+                # Behind an interim head that is its end: something of the answer was heard.
                 self._heard = heard[-_SHORT_OF_END:]
                 break
-            self._heard = b"\n"  # an interim head is something of the answer, too
             super().data_received(heard[taken : end.end()])
             taken = searched = end.end()
         return heard[taken:]

@@ -23,6 +23,7 @@ from cometstream import CometSession
 from cometstream.testing import Reply, chunk, frame
 from cometstream.transport.quirks import (
     Connector,
+    KeptConnectionLost,
     _Handler,
     client_timeout,
     missing_package,
@@ -336,6 +337,52 @@ async def test_still_needed_no_read_of_a_compressed_body_waits() -> None:
             assert turns < 5
             counting.cancel()
             await asyncio.gather(counting, return_exceptions=True)
+
+
+class Still(asyncio.Transport):
+    """A transport over which nothing comes by itself."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def write(self, data: Any) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+def asked() -> tuple[_Handler, asyncio.Future[Any]]:
+    """Return a connection that has served before and is asked once more, and what waits for the head."""
+    handler = _Handler(asyncio.get_running_loop())
+    handler.connection_made(Still())
+    handler.ask(b"").cancel()
+    return handler, handler.ask(b"")
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", EARLY, b"\r\n\n", EARLY + b"\r\n" + EARLY])
+@pytest.mark.parametrize("head", [CHUNKED, CHUNKED.replace(b"\r\n", b"\n")])
+async def test_a_head_is_parsed_alone_wherever_it_was_cut(before: bytes, head: bytes) -> None:
+    heads = before + head
+    for cut in range(len(heads)):
+        handler, coming = asked()
+        handler.data_received(heads[:cut])
+        handler.data_received(heads[cut:] + b"4\r\nbody\r\nno size of a chunk")
+        message, body = await coming
+        assert message.code == 200
+        assert body.read_nowait() == b"body"
+
+
+@pytest.mark.parametrize("came", [b"H", EARLY, EARLY + b"HTTP/1.1 2"])
+async def test_a_connection_of_which_anything_was_heard_is_not_told_as_a_lost_kept_one(came: bytes) -> None:
+    for heard, is_lost in ((b"", True), (came, False)):
+        handler, coming = asked()
+        handler.data_received(heard)
+        handler.connection_lost(ConnectionResetError())
+        with pytest.raises((aiohttp.ClientError, OSError)) as caught:
+            await coming
+        assert isinstance(caught.value, KeptConnectionLost) is is_lost
 
 
 async def test_still_needed_stray_bytes_take_the_answer_away() -> None:
