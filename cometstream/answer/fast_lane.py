@@ -169,9 +169,7 @@ class FastLane:
             if len(event.data) - len(piece) != size:
                 break
             pieces.append(piece)
-        if not pieces:
-            return []
-        texts = self._texts_in(pieces)
+        texts = self._texts_in(pieces) if pieces else None
         if texts is not None:
             return texts
         # One of them does not fit: those before it do.
