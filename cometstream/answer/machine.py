@@ -641,7 +641,7 @@ class Answer:
 
 
 class AnswerMaker:
-    """Makes the answers of one request's attempts: a function of their clocks, that holds all else that ``Answer`` takes."""
+    """Makes an ``Answer`` for each attempt of one request, from that attempt's clocks. It takes up less room than a partial."""
 
     __slots__ = ("_backlog", "_choices", "_context", "_max_event_size", "_split_think", "_streamed")
 
