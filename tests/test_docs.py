@@ -29,7 +29,7 @@ PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pages have lines for a POSIX shell")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def thread() -> Iterator[ServerThread]:
     with ServerThread() as thread:
         yield thread

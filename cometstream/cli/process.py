@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -152,7 +152,13 @@ def run_until_signal(
                 leave(128 + number)
             loop.call_soon_threadsafe(steps.pop(0))
 
-        former = {number: signal.signal(number, interrupt) for number in signals}
+        former = {number: signal.getsignal(number) for number in signals}
+        for number in signals:
+            # A loop's own handlers wait until it is free, so they only wake it: a signal that came just before it began to wait
+            # would otherwise be heard when something else happens. On Windows every loop is woken.
+            with suppress(NotImplementedError):
+                loop.add_signal_handler(number, _woken)
+            signal.signal(number, interrupt)
         try:
             return await main
         except asyncio.CancelledError:
@@ -161,9 +167,15 @@ def run_until_signal(
             raise
         finally:
             for number, handler in former.items():
+                with suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
     return asyncio.run(watched())
+
+
+def _woken() -> None:
+    """Do nothing: Python calls its own handlers as soon as the loop is awake."""
 
 
 @contextmanager

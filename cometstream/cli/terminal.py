@@ -115,7 +115,10 @@ def _keys() -> KeyBindings:
 
 @contextmanager
 def on_interrupt(stop: Callable[[], object]) -> Iterator[None]:
-    """Have Ctrl-C call a function in the loop, once, while the block runs. A third one ends the process, whatever holds it."""
+    """Have Ctrl-C call a function in the loop, once, while the block runs. A third one ends the process, whatever holds it.
+
+    `run_until_signal` has the loop woken by signals.
+    """
     loop, presses = asyncio.get_running_loop(), 0
 
     def interrupt(number: int, _: FrameType | None) -> None:

@@ -41,7 +41,7 @@ def answer(recorded: RecordedRequest) -> Reply:
     return Reply.text(f"re: {text}", usage=USAGE)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def thread() -> Iterator[ServerThread]:
     with ServerThread() as thread:
         yield thread
@@ -49,7 +49,6 @@ def thread() -> Iterator[ServerThread]:
 
 @pytest.fixture
 def server(thread: ServerThread, monkeypatch: pytest.MonkeyPatch) -> SimulatedServer:
-    thread.server.requests.clear()
     thread.server.always(answer)
     monkeypatch.setenv("COMETAPI_KEY", thread.server.api_key)
     monkeypatch.setenv("COMETAPI_BASE_URL", thread.server.base_url)

@@ -13,7 +13,7 @@ from support.cli_server import ServerThread
 from cometstream.testing import SimulatedServer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def thread() -> Iterator[ServerThread]:
     with ServerThread() as thread:
         yield thread
@@ -21,7 +21,6 @@ def thread() -> Iterator[ServerThread]:
 
 @pytest.fixture
 def server(thread: ServerThread, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimulatedServer:
-    thread.server.requests.clear()
     monkeypatch.delenv("COMETAPI_MODEL", raising=False)
     monkeypatch.setenv("COMETAPI_BASE_URL", thread.server.base_url)
     monkeypatch.setenv("COMETAPI_KEY", thread.server.api_key)

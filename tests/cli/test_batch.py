@@ -34,21 +34,19 @@ USAGE = {"prompt_tokens": 6, "completion_tokens": 2, "total_tokens": 8}
 WHOLE = Reply.text("Hello", " world", usage=USAGE)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def thread() -> Iterator[ServerThread]:
     with ServerThread() as thread:
         yield thread
 
 
 @pytest.fixture
-def server(thread: ServerThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedServer]:
-    thread.server.requests.clear()
+def server(thread: ServerThread, monkeypatch: pytest.MonkeyPatch) -> SimulatedServer:
     thread.server.always(WHOLE)
     monkeypatch.delenv("COMETAPI_MODEL", raising=False)
     monkeypatch.setenv("COMETAPI_BASE_URL", thread.server.base_url)
     monkeypatch.setenv("COMETAPI_KEY", thread.server.api_key)
-    yield thread.server
-    thread.server.always(None)
+    return thread.server
 
 
 class Files:
@@ -696,7 +694,6 @@ sys.exit(main(sys.argv[1:]))
     with start(thread, *files.args, "--quiet", "--resume") as process:
         assert process.wait() == 0
     assert len(files.lines()) == 40
-    thread.server.always(None)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")

@@ -38,7 +38,7 @@ def answer(recorded: RecordedRequest) -> Reply:
     return Reply.text("re: ", asked(recorded), usage=USAGE)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def thread() -> Iterator[ServerThread]:
     with ServerThread() as thread:
         yield thread
@@ -46,7 +46,6 @@ def thread() -> Iterator[ServerThread]:
 
 @pytest.fixture
 def server(thread: ServerThread, monkeypatch: pytest.MonkeyPatch) -> SimulatedServer:
-    thread.server.requests.clear()
     thread.server.always(answer)
     monkeypatch.delenv("COMETAPI_MODEL", raising=False)
     monkeypatch.setenv("COMETAPI_BASE_URL", thread.server.base_url)

@@ -96,6 +96,30 @@ run_until_signal(main(), signal.SIGINT)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
+def test_a_signal_that_does_not_interrupt_the_wait_of_the_loop_is_heard_all_the_same() -> None:
+    # It is another thread's here. One that comes between the loop's last line and its system call is missed in the same way.
+    waiting = """
+import asyncio, signal, threading, time
+from cometstream.cli.process import Interrupted, run_until_signal
+
+def elsewhere():
+    time.sleep(0.2)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+async def main():
+    threading.Thread(target=elsewhere).start()
+    await asyncio.Event().wait()
+
+former = signal.getsignal(signal.SIGINT)
+try:
+    run_until_signal(main(), signal.SIGINT)
+except Interrupted:
+    print("heard", signal.getsignal(signal.SIGINT) is former)
+"""
+    ended = subprocess.run([sys.executable, "-c", waiting], capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"heard True\n", b"")
+
+
 def test_what_can_be_drained_is_drained_first_then_cancelled_then_ended() -> None:
     stubborn = """
 import asyncio, os, signal

@@ -36,7 +36,7 @@ class Chatting:
 
     def until(self, wanted: str) -> str:
         """Wait until a text stands after the one that was waited for before, and return all between."""
-        due = time.monotonic() + 20
+        due = time.monotonic() + 60
         while (place := self.text.find(wanted, self._read)) < 0:
             assert self._piece(due), self.text
         begun, self._read = self._read, place + len(wanted)
@@ -49,9 +49,9 @@ class Chatting:
 
     def ended(self) -> int:
         """Read to the end, and return the exit code."""
-        while self._piece(time.monotonic() + 20):
+        while self._piece(time.monotonic() + 60):
             pass
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def _piece(self, due: float) -> bool:
         while time.monotonic() < due:

@@ -31,7 +31,7 @@ def start(thread: ServerThread | None, *args: str, **options: Any) -> Iterator[s
     command = [sys.executable, "-m", "cometstream.cli", *args]
     with subprocess.Popen[bytes](command, env=environment(thread), bufsize=0, **streams) as process:
         # A program that hangs shall fail its test, not hang it.
-        guard = threading.Timer(20, process.kill)
+        guard = threading.Timer(100, process.kill)
         guard.start()
         try:
             yield process
