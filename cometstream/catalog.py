@@ -118,7 +118,7 @@ class Balance(NamedTuple):
 
 def catalog_url(base_url: str) -> str:
     """Return the address of the catalogue, which is on the same host but not below ``/v1``."""
-    return f"{VERSION_AT_ITS_END.sub('', base_url)}/api/models"
+    return f"{re.sub(VERSION_AT_ITS_END, '', base_url)}/api/models"
 
 
 def read_catalog(document: Any, source: str) -> Catalog:

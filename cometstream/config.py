@@ -44,7 +44,7 @@ _LEAST_EVENT_SIZE: Final = 1024
 
 # RFC 9110, 5.6.2 and 5.5: what a field's name and value may hold.
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNSENDABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -119,7 +119,7 @@ def find_base_url(base_url: str | None) -> str:
         base_url = os.environ.get("COMETAPI_BASE_URL") or DEFAULT_BASE_URL
     wanted = f"write it as {DEFAULT_BASE_URL}"
     try:
-        if not isinstance(base_url, str) or _UNSENDABLE.search(base_url) or " " in base_url:
+        if not isinstance(base_url, str) or _is_unsendable(base_url) or " " in base_url:
             raise ValueError
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
@@ -166,10 +166,15 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
             raise ConfigurationError(f"headers: {name} cannot be set, the connection sets it: leave it out")
         if not isinstance(value, str):
             raise ConfigurationError(f"headers[{shown(name)}] must be a str; got {type(value).__name__}")
-        if _UNSENDABLE.search(value):
+        if _is_unsendable(value):
             raise ConfigurationError(f"headers[{shown(name)}] has a line break or another control character")
         checked[name] = value
     return checked
+
+
+def _is_unsendable(text: str) -> bool:
+    """Whether a text has a control character that is not a tab, or half of a surrogate pair."""
+    return _CONTROL.search(text) is not None or any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def checked_event_size(max_event_size: object) -> int:

@@ -37,7 +37,7 @@ LOG: Final = logging.getLogger("cometstream")
 CONTENT: Final = logging.getLogger("cometstream.content")
 
 # A name that a server or a caller gave stands in a line as it is if it is one word; anything longer may be a message.
-_WORD: Final = re.compile(r"[\w.:/@+-]{1,100}", re.ASCII)
+_WORD: Final = r"(?a)[\w.:/@+-]{1,100}"
 
 
 # Seconds that leaving a stream, or closing its session, waits for what listeners have under way.
@@ -355,7 +355,7 @@ class Call:
     def _word(self, name: object) -> str:
         """Return what a line may show of a name."""
         text = self.redact(str(name))
-        return text if _WORD.fullmatch(text) else "(not a word)"
+        return text if re.fullmatch(_WORD, text) else "(not a word)"
 
     @property
     def _name(self) -> str:

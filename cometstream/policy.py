@@ -10,7 +10,7 @@ import math
 import sys
 from dataclasses import dataclass, fields, replace
 from datetime import timezone
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
 
 from cometstream.answer.error_body import RETRYABLE_STATUSES
 from cometstream.errors import APIStatusError, CometError, ConfigurationError
@@ -71,8 +71,7 @@ class Timeouts:
         )
 
 
-@dataclass(frozen=True)
-class Clocks:
+class Clocks(NamedTuple):
     """``Timeouts`` in which every clock has a value: seconds, or None (no limit). The defaults are the library's."""
 
     connect: float | None = 10.0

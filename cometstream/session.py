@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.answer.body import Backlog
@@ -27,12 +26,10 @@ from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
-from cometstream.steps import Step, StepListener
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
 from cometstream.views.cost import Prices
-from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
@@ -49,11 +46,12 @@ if TYPE_CHECKING:
     from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
-    from cometstream.steps import StepKind
+    from cometstream.steps import Step, StepKind
     from cometstream.structured import Schema
     from cometstream.transport.intercept import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
+    from cometstream.views.models import Model
     from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
@@ -249,6 +247,8 @@ class CometSession:
             name: Its name, where it has one.
             **about: What is known of it.
         """
+        from cometstream.steps import Step, StepListener
+
         listeners = [listener for listener in self._listeners if isinstance(listener, StepListener)]
         return Step(kind, name, listeners=listeners, redact=self._context.redact, **about)
 
@@ -479,6 +479,8 @@ class CometSession:
         listed = document.get("data") if isinstance(document, dict) else document
         if not isinstance(listed, list):
             raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
+        from cometstream.views.models import Model
+
         return [Model(model) for model in list_of_dicts(listed)]
 
     async def catalog(
@@ -675,9 +677,12 @@ class CometSession:
         if endpoint is not None and not own:
             return endpoint
         merged = merge_headers(self._headers, form, own)
-        context = replace(self._context, secrets=longest_first(self._context.secrets, find_secrets(merged)))
-        if f"Bearer {self._key}" not in merged.values():
-            context = replace(context, key_source="the header Authorization")
+        session = self._context
+        context = ErrorContext(
+            session.base_url,
+            session.key_source if f"Bearer {self._key}" in merged.values() else "the header Authorization",
+            longest_first(session.secrets, find_secrets(merged)),
+        )
         endpoint = Endpoint(
             self._pool,
             self.base_url + route,

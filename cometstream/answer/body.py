@@ -24,7 +24,7 @@ __all__ = ["Backlog", "BodyReader"]
 _BOM: Final = b"\xef\xbb\xbf"
 
 # White space before the body is a keep-alive of some gateways, and an empty line to SSE.
-_BEFORE: Final = re.compile(rb"\A(?:\xef\xbb\xbf|[ \t\r\n])+")
+_BEFORE: Final = rb"\A(?:\xef\xbb\xbf|[ \t\r\n])+"
 
 # As much of a body as messages need to show.
 _HEAD: Final = 512
@@ -120,7 +120,7 @@ class BodyReader:
             return data
         data = bytes(self._waiting) + data
         self._waiting.clear()
-        data = _BEFORE.sub(b"", data, count=1)
+        data = re.sub(_BEFORE, b"", data, count=1)
         if _BOM.startswith(data):
             self._waiting += data
             return b""

@@ -6,8 +6,7 @@ Classified by status and code, never by the text: gateways localise their messag
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -73,8 +72,9 @@ _PERMANENT_CODES: Final = frozenset(
     }
 )
 
-VERSION_AT_ITS_END: Final = re.compile(r"/v\d[^/]*$")
-"""How the base URL of an API ends, as a rule."""
+# These are compiled where they are first needed, so that no import waits for what only errors need.
+VERSION_AT_ITS_END: Final = r"/v\d[^/]*$"
+"""A pattern: how the base URL of an API ends, as a rule."""
 
 # The HTTP status that a code or type without a number stands for; in capitals they are Google's.
 _STATUS_OF: Final = {
@@ -142,18 +142,17 @@ _CLASSES: Final[Mapping[int, type[APIStatusError]]] = {
 _KEY: Final = "[the API key]"
 _TELLING: Final = 8
 
-_REQUEST_ID = re.compile(r"\(request id: ([\w.:-]{1,128})\)", re.IGNORECASE)
-_TAGS = re.compile(r"<[^<>]*>")
-_UNSEEN = ("script", "style", "head")
-_DURATION = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,9})?) ?s?")
+_REQUEST_ID: Final = r"(?i)\(request id: ([\w.:-]{1,128})\)"
+_TAGS: Final = r"<[^<>]*>"
+_UNSEEN: Final = ("script", "style", "head")
+_DURATION: Final = r"([0-9]{1,8}(?:\.[0-9]{1,9})?) ?s?"
 
 # Seconds that no honest server asks to wait: three years.
 _LONGEST: Final = 1e8
-_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
+_TITLE: Final = r"(?i)<title[^<>]*>([^<]*)</title"
 
 
-@dataclass(frozen=True)
-class ErrorBody:
+class ErrorBody(NamedTuple):
     """An error as the server told it, in one shape.
 
     Attributes:
@@ -172,12 +171,12 @@ class ErrorBody:
     param: str | None = None
     status: int | None = None
     retry_after: float | None = None
-    raw: Any = field(default=None, compare=False)
+    raw: Any = None
 
     @property
     def request_id(self) -> str | None:
         """The request id that gateways write into the message."""
-        found = _REQUEST_ID.search(self.message)
+        found = re.search(_REQUEST_ID, self.message)
         return found[1] if found else None
 
 
@@ -286,7 +285,7 @@ def _seconds(wish: object) -> float | None:
         seconds, nanos = _seconds(wish.get("seconds", 0)), wish.get("nanos") or 0
         return seconds + nanos / 1e9 if seconds is not None and type(nanos) is int and 0 <= nanos < 1e9 else None
     if isinstance(wish, str):
-        found = _DURATION.fullmatch(wish.strip())
+        found = re.fullmatch(_DURATION, wish.strip())
         return float(found[1]) if found else None
     if isinstance(wish, bool) or not isinstance(wish, (int, float)):
         return None
@@ -307,8 +306,8 @@ def excerpt(text: str, most: int = 300) -> str:
     """Return the readable beginning of a text or HTML page on one line."""
     text = text[:4096]
     if text[:1] == "<":
-        title = _TITLE.search(text)
-        body = _TAGS.sub(" ", _without_unseen(text))
+        title = re.search(_TITLE, text)
+        body = re.sub(_TAGS, " ", _without_unseen(text))
         text = f"{title[1].strip()}: {body}" if title else body
     line = " ".join(text.split())
     return line if len(line) <= most else line[:most] + "..."
@@ -371,7 +370,6 @@ def _without(secret: str, text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, repr=False)
 class ErrorContext:
     """What a typed error needs to know beyond the answer: where it came from, and what must not be told.
 
@@ -381,9 +379,12 @@ class ErrorContext:
         secrets: What must not be told, the longest first: keys and passwords, replaced wherever a server echoes them.
     """
 
-    base_url: str
-    key_source: str
-    secrets: tuple[str, ...]
+    __slots__ = ("base_url", "key_source", "secrets")
+
+    def __init__(self, base_url: str, key_source: str, secrets: tuple[str, ...]) -> None:
+        self.base_url = base_url
+        self.key_source = key_source
+        self.secrets = secrets
 
     def status_error(
         self,
@@ -441,8 +442,7 @@ class ErrorContext:
         )
 
     def _without_key(self, body: ErrorBody) -> ErrorBody:
-        return replace(
-            body,
+        return body._replace(
             message=self.redact(body.message),
             code=body.code and self.redact(body.code),
             type=body.type and self.redact(body.type),
@@ -510,6 +510,6 @@ class ErrorContext:
 
     def _address_hint(self) -> str:
         """Return what is missing at the base URL's end, where that is what a page or a redirect in place of an answer means."""
-        if VERSION_AT_ITS_END.search(self.base_url) is not None:
+        if re.search(VERSION_AT_ITS_END, self.base_url) is not None:
             return ""
         return f". The base URL {self.base_url} does not end with /v1, as CometAPI's does: https://api.cometapi.com/v1"

@@ -14,13 +14,14 @@ __all__ = ["MAX_DEPTH", "Halves", "is_too_deep", "parse_json", "parse_lenient"]
 # nor print: what is let in must survive all of that wherever it ends up.
 MAX_DEPTH: Final = 240
 
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+# These three are compiled when they are first needed, which is seldom.
+_SURROGATES: Final = "[\ud800-\udfff]"
 
 # What a text with half of a surrogate pair looks like, as an escape or as bytes; most lenient JSON has none.
-_LOOKS_CUT: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+_LOOKS_CUT: Final = rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]"
 
 # A number that 64 bits may not hold.
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_LONG_NUMBER: Final = rb"[0-9]{19}"
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -55,14 +56,14 @@ def parse_lenient(data: bytes | str, halves: Halves | None = None) -> Any:
     """
     octets = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     # A function of ours for each number costs ten times as much.
-    integer = _integer if _LONG_NUMBER.search(octets) else None
+    integer = _integer if re.search(_LONG_NUMBER, octets) else None
     try:
         value = json.loads(data, parse_int=integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if is_too_deep(value):
         raise ValueError("nested too deeply")
-    if not _LOOKS_CUT.search(octets):
+    if not re.search(_LOOKS_CUT, octets):
         return value
     return _mended(value if halves is None else halves.joined(value))
 
@@ -147,7 +148,7 @@ def _integer(digits: str) -> int | float:
 
 def _mended(value: Any) -> Any:
     if isinstance(value, str):
-        return _SURROGATES.sub("\ufffd", value)
+        return re.sub(_SURROGATES, "\ufffd", value)
     if isinstance(value, dict):
         return {_mended(key): _mended(item) for key, item in value.items()}
     if isinstance(value, list):

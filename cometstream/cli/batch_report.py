@@ -27,7 +27,7 @@ __all__ = ["BatchReport", "ReportRefused", "checked_report", "shown_settings"]
 
 _SUFFIXES: Final = (".html", ".htm")
 
-_CLOCKS: Final = frozenset(Clocks.__dataclass_fields__)
+_CLOCKS: Final = frozenset(Clocks._fields)
 
 
 class ReportRefused(Exception):

@@ -25,7 +25,7 @@ __all__ = [
 # refuse a content that is null.
 _IN_PLACE_OF_CONTENT: Final = ("tool_calls", "function_call", "audio", "refusal")
 
-_ADDED: Final = re.compile(r"stream_?options|include_?usage", re.IGNORECASE)
+_ADDED: Final = r"(?i)stream_?options|include_?usage"
 
 # Stands in for the parts of a request that each row of a batch has of its own.
 _ROW: Final[Mapping[str, Any]] = {"model": "any", "messages": [{"role": "user", "content": "any"}]}
@@ -239,6 +239,6 @@ def _names_addition(error: CometError) -> bool:
             left += [*item, *item.values()]
         elif isinstance(item, list):
             left += item
-        elif isinstance(item, str) and _ADDED.search(item) is not None:
+        elif isinstance(item, str) and re.search(_ADDED, item) is not None:
             return True
     return False

@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping, MutableSet
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cometstream.request.describe import shown
 from cometstream.request.encode import is_json_list
@@ -32,7 +31,6 @@ class ParameterWarning(UserWarning):
     """The model's provider does not take a parameter as it was given. The request is sent all the same."""
 
 
-@dataclass(frozen=True)
 class OpenAIModels:
     """A group of OpenAI models, such as "o-series, GPT-5.1+".
 
@@ -41,8 +39,11 @@ class OpenAIModels:
         since: The first GPT version in the group; Pro, o-series and Codex models are always in it.
     """
 
-    name: str
-    since: tuple[int, int]
+    __slots__ = ("name", "since")
+
+    def __init__(self, name: str, since: tuple[int, int]) -> None:
+        self.name = name
+        self.since = since
 
 
 Support: TypeAlias = bool | float | tuple[str, ...] | OpenAIModels
@@ -133,9 +134,8 @@ def warn_parameters(
             warnings.warn(message, ParameterWarning, stacklevel=stacklevel + 1)
 
 
-class _Limit(NamedTuple):
-    exceeds: Callable[[Any], bool]
-    advice: str
+# Whether a value is one that the models do not take, and what to say of it.
+_Limit: TypeAlias = tuple[Callable[[Any], bool], str]
 
 
 @cache
@@ -163,11 +163,11 @@ def _limits(model_id: str) -> tuple[str, dict[str, _Limit]]:
         return "", {}
     limits: dict[str, _Limit] = {}
     if family in WANT_RESPONSES_ENDPOINT:
-        limits["model"] = _Limit(_always, f"{family} models are better supported by the Responses endpoint")
+        limits["model"] = (_always, f"{family} models are better supported by the Responses endpoint")
     column = family if family in ("claude", "gemini") else "gpt"
     if column == "gpt" and (version is None or version >= WANT_MAX_COMPLETION_TOKENS.since):
         advice = f"max_completion_tokens is recommended for {WANT_MAX_COMPLETION_TOKENS.name}"
-        limits["max_tokens"] = _Limit(_always, advice)
+        limits["max_tokens"] = (_always, advice)
     for parameter, cells in PARAMETER_SUPPORT.items():
         limit = _limit(parameter, cells[column], f"{family} models", version)
         if limit is not None:
@@ -178,14 +178,14 @@ def _limits(model_id: str) -> tuple[str, dict[str, _Limit]]:
 def _limit(parameter: str, cell: Support, models: str, version: tuple[int, int] | None) -> _Limit | None:
     if isinstance(cell, OpenAIModels):
         taken = version is None or version >= cell.since
-        return None if taken else _Limit(_always, f"only {cell.name} take it")
+        return None if taken else (_always, f"only {cell.name} take it")
     if isinstance(cell, bool):
-        return None if cell else _Limit(bool, f"{models} do not take it")
+        return None if cell else (bool, f"{models} do not take it")
     if isinstance(cell, tuple):
-        return _Limit(lambda value: _is_other_type(value, cell), f"{models} take only {' or '.join(cell)}")
+        return (lambda value: _is_other_type(value, cell), f"{models} take only {' or '.join(cell)}")
     if parameter == "stop":
-        return _Limit(lambda value: is_json_list(value) and len(value) > cell, f"{models} take up to {cell} strings")
-    return _Limit(lambda value: isinstance(value, (int, float)) and value > cell, f"{models} take up to {cell}")
+        return (lambda value: is_json_list(value) and len(value) > cell, f"{models} take up to {cell} strings")
+    return (lambda value: isinstance(value, (int, float)) and value > cell, f"{models} take up to {cell}")
 
 
 def _always(value: object) -> bool:

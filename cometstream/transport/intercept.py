@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Interceptor", "Interceptors", "Outgoing"]
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A request on its way.
 
     Attributes:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["arguments_text", "said_once"]
 
 # Empty objects before the arguments themselves, as Claude's routes write them when a call begins.
-_PLACEHOLDERS: Final = re.compile(r"\s*(?:\{\s*\}\s*)+")
+_PLACEHOLDERS: Final = r"\s*(?:\{\s*\}\s*)+"
 
 # A string of JSON, or white space outside of one.
-_STRING_OR_SPACE: Final = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*"?)|\s+', re.DOTALL)
+_STRING_OR_SPACE: Final = r'(?s)("[^"\\]*(?:\\.[^"\\]*)*"?)|\s+'
 
 _decoder: Final = json.JSONDecoder()
 
@@ -41,14 +41,14 @@ def said_once(pieces: Sequence[str]) -> tuple[str, str | None]:
     text = "".join(pieces)
     if not text or _parsed(text) is not None:
         return text, None
-    placeholders = _PLACEHOLDERS.match(text)
+    placeholders = re.match(_PLACEHOLDERS, text)
     rest = text[placeholders.end() :] if placeholders else ""
     if _is_object(rest):
         return rest, "arguments_placeholder"
     last = next((place for place in range(len(pieces) - 1, 0, -1) if pieces[place].strip()), 0)
     if last and _is_object(pieces[last]):
         before = "".join(pieces[:last])
-        placeholders = _PLACEHOLDERS.match(before)
+        placeholders = re.match(_PLACEHOLDERS, before)
         for said in (before, before[placeholders.end() :] if placeholders else before):
             if _compact(pieces[last]).startswith(_compact(said)):
                 return pieces[last], "arguments_restated"
@@ -72,7 +72,7 @@ def _is_object(text: str) -> bool:
 
 
 def _compact(text: str) -> str:
-    return _STRING_OR_SPACE.sub(lambda found: found[1] or "", text)
+    return re.sub(_STRING_OR_SPACE, lambda found: found[1] or "", text)
 
 
 def _first_of_two(text: str) -> str | None:

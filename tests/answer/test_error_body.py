@@ -98,7 +98,7 @@ def raised(status: int, body: bytes, **more: Any) -> APIStatusError:
     ],
 )
 def test_a_body_of_any_shape_gives_its_best_message(body: bytes, error: ErrorBody) -> None:
-    assert parse_error(body) == error
+    assert parse_error(body)._replace(raw=None) == error
 
 
 def test_what_came_is_kept() -> None:
