@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cometstream.errors import ConfigurationError
 from cometstream.request.describe import shown
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Interceptor", "Interceptors", "Outgoing"]
 
 
-class Outgoing(NamedTuple):
+class Outgoing:
     """A request on its way.
 
     Attributes:
@@ -26,10 +26,13 @@ class Outgoing(NamedTuple):
         context: What must not be told of it, among other things.
     """
 
-    method: str
-    route: str
-    body: bytes | None
-    context: ErrorContext
+    __slots__ = ("body", "context", "method", "route")
+
+    def __init__(self, method: str, route: str, body: bytes | None, context: ErrorContext) -> None:
+        self.method = method
+        self.route = route
+        self.body = body
+        self.context = context
 
 
 class Interceptor(Protocol):
