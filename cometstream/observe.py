@@ -325,7 +325,7 @@ class Call:
     def _fails(
         self, error: CometError, now: float, followed_by: Followed, wait: float = 0.0, model: str | None = None
     ) -> FailedAttempt:
-        from cometstream.failed import FailedAttempt  # calls that do not fail do not wait for the import
+        from cometstream.failed import FailedAttempt  # imported by the session
 
         status = getattr(error, "status", None)
         failed = FailedAttempt(
