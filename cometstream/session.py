@@ -26,10 +26,12 @@ from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
+from cometstream.steps import Step, StepListener
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
 from cometstream.views.cost import Prices
+from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
@@ -46,12 +48,11 @@ if TYPE_CHECKING:
     from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
-    from cometstream.steps import Step, StepKind
+    from cometstream.steps import StepKind
     from cometstream.structured import Schema
     from cometstream.transport.intercept import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
-    from cometstream.views.models import Model
     from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
@@ -249,8 +250,6 @@ class CometSession:
             name: Its name, where it has one.
             **about: What is known of it.
         """
-        from cometstream.steps import Step, StepListener
-
         listeners = [listener for listener in self._listeners if isinstance(listener, StepListener)]
         return Step(kind, name, listeners=listeners, redact=self._context.redact, **about)
 
@@ -481,8 +480,6 @@ class CometSession:
         listed = document.get("data") if isinstance(document, dict) else document
         if not isinstance(listed, list):
             raise ProtocolError(f"the answer of {self.base_url}/models is not a list of models")
-        from cometstream.views.models import Model
-
         return [Model(model) for model in list_of_dicts(listed)]
 
     async def catalog(

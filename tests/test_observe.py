@@ -157,10 +157,11 @@ def test_neither_prompt_nor_answer_nor_a_message_is_told(caplog: pytest.LogCaptu
     odd = Reply.error(503, "secret words", code=f"{PROMPT}\nand a line", type=PROMPT).with_headers(
         {"x-request-id": PROMPT}
     )
-    asked(odd, Reply.sse(chunk({"content": "an answer"}, finish_reason="because of\nthis")).cut())
+    foreign = Reply.error(503, "secret words", code="no-w\u00f6rd")
+    asked(odd, foreign, Reply.sse(chunk({"content": "an answer"}, finish_reason="because of\nthis")).cut())
     said = "".join(lines(caplog))
     assert "(not a word)" in said
-    for text in (PROMPT, "secret words", "an answer", "because", "\n"):
+    for text in (PROMPT, "secret words", "no-w", "an answer", "because", "\n"):
         assert text not in said
 
 

@@ -23,7 +23,8 @@ __all__ = ["Backlog", "BodyReader"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 
-# White space before the body is a keep-alive of some gateways, and an empty line to SSE.
+# White space before the body is a keep-alive of some gateways, and an empty line to SSE. Most bodies begin without: the pattern is
+# compiled when it is first needed.
 _BEFORE: Final = rb"\A(?:\xef\xbb\xbf|[ \t\r\n])+"
 
 # As much of a body as messages need to show.

@@ -19,6 +19,7 @@ from cometstream.answer.json_text import Halves
 from cometstream.answer.restated import without_said
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, encode_event
 from cometstream.answer.states import OUTCOMES, TABLE
+from cometstream.answer.think import ThinkSplitter
 from cometstream.errors import (
     CometError,
     EmptyStreamError,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from cometstream.answer.budget import Budget
     from cometstream.answer.error_body import ErrorContext
     from cometstream.answer.states import Happening, Outcome, State
-    from cometstream.answer.think import ThinkSplitter
 
 __all__ = ["Answer", "AnswerMaker"]
 
@@ -140,11 +140,7 @@ class Answer:
         self.budget = budget
         self._streamed = streamed
         self._choices = choices
-        self._splitter: ThinkSplitter | None = None
-        if split_think:
-            from cometstream.answer.think import ThinkSplitter  # rare
-
-            self._splitter = ThinkSplitter()
+        self._splitter = ThinkSplitter() if split_think else None
         self._body = BodyReader(max_size=max_event_size)
         self._parser = self._body.parser
         self._backlog = Backlog(max_event_size) if backlog is None else backlog

@@ -25,6 +25,7 @@ __all__ = [
 # refuse a content that is null.
 _IN_PLACE_OF_CONTENT: Final = ("tool_calls", "function_call", "audio", "refusal")
 
+# Compiled when it is first needed, which is seldom.
 _ADDED: Final = r"(?i)stream_?options|include_?usage"
 
 # Stands in for the parts of a request that each row of a batch has of its own.

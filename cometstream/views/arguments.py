@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["arguments_text", "said_once"]
 
+# Both patterns are compiled when they are first needed: most arguments are JSON as they came.
+#
 # Empty objects before the arguments themselves, as Claude's routes write them when a call begins.
 _PLACEHOLDERS: Final = r"\s*(?:\{\s*\}\s*)+"
 
 # A string of JSON, or white space outside of one.
-_STRING_OR_SPACE: Final = r'(?s)("[^"\\]*(?:\\.[^"\\]*)*"?)|\s+'
+_STRING_OR_SPACE: Final = r'("[^"\\]*(?:\\.[^"\\]*)*"?)|\s+'
 
 _decoder: Final = json.JSONDecoder()
 

@@ -375,6 +375,7 @@ def test_a_header_may_say_whether_to_try_again(status: int, code: str | None, to
     [
         ("<html><head><title>Down</title></head><body>Sorry</body></html>", "Down: Sorry"),
         ("<html><header>Top</header><script>x</script><p>Text</p><SCRIPT>y</SCRIPT >end", "Top Text end"),
+        ("<HTML><HEAD><TITLE>Down</TITLE></HEAD><BODY>Sorry</BODY></HTML>", "Down: Sorry"),
         ("<html><style>x</style", ""),
         ("<html><script>x", "x"),
     ],

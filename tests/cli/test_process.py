@@ -110,7 +110,9 @@ async def main():
     threading.Thread(target=elsewhere).start()
     await asyncio.Event().wait()
 
-former = signal.getsignal(signal.SIGINT)
+def former(number, frame): ...
+
+signal.signal(signal.SIGINT, former)
 try:
     run_until_signal(main(), signal.SIGINT)
 except Interrupted:
