@@ -68,8 +68,9 @@ _FRAMING: Final = frozenset(
     }
 )
 
-# Fields that hold a secret, by their names; those of well-known gateways are api-key, x-api-key and x-goog-api-key.
-_SECRET_NAME: Final = re.compile(r"auth(?!or\b)|cookie|credential|password|secret|token\b|key\b", re.IGNORECASE)
+# Fields that hold a secret, by their names; those of well-known gateways are api-key, x-api-key and x-goog-api-key. A pattern that
+# is compiled when it is first needed: most sessions have no headers of their own.
+_SECRET_NAME: Final = r"(?i)auth(?!or\b)|cookie|credential|password|secret|token\b|key\b"
 
 LEAST_SECRET: Final = 4
 """The length of the shortest text that is kept secret: to replace a shorter one would spoil messages that contain it by chance."""
@@ -195,7 +196,7 @@ def find_secrets(headers: Mapping[str, str]) -> set[str]:
     """Return what must not be shown of a request's headers: the credentials of each field that holds some."""
     secrets: set[str] = set()
     for name, value in headers.items():
-        if _SECRET_NAME.search(name) is None:
+        if re.search(_SECRET_NAME, name) is None:
             continue
         scheme, _, credentials = value.strip().partition(" ")
         secrets.add(credentials.strip() if credentials else scheme)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect
-from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from cometstream.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ class Gaps:
         return self.longest
 
 
-@dataclass(frozen=True, init=False, repr=False, eq=False)
+@dataclass(frozen=True, init=False)
 class StreamMetrics:
     """What a stream cost and how fast it was; times in seconds on the event loop's clock, None where it has not come.
 
@@ -155,8 +156,7 @@ class StreamMetrics:
         gap_max: float | None = None,
         tokens_per_second: float | None = None,
     ) -> None:
-        # What the decorator would write sets each field by a call of its own: half as much again. And it writes its methods at
-        # each import, field by field.
+        # What `dataclasses` would write sets each field by a call of its own: half as much again.
         self.__dict__.update(
             request_id=request_id,
             attempts=attempts,
@@ -181,15 +181,6 @@ class StreamMetrics:
             gap_max=gap_max,
             tokens_per_second=tokens_per_second,
         )
-
-    def __repr__(self) -> str:
-        return f"StreamMetrics({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
-
-    def __eq__(self, other: object) -> bool:
-        return self.__dict__ == other.__dict__ if isinstance(other, StreamMetrics) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.__dict__.values()))
 
     @property
     def error(self) -> FailedAttempt | None:

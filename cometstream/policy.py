@@ -8,16 +8,17 @@ from __future__ import annotations
 import email.utils
 import math
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import timezone
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from cometstream.answer.error_body import RETRYABLE_STATUSES
 from cometstream.errors import APIStatusError, CometError, ConfigurationError
+from cometstream.frozen import dataclass
 from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["NOT_GIVEN", "Clocks", "NotGiven", "RetryBudget", "RetryPolicy", "Timeouts", "is_seconds", "retry_after"]
 
@@ -32,11 +33,14 @@ class NotGiven:
     def __repr__(self) -> str:
         return "NOT_GIVEN"
 
+    def __reduce__(self) -> str:
+        return "NOT_GIVEN"  # a copy is the same one: settings that were copied or pickled are equal to theirs
+
 
 NOT_GIVEN: Final = NotGiven()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Timeouts:
     """The four clocks of a stream, in seconds. None turns a clock off; a clock that is not given is the session's.
 
@@ -53,6 +57,16 @@ class Timeouts:
     content_idle: float | NotGiven | None = NOT_GIVEN
     total: float | NotGiven | None = NOT_GIVEN
 
+    def __init__(
+        self,
+        connect: float | NotGiven | None = NOT_GIVEN,
+        first_content: float | NotGiven | None = NOT_GIVEN,
+        content_idle: float | NotGiven | None = NOT_GIVEN,
+        total: float | NotGiven | None = NOT_GIVEN,
+    ) -> None:
+        self.__dict__.update(connect=connect, first_content=first_content, content_idle=content_idle, total=total)
+        self.__post_init__()
+
     def __post_init__(self) -> None:
         for clock in fields(self):
             value = getattr(self, clock.name)
@@ -66,18 +80,26 @@ class Timeouts:
     def over(self, base: Clocks) -> Clocks:
         """Return `base`, changed by the clocks that are given here."""
         given = {clock.name: getattr(self, clock.name) for clock in fields(self)}
-        return Clocks(
-            **{name: getattr(base, name) if isinstance(value, NotGiven) else value for name, value in given.items()}
-        )
+        return replace(base, **{name: value for name, value in given.items() if not isinstance(value, NotGiven)})
 
 
-class Clocks(NamedTuple):
+@dataclass(frozen=True, init=False)
+class Clocks:
     """``Timeouts`` in which every clock has a value: seconds, or None (no limit). The defaults are the library's."""
 
     connect: float | None = 10.0
     first_content: float | None = 300.0
     content_idle: float | None = 120.0
     total: float | None = None
+
+    def __init__(
+        self,
+        connect: float | None = 10.0,
+        first_content: float | None = 300.0,
+        content_idle: float | None = 120.0,
+        total: float | None = None,
+    ) -> None:
+        self.__dict__.update(connect=connect, first_content=first_content, content_idle=content_idle, total=total)
 
     def with_(self, timeouts: Timeouts | NotGiven | None) -> Clocks:
         """Return these clocks, changed by a caller's ``timeouts``; None turns all of them off."""
@@ -92,7 +114,7 @@ class Clocks(NamedTuple):
         return timeouts.over(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RetryPolicy:
     """When to send a request again, and how long to wait before.
 
@@ -122,6 +144,25 @@ class RetryPolicy:
     max_retry_after: float = 60.0
     statuses: frozenset[int] = RETRYABLE_STATUSES
     budget: int | None = 50
+
+    def __init__(
+        self,
+        max_retries: int = 2,
+        initial_delay: float = 0.5,
+        max_delay: float = 8.0,
+        max_retry_after: float = 60.0,
+        statuses: Collection[int] = RETRYABLE_STATUSES,
+        budget: int | None = 50,
+    ) -> None:
+        self.__dict__.update(
+            max_retries=max_retries,
+            initial_delay=initial_delay,
+            max_delay=max_delay,
+            max_retry_after=max_retry_after,
+            statuses=statuses,
+            budget=budget,
+        )
+        self.__post_init__()
 
     def __post_init__(self) -> None:
         if not _is_count(self.max_retries, 0):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.machine import Answer
 from cometstream.errors import CometError, ConfigurationError, UsageError
+from cometstream.late import late_import
 from cometstream.readers import BeatingReader, EventReader, FrameReader, RelayReader, TextReader
 from cometstream.request.describe import shown
 from cometstream.views.output import Parsed, ParsedT_co
@@ -120,7 +121,8 @@ class Readable(Parsed[ParsedT_co]):
             UsageError: The request has no ``response_format``, or one that is text.
             ConfigurationError: An option cannot be used.
         """
-        from cometstream.partials import PartialReader
+        with late_import:
+            from cometstream.partials import PartialReader
 
         if self._output is None:
             raise UsageError("partials() needs a response_format: a type, or {'type': 'json_object'}")

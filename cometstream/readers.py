@@ -17,6 +17,7 @@ from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.machine import Answer
 from cometstream.answer.sse import Comment, Event, encode_event
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, StreamServerError
+from cometstream.late import late_import
 from cometstream.policy import is_seconds
 from cometstream.request.describe import shown
 from cometstream.views.chunks import ChatCompletionChunk
@@ -103,7 +104,8 @@ def checked_smoother(smooth: float | None, by: str) -> Smoother | None:
     if smooth is None:
         return None
     # Its tables of characters take longer to make than half of the package.
-    from cometstream.answer.smooth import Smoother
+    with late_import:
+        from cometstream.answer.smooth import Smoother
 
     return Smoother(smooth, "word" if by == "word" else "grapheme")
 
@@ -124,7 +126,8 @@ class EventReader:
         if not isinstance(chunks, bool):
             raise ConfigurationError(f"chunks must be True or False; got {shown(chunks)}")
         # Programs that read no events do not wait for the import of their classes.
-        from cometstream.answer.events import EventFold, KeepAliveEvent
+        with late_import:
+            from cometstream.answer.events import EventFold, KeepAliveEvent
 
         self._take_next = Answer.next if chunks else Answer.leap
         self._next = partial(pull, self._take_next)

@@ -21,6 +21,7 @@ from cometstream.config import (
     standard_headers,
 )
 from cometstream.errors import ConfigurationError, ProtocolError, UsageError
+from cometstream.late import late_import
 from cometstream.network import checked_tls, find_proxy, find_proxy_secrets
 from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
@@ -508,7 +509,8 @@ class CometSession:
         if not isinstance(refresh, bool):
             raise ConfigurationError(f"refresh must be True or False; got {shown(refresh)}")
         # Programs that ask for no prices do not wait for the import.
-        from cometstream.catalog import catalog_url, read_catalog
+        with late_import:
+            from cometstream.catalog import catalog_url, read_catalog
 
         if self._catalog is None or refresh or not self._catalog.is_fresh:
             endpoint = self._endpoint("/models", {}, {}).elsewhere(catalog_url(self.base_url), without="Authorization")
@@ -535,7 +537,8 @@ class CometSession:
         Source:
             GET /v1/dashboard/billing/subscription and /v1/dashboard/billing/usage.
         """
-        from cometstream.catalog import read_balance  # as in `catalog`
+        with late_import:
+            from cometstream.catalog import read_balance  # as in `catalog`
 
         endpoints = [self._endpoint(f"/dashboard/billing/{route}", {}, {}) for route in ("subscription", "usage")]
         subscription, usage = [await self._document(endpoint, timeouts, retry) for endpoint in endpoints]
@@ -576,7 +579,8 @@ class CometSession:
         problems: Sequence[str] = ()
         if response_format is not None:
             # Programs that want text do not wait for the import.
-            from cometstream.structured import read_response_format
+            with late_import:
+                from cometstream.structured import read_response_format
 
             params["response_format"], output, problems = read_response_format(response_format)
         request = chat_request(params, extra_body=extra_body, validate=self.validate, stacklevel=3, problems=problems)
@@ -652,7 +656,8 @@ class CometSession:
         """
         if hooks is None:
             return ()
-        from cometstream.hooks import HookRunner  # programs without hooks do not wait for the import
+        with late_import:  # programs without hooks do not wait for it
+            from cometstream.hooks import HookRunner
 
         return (HookRunner(hooks, self._under_way),)
 

@@ -25,7 +25,7 @@ from cometstream.errors import (
     StreamTruncatedError,
     UsageError,
 )
-from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, retry_after
+from cometstream.policy import NOT_GIVEN, Clocks, RetryBudget, RetryPolicy, Timeouts, retry_after
 
 # -- clocks ------------------------------------------------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ def test_something_else_than_timeouts_is_refused() -> None:
 def test_not_given_prints_as_itself_and_survives_copying() -> None:
     assert repr(NOT_GIVEN) == "NOT_GIVEN"
     for twin in (copy.deepcopy(Timeouts(total=3)), pickle.loads(pickle.dumps(Timeouts(total=3)))):
-        assert isinstance(twin.connect, NotGiven)
+        assert twin.connect is NOT_GIVEN
         assert Clocks().with_(twin) == Clocks(total=3)
 
 

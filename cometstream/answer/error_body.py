@@ -6,7 +6,8 @@ Classified by status and code, never by the text: gateways localise their messag
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -23,6 +24,7 @@ from cometstream.errors import (
     RateLimitError,
     StreamServerError,
 )
+from cometstream.frozen import dataclass
 from cometstream.views.view import int_or_none, list_of_dicts, text_or_none
 
 if TYPE_CHECKING:
@@ -152,7 +154,8 @@ _LONGEST: Final = 1e8
 _TITLE: Final = r"(?i)<title[^<>]*>([^<]*)</title"
 
 
-class ErrorBody(NamedTuple):
+@dataclass(frozen=True, init=False)
+class ErrorBody:
     """An error as the server told it, in one shape.
 
     Attributes:
@@ -172,6 +175,20 @@ class ErrorBody(NamedTuple):
     status: int | None = None
     retry_after: float | None = None
     raw: Any = None
+
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        type: str | None = None,  # noqa: A002 - the field's name
+        param: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+        raw: Any = None,
+    ) -> None:
+        self.__dict__.update(
+            message=message, code=code, type=type, param=param, status=status, retry_after=retry_after, raw=raw
+        )
 
     @property
     def request_id(self) -> str | None:
@@ -442,7 +459,8 @@ class ErrorContext:
         )
 
     def _without_key(self, body: ErrorBody) -> ErrorBody:
-        return body._replace(
+        return replace(
+            body,
             message=self.redact(body.message),
             code=body.code and self.redact(body.code),
             type=body.type and self.redact(body.type),

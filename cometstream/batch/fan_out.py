@@ -21,6 +21,7 @@ from cometstream.batch.shared_limits import Sharing, checked_shared_limits
 from cometstream.batch.source import check_requests
 from cometstream.config import checked_event_size
 from cometstream.errors import ConfigurationError, UsageError
+from cometstream.late import late_import
 from cometstream.policy import NOT_GIVEN, NotGiven, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import check_defaults
 from cometstream.request.describe import kind, shown
@@ -258,7 +259,8 @@ def fan_out(
     problems: Sequence[str] = ()
     if response_format is not None:
         # Programs that want text do not wait for the import.
-        from cometstream.structured import read_response_format
+        with late_import:
+            from cometstream.structured import read_response_format
 
         asked, output, problems = read_response_format(response_format)
         shared["response_format"] = asked if output is JSON_OUTPUT or output is None else output

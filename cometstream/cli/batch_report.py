@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ __all__ = ["BatchReport", "ReportRefused", "checked_report", "shown_settings"]
 
 _SUFFIXES: Final = (".html", ".htm")
 
-_CLOCKS: Final = frozenset(Clocks._fields)
+_CLOCKS: Final = frozenset(clock.name for clock in fields(Clocks))
 
 
 class ReportRefused(Exception):

@@ -58,7 +58,7 @@ def clock_options(*, total: str) -> Callable[[_Command], _Command]:
 
     def add(command: _Command) -> _Command:
         for clock, purpose in reversed({**_CLOCKS, "total": total}.items()):
-            seconds = Clocks._field_defaults[clock]
+            seconds = getattr(Clocks, clock)  # its default
             default = "off" if seconds is None else f"{seconds:g}"
             command = click.option(
                 f"--{clock.replace('_', '-')}-timeout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cometstream.errors import ConfigurationError
@@ -70,7 +71,7 @@ class Routing:
             return None
         session = self._made.get(base)
         if session is None:
-            timeouts = NOT_GIVEN if own is None else Timeouts(**own.clocks._asdict())
+            timeouts = NOT_GIVEN if own is None else Timeouts(**asdict(own.clocks))
             retry = NOT_GIVEN if own is None else own.retry
             session = self._made[base] = CometSession(api_key=key, base_url=base, timeouts=timeouts, retry=retry)
         return Route(session, passed, query)

@@ -7,6 +7,7 @@ optional parameter and field.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -314,9 +315,11 @@ def _unwritable(body: Mapping[str, Any], problems: list[str]) -> list[str]:
 
 
 def _unknown(name: str) -> str:
-    import difflib  # here: programs whose requests are right do not wait for its import
+    nearest: list[str] = []
+    with contextlib.suppress(OSError):  # what is wrong is told also where no file is left to import from
+        import difflib  # here: programs whose requests are right do not wait for its import
 
-    nearest = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), KNOWN_PARAMETERS, n=1)
+        nearest = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), KNOWN_PARAMETERS, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     label = name if name.isprintable() and len(name) <= _LONGEST_NAME else shown(name)
     return f"{label}: is not a parameter of this endpoint; {hint}a provider's own parameters go into extra_body"

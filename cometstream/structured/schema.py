@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 from cometstream.answer.json_output import json_within, read_pieces
 from cometstream.answer.partial_json import PartialJSON
 from cometstream.errors import ConfigurationError, InvalidRequestError
+from cometstream.late import late_import
 from cometstream.request.describe import shown
 from cometstream.request.strict_schema import strict_schema
 
@@ -152,11 +153,14 @@ def _understood(type_: Any, *, wrapped: bool = False) -> tuple[TypeAdapter[Any],
         InvalidRequestError: It has none.
     """
     try:
-        from pydantic import TypeAdapter, create_model
+        with late_import:
+            from pydantic import TypeAdapter, create_model
     except ImportError as error:
         raise ConfigurationError(
             "a type as response_format needs pydantic 2: pip install 'cometstream[structured]'"
         ) from error
+    with late_import:  # now: an answer that was paid for is read without a file
+        from cometstream.structured import molds  # noqa: F401
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(create_model(_name(type_), response=(type_, ...)) if wrapped else type_)
         return adapter, adapter.json_schema()

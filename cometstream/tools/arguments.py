@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from cometstream.errors import ConfigurationError
+from cometstream.late import late_import
 from cometstream.request.describe import shown
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def schema_check(schema: dict[str, Any]) -> Callable[[dict[str, Any]], None] | N
         ConfigurationError: It is not a JSON Schema.
     """
     try:
-        jsonschema: Any = importlib.import_module("jsonschema")
+        with late_import:
+            jsonschema: Any = importlib.import_module("jsonschema")
     except ImportError:
         return None
     try:

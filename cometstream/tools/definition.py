@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
 
 from cometstream.errors import ConfigurationError, InvalidRequestError, ProtocolError
+from cometstream.late import late_import
 from cometstream.policy import NOT_GIVEN, NotGiven, is_seconds
 from cometstream.request.describe import kind, shown
 from cometstream.request.strict_schema import strict_schema
@@ -130,7 +131,8 @@ class Tool(Generic[P, R]):
     def _describe(self, parameters: Any, strict: bool | None) -> None:
         """Set the schema, and how arguments are read."""
         if isinstance(parameters, type) and hasattr(parameters, "model_json_schema"):
-            from cometstream.tools.signature import model_arguments
+            with late_import:
+                from cometstream.tools.signature import model_arguments
 
             schema, read_model = model_arguments(parameters)
             self._set_schema(schema, strict, generated=True)
@@ -234,7 +236,8 @@ class _FromSignature(Tool[P, R]):
     """A tool whose schema is read from its function."""
 
     def _describe(self, parameters: Any, strict: bool | None) -> None:
-        from cometstream.tools.signature import read_signature
+        with late_import:
+            from cometstream.tools.signature import read_signature
 
         assert self._function is not None  # made by `tool` alone
         signature = read_signature(self._function, self.name)
@@ -313,7 +316,8 @@ def _made(
     if parameters is None and options.get("custom", False) is False:
         return _FromSignature(name, function, description=description or "", **options)
     if description is None:
-        from cometstream.tools.signature import read_docstring
+        with late_import:
+            from cometstream.tools.signature import read_docstring
 
         description = read_docstring(function)
     return Tool(name, function, description=description, parameters=parameters, **options)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cometstream.errors import ConfigurationError
+from cometstream.late import late_import
 from cometstream.request.describe import shown
 from cometstream.tools.arguments import ArgumentsError, listed
 from cometstream.tools.schema import accepts_null, plain_schema, without_titles
@@ -53,8 +54,9 @@ def read_signature(function: Callable[..., Any], name: str) -> Signature:
             hold; or the extra is not installed.
     """
     try:
-        import docstring_parser
-        import pydantic
+        with late_import:
+            import docstring_parser
+            import pydantic
     except ImportError:
         raise ConfigurationError(
             f"tool {name!r}: signatures are read with pydantic and docstring_parser: pip install 'cometstream[structured]', "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -56,7 +57,7 @@ def test_an_error_in_any_choice_is_an_error_whatever_finish_reason_is_beside_it(
 def test_it_is_read_in_every_shape_and_the_chunk_is_kept(choice: dict[str, Any], error: ErrorBody) -> None:
     frame = frame_of({"choices": [choice]})
     assert isinstance(frame, ErrorBody)
-    assert frame == error._replace(raw={"choices": [choice]})
+    assert frame == replace(error, raw={"choices": [choice]})
 
 
 def test_the_error_beside_the_choices_goes_before_the_one_inside() -> None:
@@ -189,7 +190,7 @@ def test_a_code_and_a_message_alone_are_an_error(data: bytes, kind: bytes, error
     assert isinstance(event, Event)
     told = read_frame(event, lambda _: None)
     assert isinstance(told, ErrorBody)
-    assert told._replace(raw=None) == error
+    assert replace(told, raw=None) == error
 
 
 @pytest.mark.parametrize(

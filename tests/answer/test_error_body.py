@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -98,7 +99,7 @@ def raised(status: int, body: bytes, **more: Any) -> APIStatusError:
     ],
 )
 def test_a_body_of_any_shape_gives_its_best_message(body: bytes, error: ErrorBody) -> None:
-    assert parse_error(body)._replace(raw=None) == error
+    assert replace(parse_error(body), raw=None) == error
 
 
 def test_what_came_is_kept() -> None:

@@ -143,7 +143,7 @@ def test_each_clock_and_the_retries_have_a_flag(server: SimulatedServer, monkeyp
     off = [f"--{clock.replace('_', '-')}-timeout=0" for clock in clocks]
     server.script(*[Reply.text("Yes.")] * 3)
     assert [main(["ask", "Hi", *flags]) for flags in ([], [*given, "--retries=5"], [*off, "--retries=0"])] == [0, 0, 0]
-    assert [session.clocks for session in sessions] == [
+    assert [dataclasses.astuple(session.clocks) for session in sessions] == [
         (10, 300, 120, None),
         (7, 8, 9, pytest.approx(10, abs=5)),  # what reading stdin has left of it
         (None, None, None, None),
