@@ -27,7 +27,6 @@ from cometstream.observe import Call, settle
 from cometstream.policy import NOT_GIVEN, Clocks, NotGiven, RetryBudget, RetryPolicy, Timeouts, is_seconds
 from cometstream.request.chat import ChatRequest, chat_request, checked_fallbacks, encoded_request
 from cometstream.request.describe import shown
-from cometstream.steps import Step, StepListener
 from cometstream.stream import ChatStream
 from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from cometstream.observe import Listener
     from cometstream.partials import GrowingOutput
     from cometstream.request.params import Message, OtherChatParams, ResponseFormatParam
-    from cometstream.steps import StepKind
+    from cometstream.steps import Step, StepKind
     from cometstream.structured import Schema
     from cometstream.transport.intercept import Interceptor
     from cometstream.transport.pool import Client
@@ -251,6 +250,9 @@ class CometSession:
             name: Its name, where it has one.
             **about: What is known of it.
         """
+        with late_import:  # programs without tools and batches do not wait for it
+            from cometstream.steps import Step, StepListener
+
         listeners = [listener for listener in self._listeners if isinstance(listener, StepListener)]
         return Step(kind, name, listeners=listeners, redact=self._context.redact, **about)
 

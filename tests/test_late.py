@@ -107,13 +107,17 @@ def test_what_is_made_without_a_file_says_why(made: str, call: str) -> None:
     assert "Too many open files" in told
 
 
-def test_a_batch_whose_row_needs_what_cannot_be_loaded_says_why() -> None:
+@pytest.mark.parametrize(
+    ("loaded", "row"), [("", "ASKED"), ("import cometstream.steps", '{**ASKED, "response_format": dict[str, int]}')]
+)
+def test_a_batch_that_needs_what_cannot_be_loaded_says_why(loaded: str, row: str) -> None:
     told = run(
-        """
+        f"""
+{loaded}
 from cometstream.batch import fan_out
 no_file_is_left()
 try:
-    async for _ in fan_out(session, [{**ASKED, "response_format": dict[str, int]}]):
+    async for _ in fan_out(session, [{row}]):
         pass
 except UsageError as error:
     print(error)
