@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from cometstream.answer.error_body import is_unknown_model
+from cometstream.answer.typed_errors import is_unknown_model
 from cometstream.errors import APITimeoutError, AuthenticationError, BadRequestError, CometError
 from cometstream.transport.opening import OpeningClock
 

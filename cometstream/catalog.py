@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from cometstream.answer.error_body import VERSION_AT_ITS_END
+from cometstream.answer.typed_errors import VERSION_AT_ITS_END
 from cometstream.errors import ProtocolError
 from cometstream.views.cost import TokenPrice, is_amount
 from cometstream.views.view import View, dict_or_empty, int_or_none, list_of_dicts, text_or_none

@@ -14,7 +14,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from cometstream.answer.error_body import is_unknown_model
+from cometstream.answer.typed_errors import is_unknown_model
 from cometstream.config import checked_headers
 from cometstream.errors import AuthenticationError, PermissionDeniedError, RateLimitError
 from cometstream.metrics import Gaps, StreamMetrics

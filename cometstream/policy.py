@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from datetime import timezone
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from cometstream.answer.error_body import RETRYABLE_STATUSES
+from cometstream.answer.typed_errors import RETRYABLE_STATUSES
 from cometstream.errors import APIStatusError, CometError, ConfigurationError
 from cometstream.frozen import dataclass
 from cometstream.request.describe import shown

@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cometstream.answer.body import Backlog
-from cometstream.answer.error_body import ErrorContext, read_error
+from cometstream.answer.error_body import read_error
 from cometstream.answer.machine import AnswerMaker
+from cometstream.answer.typed_errors import ErrorContext
 from cometstream.attempts import Attempts
 from cometstream.config import (
     MAX_EVENT_SIZE,

@@ -21,8 +21,8 @@ from support.serving import CHAT, KEY, serving
 from support.tls import client_context, server_context, serving_tls
 
 from cometstream import ChatCompletionChunk, ChatStream, CometError, CometSession, RetryPolicy, StreamTruncatedError
-from cometstream.answer.error_body import ErrorContext
 from cometstream.answer.machine import Answer
+from cometstream.answer.typed_errors import ErrorContext
 from cometstream.policy import Clocks
 from cometstream.testing import DONE, Reply, SimulatedServer, chunk, frame
 from cometstream.transport.incoming import HTTPIncoming, Incoming

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cometstream.answer.budget import Budget
-    from cometstream.answer.error_body import ErrorContext
     from cometstream.answer.states import Happening, Outcome, State
+    from cometstream.answer.typed_errors import ErrorContext
 
 __all__ = ["Answer", "AnswerMaker"]
 

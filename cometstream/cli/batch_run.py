@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-from cometstream.answer.error_body import is_unknown_model
+from cometstream.answer.typed_errors import is_unknown_model
 from cometstream.batch import fan_out
 from cometstream.batch.jsonl import ARRAY, InputFailed
 from cometstream.batch.line_file import LineFileError

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from cometstream.answer.error_body import ErrorContext
+    from cometstream.answer.typed_errors import ErrorContext
     from cometstream.policy import Clocks
     from cometstream.transport.incoming import Incoming
     from cometstream.transport.intercept import Interceptor

@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from cometstream.answer.error_body import RETRYABLE_STATUSES, excerpt
+from cometstream.answer.error_body import excerpt
+from cometstream.answer.typed_errors import RETRYABLE_STATUSES
 from cometstream.errors import APIConnectionError, APITimeoutError, CometError, ConfigurationError, ProtocolError
 from cometstream.transport.quirks import missing_package
 
 if TYPE_CHECKING:
-    from cometstream.answer.error_body import ErrorContext
+    from cometstream.answer.typed_errors import ErrorContext
 
 __all__ = ["cut_answer", "request_failure"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from cometstream.answer.error_body import ErrorContext
+    from cometstream.answer.typed_errors import ErrorContext
     from cometstream.errors import CometError
     from cometstream.transport.kept import PlainAnswer
 

@@ -10,7 +10,7 @@ from cometstream.request.describe import shown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from cometstream.answer.error_body import ErrorContext
+    from cometstream.answer.typed_errors import ErrorContext
     from cometstream.transport.incoming import Incoming
 
 __all__ = ["Interceptor", "Interceptors", "Outgoing"]

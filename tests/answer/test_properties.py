@@ -20,10 +20,11 @@ from support.wire_reading import read_wire
 from cometstream import ChatStream, CometError, RetryPolicy
 from cometstream.answer.accumulate import Accumulator
 from cometstream.answer.body import BodyReader
-from cometstream.answer.error_body import ErrorContext, parse_error, read_error
+from cometstream.answer.error_body import parse_error, read_error
 from cometstream.answer.events import EventFold
 from cometstream.answer.sse import Event, SSEParser
 from cometstream.answer.think import ThinkSplitter
+from cometstream.answer.typed_errors import ErrorContext
 from cometstream.errors import InvalidRequestError, ProtocolError
 from cometstream.request.checks import check_request
 from cometstream.request.encode import encode_body

@@ -11,11 +11,12 @@ import orjson
 import pytest
 
 from cometstream.answer.accumulate import Accumulator
-from cometstream.answer.error_body import ErrorBody, ErrorContext, parse_error
+from cometstream.answer.error_body import ErrorBody, parse_error
 from cometstream.answer.events import EventFold
 from cometstream.answer.frames import chunk_beside, read_frame
 from cometstream.answer.json_text import Halves
 from cometstream.answer.sse import Event, SSEParser
+from cometstream.answer.typed_errors import ErrorContext
 from cometstream.errors import ProtocolError
 from cometstream.views.chunks import ChatCompletionChunk
 

@@ -19,7 +19,7 @@ from .script import Script, draw_script
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cometstream.answer.error_body import ErrorContext
+    from cometstream.answer.typed_errors import ErrorContext
     from cometstream.transport.incoming import Incoming
     from cometstream.transport.opening import OpeningClock
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from cometstream import ChatCompletion, CometError
 from cometstream.answer.budget import Budget
-from cometstream.answer.error_body import ErrorContext
 from cometstream.answer.machine import Answer
 from cometstream.answer.sse import DEFAULT_MAX_SIZE, Comment, Event, SSEParser
+from cometstream.answer.typed_errors import ErrorContext
 from cometstream.policy import Clocks
 from cometstream.views.chunks import ChatCompletionChunk
 

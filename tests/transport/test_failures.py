@@ -11,7 +11,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from cometstream.answer.error_body import ErrorContext
+from cometstream.answer.typed_errors import ErrorContext
 from cometstream.errors import APIConnectionError, APITimeoutError, CometError, ConfigurationError, ProtocolError
 from cometstream.transport.failures import cut_answer, request_failure
 
