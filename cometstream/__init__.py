@@ -60,7 +60,6 @@ from cometstream.views.chunks import (
     CompletionUsage,
 )
 from cometstream.views.completion import ChatCompletion, ChatCompletionMessage, ToolCall
-from cometstream.views.models import Model
 
 if TYPE_CHECKING:
     from cometstream.answer.partial_json import PartialJSON
@@ -81,6 +80,7 @@ if TYPE_CHECKING:
     from cometstream.partials import Part
     from cometstream.structured import Schema
     from cometstream.tools import Tool, ToolRun, resume_tools, run_tools, tool
+    from cometstream.views.models import Model
 
 __all__ = [
     "APIConnectionError",
@@ -161,6 +161,7 @@ _LATE = {
     "Conversation": "cometstream.conversation",
     "FailedAttempt": "cometstream.failed",
     "Hooks": "cometstream.hooks",
+    "Model": "cometstream.views.models",
     "Part": "cometstream.partials",
     "PartialJSON": "cometstream.answer.partial_json",
     "Schema": "cometstream.structured",

@@ -32,7 +32,6 @@ from cometstream.stream import ChatStream
 from cometstream.transport.exchange import CLIENT_REQUEST_ID, Endpoint
 from cometstream.transport.pool import Pool, running_loop
 from cometstream.views.cost import Prices
-from cometstream.views.models import Model
 from cometstream.views.view import list_of_dicts
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from cometstream.transport.intercept import Interceptor
     from cometstream.transport.pool import Client
     from cometstream.views.completion import ChatCompletion
+    from cometstream.views.models import Model
     from cometstream.views.output import AskedT
 
 __all__ = ["CometSession"]
@@ -480,6 +480,9 @@ class CometSession:
         Source:
             GET /v1/models.
         """
+        with late_import:
+            from cometstream.views.models import Model
+
         document = await self._document(self._endpoint(_route("/models", query), {}, headers), timeouts, retry)
         listed = document.get("data") if isinstance(document, dict) else document
         if not isinstance(listed, list):

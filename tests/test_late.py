@@ -76,6 +76,7 @@ async with session.stream(**ASKED, response_format={{"type": "json_object"}}) as
 @pytest.mark.parametrize(
     "call",
     [
+        "session.models()",
         "session.catalog()",
         "session.balance()",
         "session.complete(**ASKED, response_format=dict[str, int])",

@@ -78,6 +78,7 @@ class Answer:
         failure: Why it did not end well; None while it runs, and where it ended well.
         budget: As given; tell it when a wait for bytes begins.
         accumulator: What the chunks that were handed over add up to.
+        flows: A chunk is handed over as it has come: nothing is held, nothing is about to happen, and the answer is not `over`.
         started: The first content, finish_reason or end was met: from now on a chunk is handed over as soon as it has come.
         chunks: How many chunks were handed over.
         done: [DONE] came.
@@ -98,7 +99,6 @@ class Answer:
         "_end",
         "_event",
         "_feed",
-        "_flows",
         "_halves",
         "_held",
         "_held_size",
@@ -119,6 +119,7 @@ class Answer:
         "done",
         "failure",
         "first_content",
+        "flows",
         "on_first_content",
         "started",
         "state",
@@ -154,7 +155,7 @@ class Answer:
         self._unread = b""
         self._is_due = False  # a clock has run out, and the bytes that the next read brings are the last that count
         self._looked = False  # that read is over
-        self._flows = False  # a chunk is handed over as it came: nothing is held, pending or over
+        self.flows = False
         self._arrived: list[Event | Comment] = []  # what the bytes made whole, the last first
         # To be handed over before what has arrived; an empty deque would take more memory than the rest of an open stream's answer.
         self._held: deque[tuple[Event, ChatCompletionChunk]] | tuple[()] = ()
@@ -257,7 +258,7 @@ class Answer:
             comments: Return comments; else they are passed over.
         """
         chunk: ChatCompletionChunk | None
-        while self._flows:
+        while self.flows:
             if self._arrived:
                 item = self._arrived.pop()
                 if isinstance(item, Comment):
@@ -272,7 +273,7 @@ class Answer:
                     if chunk is None:
                         break
                     self._hand_over(item, chunk)
-                    self._flows = self._pending is None and self.state not in _STILL
+                    self.flows = self._pending is None and self.state not in _STILL
                     return chunk
                 self._event = item
             elif self._unread:
@@ -296,13 +297,13 @@ class Answer:
 
     def _next(self, comments: bool) -> ChatCompletionChunk | Comment | None:
         """Return the next item where more may happen than that a chunk is handed over as it came."""
-        self._flows = False
+        self.flows = False
         while True:
             if self._held and self.started:
                 event, chunk = self._held.popleft()
                 self._held = self._held or ()
                 self._hand_over(event, chunk)
-                self._flows = not self._held and self._pending is None and self.state not in _STILL
+                self.flows = not self._held and self._pending is None and self.state not in _STILL
                 return chunk
             if self._pending is not None:
                 happening, failure = self._pending
@@ -330,7 +331,7 @@ class Answer:
                     continue
                 # A slow caller's connection may have brought more since that read: one more read looks, then the clock counts.
                 self._is_due = clock is not None
-                self._flows = clock is None and self.started and self.state not in _STILL
+                self.flows = clock is None and self.started and self.state not in _STILL
                 return None
 
     def leap(self) -> ChatCompletionChunk | Comment | None:
@@ -359,7 +360,7 @@ class Answer:
     def _read_repeats(self) -> bytes:
         """Add all that has come, and return it, if nothing but chunks that are alike came together; else return ``b""``."""
         events = self._unread
-        if not self._flows or self._arrived or not self._parser.between or not (count := self._lane.read_all(events)):
+        if not self.flows or self._arrived or not self._parser.between or not (count := self._lane.read_all(events)):
             return b""
         self._unread = b""
         self.chunks += count
@@ -373,7 +374,7 @@ class Answer:
 
     def _skim_arrived(self) -> bool:
         """Add up the chunks at hand that are alike; return whether there were any."""
-        if not self._flows or not self._arrived or not (count := self._lane.skim(self._arrived)):
+        if not self.flows or not self._arrived or not (count := self._lane.skim(self._arrived)):
             return False
         self.chunks += count
         self.budget.progress = True
@@ -395,7 +396,7 @@ class Answer:
             self._arrived.clear()
             self._unread = b""
             self._pending = None
-            self._flows = False
+            self.flows = False
         if state == "complete":
             self.failure = None
         elif self.failure is None and failure is not None:
@@ -448,7 +449,7 @@ class Answer:
         except ProtocolError as error:
             self._then("bad_frame", self._context.redact_error(error))
             return None
-        if type(frame) is ChatCompletionChunk and self._flows and self._splitter is None:
+        if type(frame) is ChatCompletionChunk and self.flows and self._splitter is None:
             return frame
         if isinstance(frame, Done):
             # What a proxy appends after it is nobody's.

@@ -51,17 +51,17 @@ def run(args: Sequence[str] | None) -> int:
         try:
             result = cometstream.main(args, prog_name="cometstream", standalone_mode=False)
         except click.ClickException as error:
-            say(_usage(error))
+            say(_describe(error))
             return error.exit_code
         except (Interrupted, click.Abort):  # click makes an Abort of a KeyboardInterrupt
             return ExitCode.INTERRUPTED
         except OutputFailed as error:
             if isinstance(error.reason, BrokenPipeError):
                 return ExitCode.CLOSED_PIPE
-            say(str(error))
+            say(_describe(error))
             return ExitCode.ERROR
         except CometError as error:
-            say(described(error))
+            say(_describe(error))
             return exit_code(error)
     return result if isinstance(result, int) else ExitCode.OK  # --help gives its own code
 
@@ -77,7 +77,12 @@ def _show_warning(
     say(f"warning: {message}")
 
 
-def _usage(error: click.ClickException) -> str:
+def _describe(error: click.ClickException | OutputFailed | CometError) -> str:
+    """Return the line that tells how the command ended."""
+    if isinstance(error, CometError):
+        return described(error)
+    if isinstance(error, OutputFailed):
+        return str(error)
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:
         return error.format_message()
