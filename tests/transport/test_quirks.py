@@ -358,6 +358,19 @@ def asked() -> tuple[_Handler, asyncio.Future[Any]]:
     return handler, handler.ask(b"")
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_a_connection_is_paused_by_what_waits_for_its_reader_and_goes_on_once_that_is_read(pieces: int) -> None:
+    handler, coming = asked()
+    handler.data_received(CHUNKED)
+    _, body = await coming
+    for size in (*[1000] * 1000, 600_000, 1000):
+        for _ in range(pieces):
+            handler.data_received(b"%x\r\n%b\r\n" % (size, b"x" * size))
+        assert handler._is_held is (size == 600_000)
+        assert len(await body.readany()) == pieces * size
+        assert handler._is_held is False
+
+
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
