@@ -6,9 +6,9 @@ import base64
 import binascii
 import ipaddress
 import os
-import re
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
@@ -68,9 +68,9 @@ _FRAMING: Final = frozenset(
     }
 )
 
-# Fields that hold a secret, by their names; those of well-known gateways are api-key, x-api-key and x-goog-api-key. A pattern that
-# is compiled when it is first needed: most sessions have no headers of their own.
-_SECRET_NAME: Final = r"(?i)auth(?!or\b)|cookie|credential|password|secret|token\b|key\b"
+# What is in the names of fields that hold a secret; those of well-known gateways are api-key, x-api-key and x-goog-api-key.
+_SECRET_PARTS: Final = ("cookie", "credential", "password", "secret")
+_SECRET_ENDS: Final = ("key", "token")  # of a word; and "auth", but not where the word is an author
 
 LEAST_SECRET: Final = 4
 """The length of the shortest text that is kept secret: to replace a shorter one would spoil messages that contain it by chance."""
@@ -192,11 +192,22 @@ def checked_event_size(max_event_size: object) -> int:
     return max_event_size
 
 
+@lru_cache(maxsize=256)  # bounded: a caller may make up names without end
+def _names_a_secret(field: str) -> bool:
+    words = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in field.lower()).split()
+    return any(
+        word.endswith(_SECRET_ENDS)
+        or "auth" in word.removesuffix("author")
+        or any(part in word for part in _SECRET_PARTS)
+        for word in words
+    )
+
+
 def find_secrets(headers: Mapping[str, str]) -> set[str]:
     """Return what must not be shown of a request's headers: the credentials of each field that holds some."""
     secrets: set[str] = set()
     for name, value in headers.items():
-        if re.search(_SECRET_NAME, name) is None:
+        if not _names_a_secret(name):
             continue
         scheme, _, credentials = value.strip().partition(" ")
         secrets.add(credentials.strip() if credentials else scheme)

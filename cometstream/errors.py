@@ -152,7 +152,7 @@ class ToolCallError(CometError):
 
 
 class UsageError(CometError, RuntimeError):
-    """The object cannot do this now: it is closed, not entered, or being read by another task."""
+    """The object cannot do this now: it is closed, not entered, read by another task, or needs what cannot be loaded."""
 
 
 class APIConnectionError(CometError, ConnectionError):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cometstream import CometSession, ConfigurationError
 from cometstream.config import (
@@ -14,6 +17,7 @@ from cometstream.config import (
     checked_headers,
     find_base_url,
     find_key,
+    find_secrets,
     merge_headers,
     standard_headers,
 )
@@ -275,3 +279,38 @@ def test_a_key_with_quotes_around_it_is_told_of(quoted: str, monkeypatch: pytest
 def test_without_a_key_the_error_says_who_reads_a_env_file() -> None:
     with pytest.raises(ConfigurationError, match=r"pass api_key=\. A \.env file is not read: load_dotenv\(\)"):
         CometSession()
+
+
+# Secrets among the headers
+
+
+def is_kept_secret(name: str) -> bool:
+    return find_secrets({name: "Bearer of-a-secret"}) == {"of-a-secret"}
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *(
+            (name, True)
+            for name in ("Authorization", "PROXY-AUTHORIZATION", "x-auth", "api-key", "X-Api-Key", "apikey")
+        ),
+        *(
+            (name, True)
+            for name in ("x-access-token", "Token-Id", "Cookie2", "client_secret", "x-passwords", "AuthAuthor")
+        ),
+        *((name, False) for name in ("X-Author", "author", "Keys", "monkeys", "tokens", "api_key_id", "User-Agent")),
+    ],
+)
+def test_the_words_of_a_name_tell_whether_a_header_holds_a_secret(name: str, secret: bool) -> None:
+    assert is_kept_secret(name) is secret
+
+
+PIECES = ["auth", "author", "or", "ization", "key", "keys", "Token", "cookie", "SECRET", "credential", "password", "x"]
+
+
+@given(st.lists(st.sampled_from([*PIECES, "-", "_", ".", "~", "s"]), min_size=1, max_size=6))
+def test_any_name_is_judged_by_its_words(pieces: list[str]) -> None:
+    name = "".join(pieces)
+    told = re.search(r"(?i)auth(?!or\b)|cookie|credential|password|secret|token\b|key\b", name)
+    assert is_kept_secret(name) is (told is not None)
