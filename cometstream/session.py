@@ -150,8 +150,8 @@ class CometSession:
         self._under_way: set[asyncio.Task[None]] = set()
         self._listeners = self._hooked(hooks)
         self._closed = False
-        # Failures are told with it; where one comes since no more files can be opened, it could not be imported.
-        from cometstream.failed import FailedAttempt  # noqa: F401
+        with late_import:  # now: failures are told with it, also that no more files can be opened
+            from cometstream.failed import FailedAttempt  # noqa: F401
 
     def __repr__(self) -> str:
         return f"<CometSession {self.base_url}{' closed' if self._closed else ''}>"

@@ -10,8 +10,7 @@ import pytest
 from cometstream import UsageError
 from cometstream.late import late_import
 
-# The head of each program: a server whose answer is on its way, and a function that takes all files. What an answer needs is
-# imported by then, and nothing else.
+# The head of each program: what a server answers, and a function that takes all files.
 _HEAD = r"""
 import asyncio, os, resource
 from dataclasses import dataclass
@@ -38,7 +37,10 @@ async def answer(reader, writer):
     writer.write(HEAD + b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in CHUNKS) + b"data: [DONE]\n\n")
     await writer.drain()
     writer.close()
+"""
 
+# The programs' function: what an answer needs is imported once there is a session, and nothing else.
+_MAIN = r"""
 async def main():
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
@@ -47,11 +49,31 @@ async def main():
 
 
 def run(body: str) -> str:
+    """Run some lines within a session, in a process of its own, and return what they printed."""
+    return run_alone(
+        _MAIN + "\n".join(" " * 8 + line for line in body.strip().splitlines()) + "\n\nasyncio.run(main())"
+    )
+
+
+def run_alone(program: str) -> str:
     """Run a program in a process of its own, and return what it printed."""
-    program = _HEAD + "\n".join(" " * 8 + line for line in body.strip().splitlines()) + "\n\nasyncio.run(main())\n"
+    program = f"{_HEAD}\n{program}\n"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def test_a_session_that_cannot_be_made_says_why() -> None:
+    told = run_alone(
+        """
+no_file_is_left()
+try:
+    CometSession(api_key="sk-of-nobody")
+except UsageError as error:
+    print(error)
+"""
+    )
+    assert "Too many open files" in told
 
 
 @pytest.mark.parametrize("reader", ["events()", "text(smooth=0.1)", "partials()"])
