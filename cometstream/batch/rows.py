@@ -27,6 +27,7 @@ from cometstream.batch.source import NOTHING, Source
 from cometstream.errors import APIStatusError, CometError, ConfigurationError, InvalidRequestError, UsageError
 from cometstream.observe import LOG
 from cometstream.request.describe import shown
+from cometstream.steps import Step  # when the feature is imported: its first use may have no file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from cometstream.batch.shared_limits import Sharing
     from cometstream.policy import RetryPolicy
     from cometstream.session import CometSession
-    from cometstream.steps import Step
     from cometstream.stream import ChatStream
     from cometstream.views.completion import ChatCompletion
 

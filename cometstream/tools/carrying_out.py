@@ -14,6 +14,7 @@ import anyio.lowlevel
 from cometstream.errors import ConfigurationError, ToolError
 from cometstream.policy import NotGiven
 from cometstream.request.describe import shown
+from cometstream.steps import Step  # when the feature is imported: its first use may have no file
 from cometstream.tools.events import (
     ToolApprovalEvent,
     ToolCancelledEvent,
@@ -30,7 +31,6 @@ from cometstream.tools.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cometstream.steps import Step
     from cometstream.tools.arguments import ArgumentsError
     from cometstream.tools.events import RunEvent
     from cometstream.tools.ledger import Ledger

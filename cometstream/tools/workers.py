@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from cometstream.late import late_import
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -51,6 +53,8 @@ class Workers:
         Cancellation:
             Safe; `stop` ends what was begun.
         """
+        with late_import:
+            anyio.CancelScope()  # loads what `stop` needs, too
         ready = asyncio.get_running_loop().create_future()
         self._supervisor = asyncio.create_task(self._supervise(ready))
         await asyncio.wait({ready, self._supervisor}, return_when=asyncio.FIRST_COMPLETED)
