@@ -26,6 +26,9 @@ _FINEST: Final = 1e-4
 _BY_E: Final = 4.2
 _BOUNDS: Final = [_FINEST * (exp(counter / _BY_E) - 1.0) for counter in range(1, 64)]
 
+# Reads whose gaps are counted together: code that a process comes back to seldom has left the processor's caches.
+_AT_ONCE: Final = 8
+
 
 class StreamResponse(NamedTuple):
     """The head of the answer."""
@@ -43,37 +46,56 @@ class Gaps:
 
     Args:
         now: When the bytes of the first content were read.
-
-    Attributes:
-        last: When the last bytes were read.
-        longest: The longest gap in seconds; 0.0 where there was none.
     """
 
-    __slots__ = ("_counters", "last", "longest")
+    __slots__ = ("_counted", "_counters", "_longest", "_reads")
 
     def __init__(self, now: float) -> None:
         self._counters = array("I", bytes(4 * (len(_BOUNDS) + 1)))
-        self.last = now
-        self.longest = 0.0
+        self._counted = now  # the last read whose gap was counted
+        self._longest = 0.0
+        self._reads: list[float] = []  # those after it
 
     def add(self, now: float) -> None:
         """Bytes were read."""
-        gap = now - self.last
-        self.last = now
-        if gap > self.longest:
-            self.longest = gap
-        self._counters[bisect(_BOUNDS, gap)] += 1
+        reads = self._reads
+        reads.append(now)
+        if len(reads) == _AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        last = self._counted
+        for now in self._reads:
+            gap = now - last
+            last = now
+            if gap > self._longest:
+                self._longest = gap
+            self._counters[bisect(_BOUNDS, gap)] += 1
+        self._counted = last
+        self._reads.clear()
+
+    @property
+    def last(self) -> float:
+        """When the last bytes were read."""
+        return self._reads[-1] if self._reads else self._counted
+
+    @property
+    def longest(self) -> float:
+        """The longest gap in seconds; 0.0 where there was none."""
+        self._count()
+        return self._longest
 
     def percentile(self, share: float) -> float | None:
         """Return the gap that a share of all gaps does not exceed; None where there was no gap."""
+        self._count()
         left = share * sum(self._counters)
         if not left:
             return None
         for counter, count in enumerate(self._counters[:-1]):
             left -= count
             if left <= 0.0:
-                return min(_FINEST * (exp((counter + 0.5) / _BY_E) - 1.0), self.longest)
-        return self.longest
+                return min(_FINEST * (exp((counter + 0.5) / _BY_E) - 1.0), self._longest)
+        return self._longest
 
 
 @dataclass(frozen=True, init=False)

@@ -82,6 +82,20 @@ def test_the_sketch_has_one_size_however_many_gaps_there_were() -> None:
     for turn in range(10_000):
         sketch.add(turn * 0.02)
     assert sys.getsizeof(sketch._counters) == empty < 400
+    assert len(sketch._reads) < 8
+
+
+@given(st.lists(st.floats(0.0, 1000.0), max_size=30))
+def test_to_ask_between_reads_changes_nothing(gaps: list[float]) -> None:
+    asked, sketch, now = Gaps(1.0), Gaps(1.0), 1.0
+    for gap in gaps:
+        now += gap
+        asked.add(now)
+        sketch.add(now)
+        assert asked.last == sketch.last == now
+        asked.percentile(0.5)
+    assert asked.longest == sketch.longest
+    assert [asked.percentile(share) for share in (0.1, 0.5, 0.95)] == [sketch.percentile(s) for s in (0.1, 0.5, 0.95)]
 
 
 # A record on every exit
