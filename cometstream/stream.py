@@ -256,7 +256,7 @@ class ChatStream(Readable[ParsedT_co]):
                 return item
             elif self._waiting:
                 raise UsageError(_TWO_READERS)
-            elif not answer.flows and answer.over:
+            elif not answer.flows and answer.over:  # while it flows it is not over, which costs less to see
                 await self._finish(answer)
             else:
                 if answer.started and self._connect is not None:

@@ -9,7 +9,6 @@ import re
 import resource
 import socket
 import ssl
-import subprocess
 import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -400,32 +399,6 @@ async def test_a_process_without_file_descriptors_is_told_of_ulimit(no_descripto
     assert "ulimit -n" in str(error)
     assert "max_connections" in str(error)
     assert not error.retryable
-
-
-def test_the_first_failure_of_a_process_needs_no_file_to_be_told() -> None:
-    # What is imported late would not be found then.
-    program = """
-import asyncio, os, resource
-from cometstream import APIConnectionError, CometSession
-
-async def main():
-    async with CometSession(api_key="sk-of-nobody", base_url="http://127.0.0.1:9/v1") as session:
-        await asyncio.sleep(0)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-        try:
-            while True:
-                os.open(os.devnull, os.O_RDONLY)
-        except OSError:
-            pass
-        try:
-            await session.complete(model="m", messages=[{"role": "user", "content": "Hi"}], retry=0)
-        except APIConnectionError as error:
-            print(error)
-
-asyncio.run(main())
-"""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert "no file descriptor is left" in ended.stdout, ended.stderr
 
 
 # Clocks

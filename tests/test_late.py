@@ -15,7 +15,7 @@ _HEAD = r"""
 import asyncio, os, resource
 from dataclasses import dataclass
 import orjson
-from cometstream import CometSession, InvalidRequestError, UsageError
+from cometstream import APIConnectionError, CometSession, InvalidRequestError, UsageError
 
 CHUNKS = [
     {"choices": [{"index": 0, "delta": {"content": '{"n": 7}'}}]},
@@ -74,6 +74,19 @@ except UsageError as error:
 """
     )
     assert "Too many open files" in told
+
+
+def test_the_first_failure_of_a_process_needs_no_file_to_be_told() -> None:
+    told = run(
+        """
+no_file_is_left()
+try:
+    await session.complete(**ASKED, retry=0)
+except APIConnectionError as error:
+    print(error)
+"""
+    )
+    assert "no file descriptor is left" in told
 
 
 @pytest.mark.parametrize("reader", ["events()", "text(smooth=0.1)", "partials()"])

@@ -356,7 +356,7 @@ class _Body(aiohttp.StreamReader):
                 self._waiter = None
         if len(buffer) != 1:
             return self._read_nowait(-1)
-        # As nearly always, and as `_read_nowait` has it: two calls less for each token that drips.
+        # As nearly always: two calls less for each token that drips.
         data: bytes = buffer.pop()
         self._size = 0
         if self._protocol._is_held:
@@ -366,12 +366,8 @@ class _Body(aiohttp.StreamReader):
     def _read_nowait(self, n: int) -> bytes:
         if n != -1:
             return super()._read_nowait(n)
-        buffer = self._buffer
-        if len(buffer) == 1:
-            data = buffer.pop()
-        else:
-            data = b"".join(buffer)
-            buffer.clear()
+        data = b"".join(self._buffer)
+        self._buffer.clear()
         self._size = 0
         self._protocol.resume_reading()
         return data
